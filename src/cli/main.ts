@@ -1,0 +1,2 @@
+// The command's entry. Wires nothing yet.
+export {};

@@ -1,0 +1,138 @@
+import type { SourcePosition } from "../core/errors.ts";
+import type { SpiffeId, TrustDomain } from "../core/spiffe-id.ts";
+
+/** Where to listen or dial. Port 0 lets the system choose. */
+export type Address =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+export type ProtocolSetting = "auto" | "http" | "http1" | "tcp";
+export type MtlsMode = "strict" | "permissive" | "disable";
+export type XfccMode = "sanitize_set" | "append_forward" | "forward_only";
+
+export interface InboundConfig {
+  readonly name: string;
+  readonly listen: Address;
+  readonly app: Address;
+  /** What policy's `ports` compares: the app's port, or `port:` for a Unix-socket app, else 0. */
+  readonly appPort: number;
+  readonly protocol: ProtocolSetting;
+  readonly mtls: MtlsMode;
+  /** Which of our SVIDs; "" is the default one. */
+  readonly svidHint: string;
+  /** Local address to dial the app from, or undefined. */
+  readonly appSource: string | undefined;
+  readonly xfcc: XfccMode;
+  /** Lower-case Upgrade tokens that become tunnels. Default ["websocket"]. */
+  readonly upgrades: readonly string[];
+}
+
+/** An expected identity: exact, or `*` as its whole last segment. */
+export interface ExpectedIdentity {
+  readonly pattern: string;
+  readonly trustDomain: TrustDomain;
+  /** Set when exact. */
+  readonly exact: SpiffeId | undefined;
+  /** Set when the last segment is a star: everything before the star, slash included. */
+  readonly prefix: string | undefined;
+}
+
+export interface OutboundConfig {
+  readonly name: string;
+  readonly listen: Address;
+  readonly to: readonly { readonly host: string; readonly port: number }[];
+  readonly identity: readonly [ExpectedIdentity, ...ExpectedIdentity[]];
+  readonly svidHint: string;
+  /** Replaces Host toward the server, or undefined. */
+  readonly authority: string | undefined;
+  readonly protocol: ProtocolSetting;
+  /** Origins of browser pages that may use the listener. */
+  readonly origins: readonly string[];
+  readonly browser: "refuse" | "allow";
+  /** Local uids that may use it; undefined: any. */
+  readonly allowUids: readonly number[] | undefined;
+}
+
+export type IdentityConfig =
+  | {
+      readonly kind: "workloadApi";
+      readonly address: string;
+      readonly hint: string;
+      readonly revocationGraceMs: number;
+    }
+  | {
+      readonly kind: "files";
+      readonly svid: string;
+      readonly key: string;
+      readonly bundles: ReadonlyMap<TrustDomain, string>;
+    };
+
+export interface FileSinkConfig {
+  readonly kind: "file";
+  readonly path: string;
+  readonly rotate: { readonly sizeBytes: number; readonly ageMs: number; readonly keep: number };
+  readonly fsync: "always" | "interval" | "never";
+}
+export interface StdoutSinkConfig {
+  readonly kind: "stdout";
+}
+
+export interface AuditConfig {
+  readonly sinks: readonly (FileSinkConfig | StdoutSinkConfig)[];
+  readonly onFailure: "block" | "drop";
+  /** Places in the calls' queue. Default 8192. */
+  readonly queue: number;
+  /** Places in the refusals' own queue. Default 100. */
+  readonly refusalsQueue: number;
+}
+
+export interface LimitsConfig {
+  readonly connections: number;
+  readonly headBytes: number;
+  readonly headFields: number;
+  readonly requestLine: number;
+  readonly streams: number;
+  readonly streamBuffer: number;
+}
+
+/** Milliseconds; 0 is "none". */
+export interface TimeoutsConfig {
+  readonly handshake: number;
+  readonly classify: number;
+  readonly connect: number;
+  readonly head: number;
+  readonly firstByte: number;
+  readonly idle: number;
+  readonly tunnelIdle: number;
+  readonly connectionAge: number;
+}
+
+export interface AuthorizationConfig {
+  readonly mode: "strict" | "istio";
+  readonly default: "deny" | "allow";
+  readonly pathNormalization: "NONE" | "BASE" | "MERGE_SLASHES" | "DECODE_AND_MERGE_SLASHES";
+  readonly rootNamespace: string;
+}
+
+/** countersign.yaml after validation, defaults, environment and path resolution. Immutable. */
+export interface SidecarConfig {
+  readonly file: string;
+  readonly workload: { readonly namespace: string; readonly labels: ReadonlyMap<string, string> };
+  readonly identity: IdentityConfig;
+  readonly trustDomainAliases: readonly TrustDomain[];
+  readonly inbound: readonly InboundConfig[];
+  readonly outbound: readonly OutboundConfig[];
+  /** Absolute paths of policy files or folders, with the place that names each. */
+  readonly policies: readonly { readonly path: string; readonly at: SourcePosition }[];
+  readonly authorization: AuthorizationConfig;
+  readonly trustedProxies: readonly string[];
+  readonly audit: AuditConfig;
+  readonly admin: Address | undefined;
+  readonly health: Address | undefined;
+  readonly metrics: Address | undefined;
+  readonly workers: number;
+  readonly limits: LimitsConfig;
+  readonly timeouts: TimeoutsConfig;
+  readonly drainTimeoutMs: number;
+  readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+}

@@ -1,0 +1,22 @@
+import { auditCodes } from "./codes/audit-codes.ts";
+import { configCodes } from "./codes/config-codes.ts";
+import { httpCodes } from "./codes/http-codes.ts";
+import { identityCodes } from "./codes/identity-codes.ts";
+import { issuerCodes } from "./codes/issuer-codes.ts";
+import { operationCodes } from "./codes/operation-codes.ts";
+import { policyCodes } from "./codes/policy-codes.ts";
+import { proxyCodes } from "./codes/proxy-codes.ts";
+
+/** The catalogue of stable codes: what each means, in one line, and what to do. Codes are never renamed or reused. */
+export const errorCodes = {
+  ...identityCodes,
+  ...issuerCodes,
+  ...policyCodes,
+  ...configCodes,
+  ...httpCodes,
+  ...proxyCodes,
+  ...auditCodes,
+  ...operationCodes,
+} as const;
+
+export type ErrorCode = keyof typeof errorCodes;
