@@ -1,2 +1,67 @@
-// The command's entry. Wires nothing yet.
-export {};
+// The entry of `countersign`. It knows the commands' names and one-line summaries, and loads only the one that runs.
+import type { CliCommand, CliIo } from "./cli-io.ts";
+
+const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<CliCommand> }>> = {
+  // keep in the order of the help text
+};
+
+async function version(): Promise<string> {
+  const built = process.env["COUNTERSIGN_VERSION"];
+  if (built !== undefined) return built;
+  const { readFileSync } = await import("node:fs");
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+function help(): string {
+  const width = Math.max(0, ...Object.keys(commands).map((name) => name.length));
+  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
+  return [
+    "countersign: an identity sidecar",
+    "",
+    "Usage: countersign <command> [options]",
+    "",
+    ...lines,
+    "",
+    "  --version, --help; countersign <command> --help tells more.",
+    "",
+  ].join("\n");
+}
+
+export async function main(argv: readonly string[], io: CliIo): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === "--version" || name === "-V") {
+    io.out(`${await version()}\n`);
+    return 0;
+  }
+  if (name === "--help" || name === "-h" || name === "help") {
+    io.out(help());
+    return 0;
+  }
+  const command = name === undefined || !Object.hasOwn(commands, name) ? undefined : commands[name];
+  if (command === undefined) {
+    io.err(name === undefined ? help() : `countersign: unknown command ${JSON.stringify(name)}; see countersign --help\n`);
+    return 2;
+  }
+  const module = await command.load();
+  return module.run(rest, io);
+}
+
+async function start(): Promise<void> {
+  const stop = new AbortController();
+  const onSignal = (): void => stop.abort();
+  process.once("SIGINT", onSignal);
+  process.once("SIGTERM", onSignal);
+  process.exitCode = await main(process.argv.slice(2), {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    env: process.env,
+    cwd: process.cwd(),
+    colour: process.stdout.isTTY === true && (process.env["NO_COLOR"] ?? "") === "",
+    signal: stop.signal,
+  });
+  process.removeListener("SIGINT", onSignal);
+  process.removeListener("SIGTERM", onSignal);
+}
+
+if (import.meta.main) await start();
