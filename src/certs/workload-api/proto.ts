@@ -87,6 +87,13 @@ const string = (id: number) => ({ type: "string", id });
 const strings = (id: number) => ({ rule: "repeated", type: "string", id });
 const bytes = (id: number) => ({ type: "bytes", id });
 
+const method = (messages: string, { stream }: { readonly stream: boolean }) => ({
+  requestType: `${messages}Request`,
+  responseType: `${messages}Response`,
+  responseStream: stream,
+  comment: "",
+});
+
 const descriptor = {
   options: { syntax: "proto3" },
   nested: {
@@ -112,15 +119,11 @@ const descriptor = {
     ValidateJWTSVIDResponse: { fields: { spiffeId: string(1), claims: { type: "google.protobuf.Struct", id: 2 } } },
     SpiffeWorkloadAPI: {
       methods: {
-        FetchX509SVID: { requestType: "X509SVIDRequest", responseType: "X509SVIDResponse", responseStream: true },
-        FetchX509Bundles: {
-          requestType: "X509BundlesRequest",
-          responseType: "X509BundlesResponse",
-          responseStream: true,
-        },
-        FetchJWTSVID: { requestType: "JWTSVIDRequest", responseType: "JWTSVIDResponse" },
-        FetchJWTBundles: { requestType: "JWTBundlesRequest", responseType: "JWTBundlesResponse", responseStream: true },
-        ValidateJWTSVID: { requestType: "ValidateJWTSVIDRequest", responseType: "ValidateJWTSVIDResponse" },
+        FetchX509SVID: method("X509SVID", { stream: true }),
+        FetchX509Bundles: method("X509Bundles", { stream: true }),
+        FetchJWTSVID: method("JWTSVID", { stream: false }),
+        FetchJWTBundles: method("JWTBundles", { stream: true }),
+        ValidateJWTSVID: method("ValidateJWTSVID", { stream: false }),
       },
     },
     google: {
