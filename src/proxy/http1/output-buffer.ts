@@ -1,0 +1,76 @@
+const INITIAL_BYTES = 16 * 1024;
+/** A scratch that grew beyond this (one large body) is left to the garbage collector. */
+const KEPT_SCRATCH_BYTES = 128 * 1024;
+const KEPT_SCRATCHES = 32;
+const NOTHING = Buffer.alloc(0);
+
+/** Scratches that no output buffer holds now. An empty buffer holds none, so thousands of idle connections cost nothing and the
+ *  busy ones of a turn share a few that stay in the processor's cache. */
+const spare: Buffer[] = [];
+
+/** Bytes waiting to be written to one connection: filled by many small appends, taken once per event-loop turn.
+ *  Grows without bound by itself: its owner watches `length` and stops the source. */
+export class OutputBuffer {
+  #scratch: Buffer = NOTHING;
+  #length = 0;
+
+  /** Bytes waiting. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Appends text one byte a character. A character above U+00FF loses its high byte, and so may become a line end: the caller
+   *  has checked the text (see write-head.ts) or got it from a decoder. */
+  latin1(text: string): void {
+    const at = this.#length;
+    const size = text.length;
+    if (at + size > this.#scratch.length) this.#grow(at + size);
+    this.#scratch.write(text, at, size, "latin1");
+    this.#length = at + size;
+  }
+
+  /** Copies `chunk`, which stays the caller's. */
+  bytes(chunk: Uint8Array): void {
+    const at = this.#length;
+    const size = chunk.length;
+    if (at + size > this.#scratch.length) this.#grow(at + size);
+    this.#scratch.set(chunk, at);
+    this.#length = at + size;
+  }
+
+  /** Everything appended since the last take, in a right-sized copy that belongs to the caller. Handing out a fresh large
+   *  buffer a write would cost more in garbage collection than this copy. */
+  take(): Buffer {
+    const length = this.#length;
+    if (length === 0) return NOTHING;
+    const taken = Buffer.allocUnsafe(length);
+    this.#scratch.copy(taken, 0, 0, length);
+    this.reset();
+    return taken;
+  }
+
+  /** Drops what waits. */
+  reset(): void {
+    const scratch = this.#scratch;
+    this.#length = 0;
+    this.#scratch = NOTHING;
+    if (scratch !== NOTHING && scratch.length <= KEPT_SCRATCH_BYTES && spare.length < KEPT_SCRATCHES)
+      spare.push(scratch);
+  }
+
+  #grow(needed: number): void {
+    const old = this.#scratch;
+    if (old === NOTHING) {
+      const reused = spare.pop();
+      if (reused !== undefined && reused.length >= needed) {
+        this.#scratch = reused;
+        return;
+      }
+    }
+    let size = INITIAL_BYTES;
+    while (size < needed) size *= 2;
+    const grown = Buffer.allocUnsafeSlow(size);
+    old.copy(grown, 0, 0, this.#length);
+    this.#scratch = grown;
+  }
+}
