@@ -1,0 +1,35 @@
+const MAX_DISTANCE = 2;
+
+/** The known word that a person most likely meant, or undefined when none is near. Case, `-` and `_` do not count. */
+export function didYouMean(word: string, known: readonly string[]): string | undefined {
+  if (word.length > 64) return undefined;
+  const plain = fold(word);
+  let best: string | undefined;
+  let bestDistance = Math.min(MAX_DISTANCE, Math.floor(plain.length / 2)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(plain, fold(candidate));
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+function fold(word: string): string {
+  return word.toLowerCase().replaceAll(/[-_]/g, "");
+}
+
+/** Levenshtein distance. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
