@@ -27,6 +27,9 @@ export interface RequestFacts {
   /** Normalised path without query (authorization section 10); "*" for `OPTIONS *`. */
   readonly path: string;
   readonly headers: HeaderList;
+  /** The lower-cased names of `headers`, at index i/2, where the codec has them at hand: spares policy the comparison
+   *  without case. */
+  readonly lowerNames?: readonly string[];
 }
 
 export interface CallFacts {
