@@ -1,29 +1,68 @@
 // One bundled CLI file with a source map. Each command stays behind its own dynamic import, so that a command
 // evaluates only what it uses: esbuild keeps modules of a dynamic import lazy inside a single file.
 import { chmodSync, mkdirSync, readFileSync } from "node:fs";
+import { isBuiltin } from "node:module";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
 
 const root = join(import.meta.dirname, "..");
-const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-mkdirSync(join(root, "dist"), { recursive: true });
-const outfile = join(root, "dist", "countersign.mjs");
-await build({
-  entryPoints: [join(root, "src/cli/main.ts")],
-  outfile,
-  bundle: true,
-  platform: "node",
-  target: "node20",
-  format: "esm",
-  minify: true,
-  keepNames: true,
-  sourcemap: "linked",
-  sourcesContent: false,
-  legalComments: "none",
-  loader: { ".proto": "text" },
-  define: { "process.env.COUNTERSIGN_VERSION": JSON.stringify(version) },
-  banner: {
-    js: '#!/usr/bin/env node\nimport { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url); const __dirname = import.meta.dirname, __filename = import.meta.filename;',
+
+/** A static import of a built-in module is hoisted to the top of the file, out of the lazy module that wants it: each
+ *  start would load them all, and Node 20 would refuse the whole file for the ones it does not have. As `require` calls
+ *  they stay where they are used. */
+const lazyBuiltins = {
+  name: "lazy-builtins",
+  setup(builder) {
+    builder.onResolve({ filter: /^[a-z_:/0-9]+$/ }, ({ path, kind }) =>
+      kind === "import-statement" && isBuiltinNow(path) ? { path, namespace: "builtin" } : undefined,
+    );
+    builder.onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => ({
+      contents: `module.exports = require(${JSON.stringify(path)});`,
+      loader: "js",
+    }));
   },
-});
-chmodSync(outfile, 0o755);
+};
+
+/** node:ffi is asked for by name: the Node that builds may be older than the one that runs. */
+function isBuiltinNow(path) {
+  return path === "node:ffi" || isBuiltin(path);
+}
+
+export async function bundle(outfile) {
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const result = await build({
+    entryPoints: [join(root, "src/cli/bin.ts")],
+    outfile,
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    format: "esm",
+    // Names stay, for stacks: esbuild's keepNames would instead run code each time a closure is made.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    sourcemap: "linked",
+    sourcesContent: false,
+    legalComments: "none",
+    metafile: true,
+    loader: { ".proto": "text" },
+    define: {
+      "process.env.COUNTERSIGN_VERSION": JSON.stringify(version),
+      "import.meta.main": "false", // src/cli/main.ts starts itself only when it is run from source
+    },
+    plugins: [lazyBuiltins],
+    banner: {
+      js: '#!/usr/bin/env node\nimport { createRequire as __createRequire } from "node:module"; import { dirname as __dirnameOf } from "node:path"; import { fileURLToPath as __pathOf } from "node:url"; const require = __createRequire(import.meta.url), __filename = __pathOf(import.meta.url), __dirname = __dirnameOf(__filename);',
+    },
+  });
+  chmodSync(outfile, 0o755);
+  return result.metafile;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  mkdirSync(join(root, "dist"), { recursive: true });
+  const outfile = join(root, "dist", "countersign.mjs");
+  const { outputs } = await bundle(outfile);
+  const bytes = outputs["dist/countersign.mjs"]?.bytes ?? 0;
+  console.log(`dist/countersign.mjs: ${Math.round(bytes / 1024)} KiB`);
+}

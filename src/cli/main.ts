@@ -1,5 +1,6 @@
 // The entry of `countersign`. It knows the commands' names and one-line summaries, and loads only the one that runs.
 import type { CliCommand, CliIo } from "./cli-io.ts";
+import { start } from "./start.ts";
 
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<CliCommand> }>> = {
   // keep in the order of the help text
@@ -40,28 +41,14 @@ export async function main(argv: readonly string[], io: CliIo): Promise<number> 
   }
   const command = name === undefined || !Object.hasOwn(commands, name) ? undefined : commands[name];
   if (command === undefined) {
-    io.err(name === undefined ? help() : `countersign: unknown command ${JSON.stringify(name)}; see countersign --help\n`);
+    io.err(
+      name === undefined ? help() : `countersign: unknown command ${JSON.stringify(name)}; see countersign --help\n`,
+    );
     return 2;
   }
   const module = await command.load();
   return module.run(rest, io);
 }
 
-async function start(): Promise<void> {
-  const stop = new AbortController();
-  const onSignal = (): void => stop.abort();
-  process.once("SIGINT", onSignal);
-  process.once("SIGTERM", onSignal);
-  process.exitCode = await main(process.argv.slice(2), {
-    out: (text) => void process.stdout.write(text),
-    err: (text) => void process.stderr.write(text),
-    env: process.env,
-    cwd: process.cwd(),
-    colour: process.stdout.isTTY === true && (process.env["NO_COLOR"] ?? "") === "",
-    signal: stop.signal,
-  });
-  process.removeListener("SIGINT", onSignal);
-  process.removeListener("SIGTERM", onSignal);
-}
-
-if (import.meta.main) await start();
+// Run from source. In the bundle bin.ts starts it, and import.meta.main is false here (tools/build.mjs).
+if (import.meta.main) await start(main);

@@ -51,7 +51,7 @@ export function unixAddress(text: string): (Address & { readonly kind: "unix" })
   if (!isAbsolute(path)) {
     return new Refusal("has a path that is not absolute", "write three slashes: unix:///absolute/path");
   }
-  if (/[\u0000-\u001f\u007f?#]/.test(path)) return new Refusal("has a character that no socket path may have");
+  if (/[\p{Cc}?#]/u.test(path)) return new Refusal("has a character that no socket path may have");
   if (path.endsWith("/")) return new Refusal("names a folder, not a socket");
   if (Buffer.byteLength(path) > MAX_UNIX_PATH_BYTES) {
     return new Refusal(`has a path longer than ${MAX_UNIX_PATH_BYTES} bytes, the limit of the system`, "shorten it");

@@ -199,21 +199,12 @@ export function mapOf<K, V>(
 }
 
 function nodeOf(written: Written, at: SourcePosition): YamlNode {
-  switch (typeof written) {
-    case "string":
-      return { kind: "text", at, value: written, source: written, expanded: false };
-    case "number":
-      return { kind: "number", at, value: written, source: String(written) };
-    case "boolean":
-      return { kind: "boolean", at, value: written };
-    default:
-      if (isList(written)) return { kind: "list", at, items: written.map((item) => nodeOf(item, at)) };
-      return {
-        kind: "map",
-        at,
-        entries: Object.entries(written).map(([key, value]) => ({ key, keyAt: at, value: nodeOf(value, at) })),
-      };
-  }
+  if (typeof written === "string") return { kind: "text", at, value: written, source: written, expanded: false };
+  if (typeof written === "number") return { kind: "number", at, value: written, source: String(written) };
+  if (typeof written === "boolean") return { kind: "boolean", at, value: written };
+  if (isList(written)) return { kind: "list", at, items: written.map((item) => nodeOf(item, at)) };
+  const entries = Object.entries(written).map(([key, value]) => ({ key, keyAt: at, value: nodeOf(value, at) }));
+  return { kind: "map", at, entries };
 }
 
 function isList(written: Written): written is readonly Written[] {

@@ -48,7 +48,7 @@ export function text(options: { readonly max?: number; readonly empty?: boolean 
       if (node.kind !== "text") return wrongKind(node, context, "a text");
       if (node.value === "" && !empty) return badValue(node, context, "is empty", "write a text, or remove the key");
       if (node.value.length > max) return badValue(node, context, `is longer than ${max} characters`);
-      if (/[\u0000-\u001f\u007f-\u009f]/.test(node.value)) return badValue(node, context, "has a control character");
+      if (/\p{Cc}/u.test(node.value)) return badValue(node, context, "has a control character");
       return node.value;
     },
   };

@@ -178,20 +178,11 @@ function convertMap(
 }
 
 function convertScalar(value: unknown, source: string, at: SourcePosition, reading: Reading): YamlNode | undefined {
-  switch (typeof value) {
-    case "string": {
-      const expansion = expandEnvironment(value, reading.environment);
-      for (const problem of expansion.problems) {
-        reading.problems.error("E_CONFIG_ENV", at, problem.message, problem.fix);
-      }
-      if (expansion.problems.length > 0) return undefined;
-      return { kind: "text", at, value: expansion.text, source: value, expanded: expansion.text !== value };
-    }
-    case "number":
-      return { kind: "number", at, value, source };
-    case "boolean":
-      return { kind: "boolean", at, value };
-    default:
-      return { kind: "null", at };
-  }
+  if (typeof value === "number") return { kind: "number", at, value, source };
+  if (typeof value === "boolean") return { kind: "boolean", at, value };
+  if (typeof value !== "string") return { kind: "null", at };
+  const expansion = expandEnvironment(value, reading.environment);
+  for (const { message, fix } of expansion.problems) reading.problems.error("E_CONFIG_ENV", at, message, fix);
+  if (expansion.problems.length > 0) return undefined;
+  return { kind: "text", at, value: expansion.text, source: value, expanded: expansion.text !== value };
 }

@@ -1,0 +1,26 @@
+// The entry of the bundled CLI. Everything reachable from here without a dynamic import must run on Node 20.
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { endWithParent, findOwnNode, isOldNode, missingNodeHelp, runBy } from "./own-node.ts";
+
+const OWN_NODE = "COUNTERSIGN_OWN_NODE";
+
+if (isOldNode(process.versions.node)) {
+  const script = fileURLToPath(import.meta.url);
+  const platform = `${process.platform}-${process.arch}`;
+  const node = findOwnNode(dirname(script), platform);
+  if (node === undefined) {
+    process.stderr.write(missingNodeHelp(process.versions.node, platform));
+    process.exitCode = 2;
+  } else {
+    process.env[OWN_NODE] = "1";
+    runBy(node, script, process.argv.slice(2));
+  }
+} else {
+  if (process.env[OWN_NODE] === "1") {
+    delete process.env[OWN_NODE];
+    endWithParent();
+  }
+  const [{ main }, { start }] = await Promise.all([import("./main.ts"), import("./start.ts")]);
+  await start(main);
+}

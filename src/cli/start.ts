@@ -1,0 +1,57 @@
+import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
+import type { CliIo } from "./cli-io.ts";
+
+/** Runs `main` as this process: its arguments, streams, signals and exit code. */
+export async function start(main: (argv: readonly string[], io: CliIo) => Promise<number>): Promise<void> {
+  dropExperimentalWarnings();
+  endQuietlyWithReader(process.stdout);
+  endQuietlyWithReader(process.stderr);
+  const stop = new AbortController();
+  const onSignal = (): void => stop.abort();
+  process.once("SIGINT", onSignal);
+  process.once("SIGTERM", onSignal);
+  try {
+    process.exitCode = await main(process.argv.slice(2), {
+      out: (text) => void process.stdout.write(text),
+      err: (text) => void process.stderr.write(text),
+      env: process.env,
+      cwd: process.cwd(),
+      colour: process.stdout.isTTY === true && (process.env["NO_COLOR"] ?? "") === "",
+      signal: stop.signal,
+    });
+  } catch (error) {
+    process.exitCode = report(error);
+  }
+  process.removeListener("SIGINT", onSignal);
+  process.removeListener("SIGTERM", onSignal);
+}
+
+/** The edge: what no command dealt with. A stack is shown only for what is a mistake of ours. */
+function report(error: unknown): number {
+  if (error instanceof CountersignErrors) {
+    process.stderr.write(`${error.errors.map(formatError).join("\n")}\n`);
+    return 2;
+  }
+  const text =
+    error instanceof CountersignError ? formatError(error) : error instanceof Error ? error.stack : undefined;
+  process.stderr.write(`countersign: ${text ?? String(error)}\n`);
+  return 1;
+}
+
+/** node:ffi is experimental in Node 26 and says so on stderr, where our log is. Other warnings stay. */
+function dropExperimentalWarnings(): void {
+  const listeners = process.listeners("warning");
+  process.removeAllListeners("warning");
+  process.on("warning", (warning) => {
+    if (warning.name === "ExperimentalWarning") return;
+    for (const listener of listeners) listener.call(process, warning);
+  });
+}
+
+/** `countersign … | head`: a reader that has seen enough is no failure worth a stack. */
+function endQuietlyWithReader(stream: NodeJS.WriteStream): void {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(process.exitCode ?? 0);
+  });
+}
