@@ -7,7 +7,7 @@ export function didYouMean(word: string, known: readonly string[]): string | und
   let best: string | undefined;
   let bestDistance = Math.min(MAX_DISTANCE, Math.floor(plain.length / 2)) + 1;
   for (const candidate of known) {
-    const distance = editDistance(plain, fold(candidate));
+    const distance = distanceBetween(plain, fold(candidate));
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;
@@ -18,6 +18,12 @@ export function didYouMean(word: string, known: readonly string[]): string | und
 
 function fold(word: string): string {
   return word.toLowerCase().replaceAll(/[-_]/g, "");
+}
+
+/** "warning" is as near to "warn" as a slip of the finger. */
+function distanceBetween(a: string, b: string): number {
+  const isStart = Math.min(a.length, b.length) >= 3 && (a.startsWith(b) || b.startsWith(a));
+  return Math.min(editDistance(a, b), isStart ? 1 : Number.POSITIVE_INFINITY);
 }
 
 /** Levenshtein distance. */

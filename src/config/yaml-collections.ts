@@ -76,7 +76,9 @@ export function object<const F extends Fields>(fields: F): Shape<ObjectOf<F>> {
     }),
     read(node, context) {
       if (node.kind !== "map") return wrongKind(node, context, "a mapping");
-      let valid = reportUnknownKeys(node, known, fields, context);
+      // An unknown key stops the load, but not the look at the rest.
+      reportUnknownKeys(node, known, fields, context);
+      let valid = true;
       const value: Record<string, unknown> = {};
       for (const [key, field] of Object.entries(fields)) {
         const entry = node.entries.find((candidate) => candidate.key === key);

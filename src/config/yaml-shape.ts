@@ -49,6 +49,7 @@ export function badValue(node: YamlNode, context: ReadContext, message: string, 
 }
 
 export function wrongKind(node: YamlNode, context: ReadContext, wanted: string, fix?: string): Invalid {
+  if (node.kind === "null" && context.path === "") return badValue(node, context, "is empty", `write ${wanted}`);
   if (node.kind === "null") return badValue(node, context, "has no value", fix ?? `write ${wanted}, or remove the key`);
   return badValue(node, context, `is ${kindNames[node.kind]}, not ${wanted}`, fix);
 }

@@ -1,0 +1,27 @@
+import { object, withDefault } from "./yaml-collections.ts";
+import { duration, integer, size } from "./yaml-scalars.ts";
+
+/** What a peer can take of us, at most. */
+export const limits = object({
+  connections: withDefault(integer({ min: 1, max: 1_000_000 }), 4096, "Connections that a listener holds at once."),
+  headBytes: withDefault(size({ min: 1024, max: 2 ** 20 }), "60KiB", "Size of all header fields of a message."),
+  headFields: withDefault(integer({ min: 1, max: 10_000 }), 100, "Number of header fields of a message."),
+  requestLine: withDefault(size({ min: 256, max: 2 ** 20 }), "16KiB", "Size of the request line."),
+  streams: withDefault(integer({ min: 1, max: 10_000 }), 100, "HTTP/2 streams of a connection."),
+  streamBuffer: withDefault(size({ min: 4096, max: 2 ** 24 }), "64KiB", "Bytes held for a stream, each way."),
+});
+
+/** A limit on what a peer may take its time for: it cannot be none. */
+const limited = duration({ min: 1 });
+const unlimited = duration();
+/** In milliseconds; 0 is "none". */
+export const timeouts = object({
+  handshake: withDefault(limited, "5s", "TLS handshake."),
+  classify: withDefault(limited, "1s", "Until the first bytes tell the protocol."),
+  connect: withDefault(limited, "2s", "Until a server or the app accepts a connection."),
+  head: withDefault(limited, "10s", "Until the whole head of a request is there."),
+  firstByte: withDefault(unlimited, "60s", "From a request's last byte to its response's first. 0s: none."),
+  idle: withDefault(unlimited, "5m", "HTTP connection without a call. 0s: none."),
+  tunnelIdle: withDefault(unlimited, "1h", "TCP connection or tunnel without a byte. 0s: none."),
+  connectionAge: withDefault(unlimited, "0s", "How old a connection may become. 0s: any age."),
+});

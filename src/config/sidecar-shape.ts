@@ -1,0 +1,196 @@
+import { isIP, isIPv4 } from "node:net";
+import { resolve } from "node:path";
+import type { SourcePosition } from "../core/errors.ts";
+import { auditShape } from "./audit-shape.ts";
+import { identityShape } from "./identity-shape.ts";
+import { limits, timeouts } from "./limits-shape.ts";
+import { inboundShape, outboundShape, ownListenAddress } from "./listener-shapes.ts";
+import { type Invalid, invalid } from "./problems.ts";
+import type { Address, AuthorizationConfig, SidecarConfig } from "./sidecar-config.ts";
+import { trustDomain } from "./spiffe-shapes.ts";
+import { list, mapOf, object, optional, required, unsupported, withDefault } from "./yaml-collections.ts";
+import { choice, duration, integer, parsed, Refusal, text } from "./yaml-scalars.ts";
+import { orVariable, placeOf, refine, type Shape, wrongKind } from "./yaml-shape.ts";
+
+const workload = object({
+  namespace: required(text({ max: 253 }), "The namespace whose policies apply."),
+  labels: withDefault(
+    mapOf((key) => key, text({ max: 253, empty: true }), { max: 256 }),
+    {},
+    "What the selectors of policies are compared with.",
+  ),
+});
+
+const authorization: Shape<AuthorizationConfig> = refine(
+  object({
+    mode: withDefault(
+      choice(["strict", "istio"]),
+      "strict",
+      "istio: Istio's exact meaning. strict: the same language with its holes closed.",
+    ),
+    default: optional(
+      choice(["deny", "allow"]),
+      "What happens to inbound calls that no policy speaks about. Default: strict deny, istio allow.",
+    ),
+    pathNormalization: optional(
+      choice(["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]),
+      "What is done to a path before it is matched. Default: strict MERGE_SLASHES, istio BASE.",
+    ),
+    rootNamespace: withDefault(
+      text({ max: 253 }),
+      "istio-system",
+      "The namespace whose policies apply to every workload.",
+    ),
+  }),
+  ({ mode, default: verdict, pathNormalization, rootNamespace }) => ({
+    mode,
+    default: verdict ?? (mode === "strict" ? "deny" : "allow"),
+    pathNormalization: pathNormalization ?? (mode === "strict" ? "MERGE_SLASHES" : "BASE"),
+    rootNamespace,
+  }),
+);
+
+const policyPath: Shape<{ path: string; at: SourcePosition }> = refine(text({ max: 4096 }), (value, node, context) => {
+  if (/^https:\/\//i.test(value)) {
+    const message = `${context.path} is a URL, which is not built in this version`;
+    return context.problems.error("E_CONFIG_UNSUPPORTED", node.at, message, "name a file or a folder");
+  }
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(value)) {
+    return context.problems.error("E_CONFIG_VALUE", node.at, `${context.path} is a URL`, "name a file or a folder");
+  }
+  return { path: resolve(context.folder, value), at: node.at };
+});
+
+const cidr = parsed("an IP address or CIDR", "10.0.0.0/8", (value) => {
+  const [host = "", bits, more] = value.split("/");
+  if (isIP(host) === 0 || host.includes("%") || more !== undefined) return new Refusal("is no IP address or CIDR");
+  if (bits === undefined) return value;
+  const most = isIPv4(host) ? 32 : 128;
+  if (!/^(?:0|[1-9][0-9]{0,2})$/.test(bits) || Number(bits) > most)
+    return new Refusal(`has a prefix that is not 0 to ${most}`);
+  return value;
+});
+
+function endpoint(description: string) {
+  return optional(object({ listen: required(ownListenAddress(), description) }), `${description} Absent: off.`);
+}
+
+const admin = optional(
+  object({
+    listen: required(
+      refine(ownListenAddress(), (address, node, context): (Address & { readonly kind: "unix" }) | Invalid => {
+        if (address.kind === "unix") return address;
+        const message = `${context.path} on TCP is not built in this version`;
+        return context.problems.error("E_CONFIG_UNSUPPORTED", node.at, message, "write unix:///path");
+      }),
+      "unix:///path; the socket is made with mode 0600.",
+    ),
+  }),
+  "What `countersign status` talks to. Absent: off.",
+);
+
+const workers: Shape<number> = {
+  schema: orVariable({ const: 1 }),
+  read(node, context) {
+    const one = integer({ min: 1, max: 1024 });
+    const auto = node.kind === "text" && node.value === "auto";
+    if (!auto && node.kind !== "number" && node.kind !== "text") return wrongKind(node, context, "a number");
+    const count = auto ? 0 : one.read(node, context);
+    if (count === 1 || count === invalid) return count;
+    const message = `${context.path} other than 1 is not built in this version`;
+    return context.problems.error("E_CONFIG_UNSUPPORTED", node.at, message, "write 1, or remove it");
+  },
+};
+
+const sidecar = object({
+  workload: optional(workload, "Which policies apply to this app."),
+  identity: withDefault(identityShape, { workloadApi: {} }, "Where our identity comes from. Exactly one source."),
+  trustDomainAliases: withDefault(
+    list(trustDomain(), { max: 64 }),
+    [],
+    "Names that stand for our own trust domain in policies.",
+  ),
+  inbound: withDefault(
+    list(inboundShape, { max: 256 }),
+    [],
+    "What other sidecars may reach: mTLS in, plaintext to the app.",
+  ),
+  outbound: withDefault(
+    list(outboundShape, { max: 1000 }),
+    [],
+    "What the app may call: plaintext in, mTLS to the server's sidecar.",
+  ),
+  policies: withDefault(list(policyPath, { max: 256 }), [], "Files or folders of Istio policy documents."),
+  authorization: withDefault(authorization, {}, "How policies are read."),
+  trustedProxies: withDefault(list(cidr, { max: 1000 }), [], "Peers whose x-forwarded-for is believed."),
+  audit: withDefault(auditShape, {}, "Where audit records go. Absent: standard output."),
+  admin,
+  health: endpoint("Where /livez and /readyz answer."),
+  metrics: endpoint("Where /metrics answers."),
+  workers: withDefault(workers, 1, "Threads that share the ports."),
+  limits: withDefault(limits, {}, "Limits of each listener."),
+  timeouts: withDefault(timeouts, {}, "Time limits."),
+  drain: withDefault(
+    object({ timeout: withDefault(duration(), "30s", "How long calls may go on after SIGTERM.") }),
+    {},
+    "Graceful stop.",
+  ),
+  log: withDefault(
+    object({
+      level: withDefault(
+        choice(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),
+        "info",
+        "Least level shown.",
+      ),
+    }),
+    {},
+    "Operational log: JSON on standard error.",
+  ),
+  xff: unsupported("Whether our own hop is added to x-forwarded-for."),
+  jwtSvid: unsupported("JWT-SVIDs as request principals."),
+});
+
+/** All of countersign.yaml but the name of the file. */
+export const sidecarShape: Shape<Omit<SidecarConfig, "file">> = refine(sidecar, (value, node, context) => {
+  const { inbound, outbound, policies, workload: chosen } = value;
+  if (policies.length > 0 && chosen === undefined) {
+    const message = "policies are given, but workload does not say which of them apply to this app";
+    return context.problems.error(
+      "E_CONFIG_MISSING",
+      placeOf(node, "policies"),
+      message,
+      "add workload: { namespace: …, labels: { … } }",
+    );
+  }
+  if (inbound.length === 0 && outbound.length === 0) {
+    context.problems.warn("W_CONFIG_IDLE", node.at, "neither inbound nor outbound has a listener", "add one");
+  }
+  if (inbound.length > 0 && policies.length === 0 && value.authorization.default === "deny") {
+    const message = "there are no policies: every inbound call is denied";
+    context.problems.warn(
+      "W_CONFIG_NO_POLICIES",
+      placeOf(node, "inbound"),
+      message,
+      "add policies, or authorization: { default: allow }",
+    );
+  }
+  return {
+    workload: chosen ?? { namespace: "", labels: new Map() },
+    identity: value.identity,
+    trustDomainAliases: value.trustDomainAliases,
+    inbound,
+    outbound,
+    policies,
+    authorization: value.authorization,
+    trustedProxies: value.trustedProxies,
+    audit: value.audit,
+    admin: value.admin?.listen,
+    health: value.health?.listen,
+    metrics: value.metrics?.listen,
+    workers: value.workers,
+    limits: value.limits,
+    timeouts: value.timeouts,
+    drainTimeoutMs: value.drain.timeout,
+    logLevel: value.log.level,
+  };
+});
