@@ -1,0 +1,42 @@
+// `npm run soak -- <name>`: checks of the built program that take minutes. Not part of `npm test`; see docs/performance.md.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createChildren } from "../../bench/processes.ts";
+import { createChecks } from "./checks.ts";
+import { buildCli } from "./sidecar.ts";
+import type { SoakProgram } from "./soak-program.ts";
+
+const programs: Readonly<Record<string, () => Promise<SoakProgram>>> = {
+  rotation: async () => (await import("./rotation.ts")).rotation,
+  "large-body": async () => (await import("./large-body.ts")).largeBody,
+  crash: async () => (await import("./crash.ts")).crash,
+};
+
+async function main(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  const [name = "", ...rest] = argv;
+  const load = Object.hasOwn(programs, name) ? programs[name] : undefined;
+  if (load === undefined) {
+    console.error(`usage: npm run soak -- ${Object.keys(programs).join(" | ")} [options]`);
+    return 2;
+  }
+  const program = await load();
+  const dir = mkdtempSync(join(tmpdir(), "countersign-soak-"));
+  process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
+  const checks = createChecks();
+  await using children = createChildren(signal);
+  await buildCli(children);
+  await program({ dir, children, checks, signal }, rest);
+  return checks.close();
+}
+
+const stop = new AbortController();
+for (const kind of ["SIGINT", "SIGTERM"] as const)
+  process.once(kind, () => stop.abort(new Error(`stopped by ${kind}; nothing is left running`)));
+try {
+  process.exitCode = await main(process.argv.slice(2), stop.signal);
+} catch (error) {
+  for (let current: unknown = error; current instanceof Error; current = current.cause)
+    console.error(`soak: ${current.message}`);
+  process.exitCode = 2;
+}

@@ -1,0 +1,61 @@
+// Starts the built program as a user does: `countersign run -c FILE`, by the package's own Node.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Child, type Children, waitUntilReady } from "../../bench/processes.ts";
+
+const root = join(import.meta.dirname, "..", "..");
+const bundledCli = ["--disable-warning=ExperimentalWarning", join(root, "dist", "countersign.mjs")];
+
+export async function buildCli(children: Children): Promise<void> {
+  await children.run("build", process.execPath, [join(root, "tools", "build.mjs")], 60_000);
+}
+
+export interface LogEvent {
+  readonly event: string;
+  /** When this process read the line, by performance.now(). */
+  readonly atMs: number;
+}
+
+export interface Sidecar {
+  readonly child: Child;
+  readonly auditFile: string;
+  /** Lines of its log that have an `event`, growing. */
+  readonly events: readonly LogEvent[];
+}
+
+export interface SidecarOptions {
+  readonly name: string;
+  readonly dir: string;
+  /** Everything of countersign.yaml but `audit`, which goes to a file in `dir`. */
+  readonly config: object;
+  /** The Node to run it with: a path of its own lets an issuer tell sidecars of one user apart. */
+  readonly node?: string;
+}
+
+/** Returns when the log says `ready`. */
+export async function startSidecar(children: Children, options: SidecarOptions): Promise<Sidecar> {
+  const { name, dir, config, node = process.execPath } = options;
+  const file = join(dir, `${name}.yaml`);
+  const auditFile = join(dir, `${name}-audit.jsonl`);
+  const audit = { sinks: [{ file: { path: auditFile, rotate: { size: "10GiB" } } }] };
+  writeFileSync(file, JSON.stringify({ ...config, audit }, undefined, 2));
+  const events: LogEvent[] = [];
+  const child = await children.start(name, node, [...bundledCli, "run", "-c", file], {
+    onStderrLine: (line) => {
+      const event = eventOf(line);
+      if (event !== undefined) events.push({ event, atMs: performance.now() });
+    },
+  });
+  await waitUntilReady(child, () => events.some(({ event }) => event === "ready"), 20_000);
+  return { child, auditFile, events };
+}
+
+export async function startIssuer(children: Children, dir: string, config: object): Promise<Child> {
+  const file = join(dir, "issuer.yaml");
+  writeFileSync(file, JSON.stringify(config, undefined, 2));
+  return children.start("issuer", process.execPath, [...bundledCli, "issuer", "run", "-c", file]);
+}
+
+function eventOf(line: string): string | undefined {
+  return /"event":"([a-z.]+)"/.exec(line)?.[1];
+}
