@@ -5,4 +5,96 @@ export const proxyCodes = {
     meaning: "the upstream could not be reached",
     fix: "check that it runs and listens at the configured address",
   },
+  E_UPSTREAM_CLOSED: {
+    meaning: "the upstream closed the connection before its response was complete",
+    fix: "look at the upstream's own log for the same time; it crashed, timed out or refused us",
+  },
+  E_UPSTREAM_TIMEOUT: {
+    meaning: "the upstream did not begin its response in time",
+    fix: "find out why it is slow, or raise timeouts.firstByte",
+  },
+  E_UPSTREAM_PROTOCOL: {
+    meaning: "the upstream answered with something that is not a valid response to the request",
+    fix: "correct the upstream: the record's detail says which rule it broke",
+  },
+  E_UPSTREAM_HANDSHAKE: {
+    meaning: "the TLS handshake with the upstream failed",
+    fix: "check that a sidecar with mutual TLS listens there and that it trusts our trust domain",
+  },
+  E_UPSTREAM_LIMIT: {
+    meaning: "the listener already has as many upstream connections as limits.connections allows",
+    fix: "raise limits.connections, or find out why calls pile up",
+  },
+  E_PLAINTEXT_REFUSED: {
+    meaning: "a caller sent plaintext to a listener whose mtls is strict",
+    fix: "call through a sidecar, or set mtls: permissive on the listener while you migrate",
+  },
+  E_TLS_HANDSHAKE: {
+    meaning: "a caller's TLS handshake failed",
+    fix: "the record's detail has TLS's own reason; the caller needs TLS 1.3 and an X.509-SVID",
+  },
+  E_HANDSHAKE_TIMEOUT: {
+    meaning: "a caller did not finish its TLS handshake in time",
+    fix: "find out why the caller is slow, or raise timeouts.handshake",
+  },
+  E_CLASSIFY: {
+    meaning: "a connection's first bytes are not the protocol that the listener speaks",
+    fix: "set the listener's protocol to what the app speaks",
+  },
+  E_CLASSIFY_TIMEOUT: {
+    meaning: "a connection sent too little to tell its protocol in time, and policies with HTTP fields apply",
+    fix: "set the listener's protocol instead of auto",
+  },
+  E_HTTP2_UNSUPPORTED: {
+    meaning: "a caller speaks HTTP/2, which this version does not carry",
+    fix: "use HTTP/1.1, or protocol: tcp to pass it on unread",
+  },
+  E_CONNECTION_LIMIT: {
+    meaning: "the listener already has as many connections as limits.connections allows",
+    fix: "raise limits.connections, or find out who opens so many",
+  },
+  E_CALLER_GONE: {
+    meaning: "the caller's connection ended before the response was complete",
+    fix: "nothing to do here: look at the caller",
+  },
+  E_CALLER_UID: {
+    meaning: "the local user of the calling process is not in allow.uids",
+    fix: "run the app as a listed user, or list its uid",
+  },
+  E_BROWSER_REFUSED: {
+    meaning: "a browser page used a listener that stands for the app",
+    fix: "list the page's origin in origins, or set browser: allow",
+  },
+  E_HTTP_CONNECT: {
+    meaning: "CONNECT was sent to a listener that is no egress proxy",
+    fix: "send an ordinary request",
+  },
+  E_LOOP: {
+    meaning: "a call passed too many sidecars: it goes round in a circle",
+    fix: "correct the app or to address that points back at a sidecar",
+  },
+  E_REQUEST_TIMEOUT: {
+    meaning: "a caller did not send its whole request head in time",
+    fix: "find out why the caller is slow, or raise timeouts.head",
+  },
+  E_IDLE_TIMEOUT: {
+    meaning: "a connection carried nothing for longer than its idle timeout",
+    fix: "send keep-alives, or raise timeouts.idle or timeouts.tunnelIdle",
+  },
+  E_PEER_EXPIRED_OPEN: {
+    meaning: "the peer's SVID ran out while the connection was open",
+    fix: "nothing if the peer reconnects with a newer SVID; else look at its rotation",
+  },
+  E_PEER_NO_LONGER_TRUSTED: {
+    meaning: "a new trust bundle or revocation list no longer covers an open connection's peer",
+    fix: "nothing if that was intended; else correct the bundle",
+  },
+  E_DRAIN_CUT: {
+    meaning: "the drain deadline came before the call had ended",
+    fix: "raise drain.timeout, or make the call shorter",
+  },
+  E_LISTEN: {
+    meaning: "a listener could not be opened",
+    fix: "free the address, or choose another; ports below 1024 need a capability",
+  },
 } as const satisfies Record<`E_${string}`, CodeEntry>;

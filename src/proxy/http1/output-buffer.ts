@@ -1,3 +1,5 @@
+import { CR, HTAB, LF, SP } from "./byte-classes.ts";
+
 const INITIAL_BYTES = 16 * 1024;
 /** A scratch that grew beyond this (one large body) is left to the garbage collector. */
 const KEPT_SCRATCH_BYTES = 128 * 1024;
@@ -27,6 +29,27 @@ export class OutputBuffer {
     if (at + size > this.#scratch.length) this.#grow(at + size);
     this.#scratch.write(text, at, size, "latin1");
     this.#length = at + size;
+  }
+
+  /** Appends text that consists of exactly `count` lines, each ended by CR LF. Throws TypeError, with nothing appended, if the bytes that
+   *  would leave hold another number of line ends, a bare CR or LF, or a control character but HTAB: whatever mistake let one
+   *  into a name or value, it can't become a header or a message of its own. */
+  lines(text: string, count: number): void {
+    const start = this.#length;
+    this.latin1(text);
+    const end = this.#length;
+    const bytes = this.#scratch;
+    let lines = 0;
+    for (let at = start; at < end; at++) {
+      const byte = bytes[at] as number;
+      if (byte >= SP || byte === HTAB) continue;
+      if (byte !== CR || at + 1 === end || bytes[at + 1] !== LF) lines = Number.NEGATIVE_INFINITY;
+      lines++;
+      at++;
+    }
+    if (lines === count) return;
+    this.#length = start;
+    throw new TypeError("a name or value to be written holds a line end or another control character");
   }
 
   /** Copies `chunk`, which stays the caller's. */

@@ -1,0 +1,80 @@
+import type { AuditLog, AuditSlot } from "../core/audit-log.ts";
+import type { AuditKind, CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
+import { nextDecisionId } from "./call-identifiers.ts";
+
+/** What the end of a call is told to. */
+export interface OutcomeSinks {
+  readonly audit: AuditLog;
+  readonly recordCall: (outcome: CallOutcome) => void;
+  /** Monotonic milliseconds. */
+  nowMs(): number;
+}
+
+let originUs = (performance.timeOrigin + 0) * 1000;
+let originCheckedAt = 0;
+
+/** Microseconds since the epoch. performance.now() doesn't follow clock corrections: the origin is taken anew every second. */
+export function wallClockUs(monotonicMs: number): number {
+  if (monotonicMs - originCheckedAt > 1000 || originCheckedAt === 0) {
+    originCheckedAt = monotonicMs;
+    const wall = Date.now() * 1000 - monotonicMs * 1000;
+    // Date.now() has whole milliseconds: smaller differences are rounding, not a correction
+    if (Math.abs(wall - originUs) > 1500) originUs = wall;
+  }
+  return Math.round(originUs + monotonicMs * 1000);
+}
+
+/** The outcome of a call that starts now. Every field is present from the start, so that all outcomes share one shape. */
+export function newOutcome(
+  connection: ConnectionContext,
+  kind: AuditKind,
+  protocol: CallOutcome["protocol"],
+  nowMs: number,
+): CallOutcome {
+  return {
+    connection,
+    phase: "end",
+    kind,
+    id: nextDecisionId(),
+    startedUs: wallClockUs(nowMs),
+    // the monotonic start until finishOutcome makes it a duration
+    durationMs: nowMs,
+    upstreamMs: undefined,
+    protocol,
+    method: undefined,
+    authority: undefined,
+    path: undefined,
+    destination: undefined,
+    destinationAddress: undefined,
+    decision: "deny",
+    policyVersion: undefined,
+    rule: undefined,
+    reason: undefined,
+    detail: undefined,
+    nearest: undefined,
+    status: undefined,
+    bytesIn: 0,
+    bytesOut: 0,
+    retries: 0,
+    close: undefined,
+    requestId: undefined,
+    traceId: undefined,
+  };
+}
+
+/** Hands the outcome over, once: to audit (by its slot, or as a refusal where it had none), then to metrics. */
+export function finishOutcome(sinks: OutcomeSinks, outcome: CallOutcome, slot: AuditSlot | undefined): void {
+  outcome.durationMs = sinks.nowMs() - outcome.durationMs;
+  sinks.recordCall(outcome);
+  if (slot !== undefined) sinks.audit.complete(slot, outcome);
+  else {
+    const late = outcome.kind === "refusal" ? undefined : sinks.audit.reserve();
+    if (late === undefined) sinks.audit.refuse(outcome);
+    else sinks.audit.complete(late, outcome);
+  }
+}
+
+/** A record of a call that is still open. */
+export function openRecord(outcome: CallOutcome, phase: "start" | "progress", nowMs: number): CallOutcome {
+  return { ...outcome, phase, durationMs: nowMs - outcome.durationMs };
+}

@@ -1,0 +1,44 @@
+/** Something with a deadline. Setting `deadlineMs` (monotonic; Infinity: none) costs an assignment: no timer is made or
+ *  cleared per call, one sweep looks at all of them. */
+export interface HasDeadline {
+  readonly deadlineMs: number;
+  /** Called by the sweep once `deadlineMs` has passed; again at each sweep until it is moved or removed. */
+  onDeadline(nowMs: number): void;
+}
+
+/** How often deadlines are looked at: every timeout is late by at most this much. */
+export const SWEEP_INTERVAL_MS = 200;
+
+/** The one timer of the data plane. */
+export class Deadlines {
+  readonly #members = new Set<HasDeadline>();
+  #timer: NodeJS.Timeout | undefined;
+
+  add(member: HasDeadline): void {
+    this.#members.add(member);
+    this.#timer ??= setInterval(() => this.sweep(performance.now()), SWEEP_INTERVAL_MS).unref();
+  }
+
+  delete(member: HasDeadline): void {
+    this.#members.delete(member);
+    if (this.#members.size === 0 && this.#timer !== undefined) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    }
+  }
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  sweep(nowMs: number): void {
+    for (const member of this.#members) {
+      if (member.deadlineMs <= nowMs) member.onDeadline(nowMs);
+    }
+  }
+}
+
+/** The deadline `timeoutMs` from now; 0 is "none". */
+export function deadlineAfter(timeoutMs: number): number {
+  return timeoutMs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
+}

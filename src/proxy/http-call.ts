@@ -1,0 +1,427 @@
+import type { AuditSlot } from "../core/audit-log.ts";
+import type { CallFacts } from "../core/call-facts.ts";
+import type { CallOutcome } from "../core/call-outcome.ts";
+import type { Permit } from "../core/decision.ts";
+import type { ErrorCode } from "../core/error-codes.ts";
+import { CountersignError } from "../core/errors.ts";
+import { statusOf } from "./answer-status.ts";
+import { finishOutcome, openRecord } from "./call-outcomes.ts";
+import type { HttpService } from "./http-service.ts";
+import type { DownstreamStream, OutgoingRequest, UpstreamReceiver, UpstreamStream } from "./http-streams.ts";
+import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
+import { isWebSocketAccept } from "./http1/websocket-accept.ts";
+import { localAnswer } from "./local-answer.ts";
+
+/** Who owns the call: the downstream connection. */
+export interface CallOwner {
+  /** The response is complete or broken and the record is written. `reusable`: the connection may carry another call. */
+  onCallDone(reusable: boolean): void;
+}
+
+const NO_TRAILERS = undefined;
+
+/** One HTTP call from its parsed head to its audit record. Knows neither HTTP version nor direction: streams and service do. */
+export class HttpCall implements UpstreamReceiver {
+  readonly head: RequestHead;
+  readonly outcome: CallOutcome;
+  readonly #service: HttpService;
+  readonly #downstream: DownstreamStream;
+  readonly #owner: CallOwner;
+  #facts: CallFacts | undefined;
+  #permit: Permit | undefined;
+  #slot: AuditSlot | undefined;
+  #request: OutgoingRequest | undefined;
+  #upstream: UpstreamStream | undefined;
+  /** Body bytes that came while the upstream connection was being made. At most one read's worth: the caller is paused. */
+  #waiting: Uint8Array[] | undefined;
+  #requestEnded = false;
+  #requestTrailers: Fields | undefined;
+  #responseStarted = false;
+  #tunnel = false;
+  #tunnelHalfClosed = false;
+  #done = false;
+  /** Request bytes are read and dropped: the answer is already given. */
+  #discarding = false;
+  #connectionClose: boolean;
+  #upstreamStartMs = 0;
+  #nextRecordMs: number;
+  /** Monotonic time by which the response must have begun; Infinity: no such limit now. */
+  firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+
+  constructor(
+    service: HttpService,
+    head: RequestHead,
+    outcome: CallOutcome,
+    downstream: DownstreamStream,
+    owner: CallOwner,
+  ) {
+    this.#service = service;
+    this.head = head;
+    this.outcome = outcome;
+    this.#downstream = downstream;
+    this.#owner = owner;
+    this.#connectionClose = !head.keepAlive;
+    this.#nextRecordMs = outcome.durationMs + LONG_CALL_MS;
+  }
+
+  get requestEnded(): boolean {
+    return this.#requestEnded;
+  }
+
+  get done(): boolean {
+    return this.#done;
+  }
+
+  get isTunnel(): boolean {
+    return this.#tunnel;
+  }
+
+  start(): void {
+    const service = this.#service;
+    const prepared = service.prepare(this.head, this.outcome);
+    if (prepared instanceof CountersignError) {
+      this.refuse(prepared.code, prepared.message);
+      return;
+    }
+    this.#facts = prepared;
+    if (!this.#authorize()) return;
+    this.#slot = service.audit.reserve();
+    if (this.#slot === undefined) {
+      this.refuse("E_AUDIT_UNAVAILABLE", "no audit record could be reserved");
+      return;
+    }
+    service.activeCalls.add(this);
+    this.#request = service.outgoing(this.head, prepared, this.outcome);
+    this.#acquire(false);
+  }
+
+  /** Decides and, on a denial, answers. A Permit of an older policy is replaced here before anything is sent. */
+  #authorize(): boolean {
+    const { outcome } = this;
+    if (this.#facts === undefined) throw new TypeError("authorize before prepare");
+    const decision = this.#service.decide(this.#facts);
+    if (decision.kind === "allow") {
+      this.#permit = decision.permit;
+      outcome.decision = "allow";
+      outcome.policyVersion = decision.permit.policyVersion;
+      outcome.rule = decision.permit.rule;
+      outcome.reason = decision.reason;
+      return true;
+    }
+    this.#permit = undefined;
+    outcome.policyVersion = decision.policyVersion;
+    outcome.rule = decision.rule;
+    outcome.nearest = decision.nearest;
+    this.refuse(decision.code, decision.reason);
+    return false;
+  }
+
+  /** A new policy is in force: a call that it no longer allows ends, whatever state it is in. */
+  reauthorize(): void {
+    if (this.#done || this.#facts === undefined || this.#permit === undefined) return;
+    if (this.#permit.policyVersion === this.#service.policyVersion) return;
+    if (this.#responseStarted || this.#upstream !== undefined) {
+      const decision = this.#service.decide(this.#facts);
+      if (decision.kind === "allow") {
+        this.#permit = decision.permit;
+        return;
+      }
+      this.outcome.policyVersion = decision.policyVersion;
+      this.outcome.rule = decision.rule;
+      this.outcome.nearest = decision.nearest;
+      this.outcome.close = "policy-changed";
+      this.refuse(decision.code, decision.reason);
+    }
+    // still waiting for an upstream: #attach decides anew
+  }
+
+  /** About twice a second: long calls leave records of being open. */
+  onTick(): void {
+    const nowMs = this.#service.nowMs();
+    if (nowMs < this.#nextRecordMs || this.#done) return;
+    const first = this.#nextRecordMs === this.outcome.durationMs + LONG_CALL_MS;
+    this.#nextRecordMs = nowMs + PROGRESS_MS;
+    // until the call ends, its outcome holds the monotonic start in place of the duration
+    this.#service.audit.note(openRecord(this.outcome, first && !this.#tunnel ? "start" : "progress", nowMs));
+  }
+
+  #acquire(fresh: boolean): void {
+    const permit = this.#permit;
+    if (permit === undefined) throw new TypeError("acquire without a permit");
+    this.#upstreamStartMs = this.#service.nowMs();
+    this.#service.upstream(permit, this.#facts).acquire(permit, fresh, this);
+  }
+
+  /** The pool's answer: a connection. Returns false if the call no longer wants it. */
+  onAcquired(upstream: UpstreamStream, destination: CallOutcome["destination"], address: string): boolean {
+    if (this.#done) return false;
+    if (this.#permit?.policyVersion !== this.#service.policyVersion && !this.#authorize()) return false;
+    const request = this.#request;
+    if (request === undefined) throw new TypeError("acquired before the request was made");
+    this.outcome.destination = destination;
+    this.outcome.destinationAddress = address;
+    this.#upstream = upstream;
+    upstream.send(request, this);
+    if (this.#waiting !== undefined) {
+      for (const chunk of this.#waiting) upstream.data(chunk);
+      this.#waiting = undefined;
+    }
+    if (this.#requestEnded) this.#endUpstream();
+    else if (!upstream.congested) this.#downstream.resumeRequest();
+    return true;
+  }
+
+  /** The pool's answer: none. */
+  onAcquireFailed(error: CountersignError): void {
+    if (this.#done) return;
+    this.#fail(error);
+  }
+
+  #endUpstream(): void {
+    this.#upstream?.end(this.#requestTrailers);
+    if (this.#tunnel || this.#responseStarted) return;
+    // RFC 9110 15.6.5: the gateway's own patience, counted from the last request byte.
+    this.firstByteDeadlineMs = this.#service.firstByteDeadline();
+  }
+
+  // ── from the caller ──
+
+  onRequestData(chunk: Uint8Array): void {
+    this.outcome.bytesIn += chunk.length;
+    if (this.#discarding || this.#done) return;
+    const upstream = this.#upstream;
+    if (upstream === undefined) {
+      this.#waiting ??= [];
+      this.#waiting.push(Buffer.from(chunk));
+      this.#downstream.pauseRequest();
+      return;
+    }
+    upstream.data(chunk);
+    if (upstream.congested) this.#downstream.pauseRequest();
+  }
+
+  onRequestEnd(trailers: Fields | undefined): void {
+    this.#requestEnded = true;
+    if (this.#done) return;
+    this.#requestTrailers = trailers === undefined ? undefined : this.#service.requestTrailers(trailers);
+    if (this.#upstream !== undefined && !this.#discarding) this.#endUpstream();
+  }
+
+  /** The caller's connection broke, or its bytes are no HTTP any more. */
+  onCallerGone(reason: string): void {
+    if (this.#done) return;
+    this.outcome.close = reason;
+    if (!this.#tunnel) {
+      this.outcome.decision = "error";
+      this.outcome.reason = "E_CALLER_GONE";
+      this.outcome.detail = "the caller's connection ended before the response was complete";
+    }
+    this.#giveUpUpstream();
+    this.#finish(false);
+  }
+
+  /** Half-close of a tunnel by the caller. */
+  onTunnelEnd(): void {
+    if (this.#done) return;
+    this.#upstream?.end(NO_TRAILERS);
+    if (this.#tunnelHalfClosed) this.#finish(false);
+    this.#tunnelHalfClosed = true;
+  }
+
+  onDownstreamDrain(): void {
+    this.#upstream?.resumeResponse();
+  }
+
+  // ── from the upstream ──
+
+  onResponseHead(head: ResponseHead): void {
+    if (this.#done) return;
+    const { outcome } = this;
+    if (head.status === 101) {
+      this.#startTunnel(head);
+      return;
+    }
+    if (head.status < 200) {
+      if (this.head.minor === 1)
+        this.#downstream.inform(head.status, this.#service.responseFields(head, outcome, false));
+      return;
+    }
+    this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#responseStarted = true;
+    outcome.upstreamMs = this.#service.nowMs() - this.#upstreamStartMs;
+    outcome.status = head.status;
+    const framing =
+      this.head.minor === 0 && head.framing.kind === "chunked"
+        ? CLOSE_FRAMING
+        : this.head.minor === 1 && head.framing.kind === "close"
+          ? CHUNKED_FRAMING
+          : head.framing;
+    if (framing.kind === "close" || this.#service.closing) this.#connectionClose = true;
+    this.#downstream.respond({
+      status: head.status,
+      reason: head.reason,
+      fields: this.#service.responseFields(head, outcome, true),
+      framing,
+      close: this.#connectionClose,
+      upgrade: undefined,
+      declaredLength: head.declaredLength,
+      // an HTTP/1.0 client that asked for it must hear that the connection stays
+      keepAlive: this.head.minor === 0,
+    });
+  }
+
+  onResponseData(chunk: Uint8Array): void {
+    if (this.#done) return;
+    this.outcome.bytesOut += chunk.length;
+    this.#downstream.data(chunk);
+    if (this.#downstream.congested) this.#upstream?.pauseResponse();
+  }
+
+  onResponseEnd(trailers: Fields | undefined): void {
+    if (this.#done) return;
+    if (this.#tunnel) {
+      this.#downstream.end(undefined);
+      if (this.#tunnelHalfClosed) this.#finish(false);
+      this.#tunnelHalfClosed = true;
+      return;
+    }
+    this.#downstream.end(trailers === undefined ? undefined : this.#service.responseTrailers(trailers));
+    if (!this.#requestEnded) this.#giveUpUpstream();
+    this.#upstream = undefined;
+    this.#finish(this.#requestEnded && !this.#connectionClose);
+  }
+
+  onUpstreamDrain(): void {
+    if (!this.#done) this.#downstream.resumeRequest();
+  }
+
+  onUpstreamFailed(error: CountersignError): void {
+    if (this.#done) return;
+    const upstream = this.#upstream;
+    this.#upstream = undefined;
+    if (this.#tunnel) {
+      this.outcome.close = error.code;
+      this.#downstream.abort();
+      this.#finish(false);
+      return;
+    }
+    if (upstream !== undefined && upstream.callsBefore > 0 && this.#mayRetry(error)) {
+      this.outcome.retries++;
+      this.#acquire(true);
+      return;
+    }
+    this.#fail(error);
+  }
+
+  /** RFC 9110 9.2.2: only idempotent methods, only without a body that may be half sent, and only when a connection
+   *  that had carried calls before was closed without a byte of the response: the usual keep-alive race. Once. */
+  #mayRetry(error: CountersignError): boolean {
+    if (error.code !== "E_UPSTREAM_CLOSED" || this.#responseStarted || this.outcome.retries > 0) return false;
+    return this.head.framing.kind === "none" && IDEMPOTENT.has(this.head.method);
+  }
+
+  #startTunnel(head: ResponseHead): void {
+    const asked = this.#request?.upgrade;
+    const problem =
+      asked === undefined || head.upgrade !== asked
+        ? "the app switched protocols without being asked to"
+        : asked === "websocket" && !isWebSocketAccept(this.head.fields, head.fields)
+          ? "the app's Sec-WebSocket-Accept does not answer the caller's key"
+          : undefined;
+    if (problem !== undefined) {
+      this.#giveUpUpstream();
+      this.#fail(new CountersignError("E_UPSTREAM_PROTOCOL", problem));
+      return;
+    }
+    this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#responseStarted = true;
+    this.#tunnel = true;
+    this.outcome.upstreamMs = this.#service.nowMs() - this.#upstreamStartMs;
+    this.outcome.status = 101;
+    this.#downstream.respond({
+      status: 101,
+      reason: head.reason,
+      fields: this.#service.responseFields(head, this.outcome, true),
+      framing: { kind: "none" },
+      close: false,
+      upgrade: asked,
+    });
+    this.#upstream?.becomeTunnel();
+    this.#downstream.becomeTunnel();
+    this.#service.onLongCall(this.outcome);
+  }
+
+  // ── endings ──
+
+  #fail(error: CountersignError): void {
+    this.outcome.decision = "error";
+    this.refuse(error.code, error.message);
+  }
+
+  /** The response did not begin in time. */
+  onFirstByteTimeout(): void {
+    if (this.#done || this.#responseStarted) return;
+    this.#giveUpUpstream();
+    this.#fail(new CountersignError("E_UPSTREAM_TIMEOUT", "the upstream sent no response in time"));
+  }
+
+  /** Ends the call with a stable code: answered locally if nothing of a response has left yet, else broken off. */
+  refuse(code: ErrorCode, detail: string): void {
+    if (this.#done) return;
+    const { outcome } = this;
+    const status = statusOf(code);
+    if (outcome.decision === "allow") outcome.decision = "error";
+    if (status === 403) outcome.decision = "deny";
+    outcome.reason = code;
+    outcome.detail = detail;
+    this.#giveUpUpstream();
+    if (this.#responseStarted) {
+      this.#downstream.abort();
+      this.#finish(false);
+      return;
+    }
+    outcome.status = status;
+    const keep = this.#mayDiscardBody() && !this.#connectionClose && !this.#service.closing;
+    this.#responseStarted = true;
+    const answer = localAnswer(status, code, this.#service.answerDetail(detail), outcome.id, this.head.method, !keep);
+    this.#downstream.respond(answer.response);
+    if (answer.body.length > 0) {
+      outcome.bytesOut += answer.body.length;
+      this.#downstream.data(answer.body);
+    }
+    this.#downstream.end(undefined);
+    this.#discarding = true;
+    this.#waiting = undefined;
+    this.#finish(keep);
+  }
+
+  /** A small announced body is read and dropped so that the connection lives; anything else ends it. */
+  #mayDiscardBody(): boolean {
+    if (this.#requestEnded) return true;
+    const { framing, expectContinue } = this.head;
+    if (framing.kind === "none") return true;
+    return framing.kind === "length" && framing.length <= MAX_DISCARDED_BODY && !expectContinue;
+  }
+
+  #giveUpUpstream(): void {
+    this.#upstream?.abort();
+    this.#upstream = undefined;
+  }
+
+  #finish(reusable: boolean): void {
+    this.#done = true;
+    this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#service.activeCalls.delete(this);
+    finishOutcome(this.#service, this.outcome, this.#slot);
+    this.#slot = undefined;
+    this.#owner.onCallDone(reusable);
+  }
+}
+
+/** A call open for longer is recorded when it passes this, and every PROGRESS_MS from then on. */
+const LONG_CALL_MS = 60_000;
+const PROGRESS_MS = 5 * 60_000;
+const MAX_DISCARDED_BODY = 64 * 1024;
+const CLOSE_FRAMING = { kind: "close" } as const;
+const CHUNKED_FRAMING = { kind: "chunked" } as const;
+const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);

@@ -1,0 +1,37 @@
+import type { CallFacts, ConnectionFacts } from "../core/call-facts.ts";
+import { parseIpAddress } from "../core/ip-address.ts";
+import { clientAddress } from "./client-address.ts";
+import type { RequestHead } from "./http1/http1-events.ts";
+import type { ScannedFields } from "./request-fields.ts";
+import type { PolicyInForce } from "./runtime.ts";
+
+/** The facts of one request. Without trusted proxies, the usual case, the connection's facts serve all its calls. */
+export function requestFacts(
+  connection: ConnectionFacts,
+  inForce: PolicyInForce,
+  head: RequestHead,
+  path: string,
+  scanned: ScannedFields,
+  sourceTrusted: boolean,
+): CallFacts {
+  const facts =
+    sourceTrusted && scanned.forwardedFor !== undefined
+      ? { ...connection, remoteIp: clientAddress(connection.sourceIp, scanned.forwardedFor, inForce.trustedProxies) }
+      : connection;
+  return {
+    connection: facts,
+    request: {
+      method: head.method,
+      authority: head.authority,
+      path,
+      headers: scanned.kept.raw,
+      lowerNames: scanned.kept.lower,
+    },
+  };
+}
+
+/** Whether the TCP peer is a proxy whose x-forwarded-for is believed. Asked once per connection. */
+export function isTrustedProxy(sourceIp: string, inForce: PolicyInForce): boolean {
+  const parsed = parseIpAddress(sourceIp);
+  return parsed !== undefined && inForce.trustedProxies.has(parsed);
+}

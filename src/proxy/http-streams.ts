@@ -1,0 +1,51 @@
+import type { CountersignError } from "../core/errors.ts";
+import type { Fields, ResponseHead } from "./http1/http1-events.ts";
+import type { WrittenRequest, WrittenResponse } from "./http1/write-head.ts";
+
+/** A request as it goes to an upstream: what policy saw, with our own fields set and hop-by-hop fields gone. */
+export type OutgoingRequest = WrittenRequest;
+
+/** A response as it goes to the caller. */
+export type OutgoingResponse = WrittenResponse;
+
+/** The caller's half of a call, whatever HTTP version carries it. */
+export interface DownstreamStream {
+  /** An interim (1xx) response. */
+  inform(status: number, fields: readonly string[]): void;
+  respond(response: OutgoingResponse): void;
+  data(chunk: Uint8Array): void;
+  end(trailers: Fields | undefined): void;
+  /** Breaks a response that has begun, so that the caller can't take it for complete. */
+  abort(): void;
+  /** Output is piling up; the call gets onDownstreamDrain later. */
+  readonly congested: boolean;
+  pauseRequest(): void;
+  resumeRequest(): void;
+  /** After a 101 the connection carries bytes both ways: data() and onRequestData without any framing. */
+  becomeTunnel(): void;
+}
+
+/** The upstream's half of a call. */
+export interface UpstreamStream {
+  send(request: OutgoingRequest, receiver: UpstreamReceiver): void;
+  data(chunk: Uint8Array): void;
+  end(trailers: Fields | undefined): void;
+  /** Gives the call up: nothing more is delivered and the connection carries no further call (HTTP/1.1). */
+  abort(): void;
+  readonly congested: boolean;
+  pauseResponse(): void;
+  resumeResponse(): void;
+  becomeTunnel(): void;
+  /** Calls carried before this one: a reused connection may have been closed by its peer meanwhile. */
+  readonly callsBefore: number;
+}
+
+/** What an upstream tells the call that it carries. */
+export interface UpstreamReceiver {
+  onResponseHead(head: ResponseHead): void;
+  onResponseData(chunk: Uint8Array): void;
+  onResponseEnd(trailers: Fields | undefined): void;
+  onUpstreamDrain(): void;
+  /** The connection failed before the response was complete. Nothing follows. */
+  onUpstreamFailed(error: CountersignError): void;
+}

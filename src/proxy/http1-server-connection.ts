@@ -1,0 +1,400 @@
+import type { ErrorCode } from "../core/error-codes.ts";
+import { CountersignError } from "../core/errors.ts";
+import { finishOutcome } from "./call-outcomes.ts";
+import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
+import { type CallOwner, HttpCall } from "./http-call.ts";
+import type { HttpService } from "./http-service.ts";
+import type { DownstreamStream, OutgoingResponse } from "./http-streams.ts";
+import type { Fields, Http1Decoder, Http1Limits, Http1RequestEvents, RequestHead } from "./http1/http1-events.ts";
+import { createRequestDecoder } from "./http1/request-decoder.ts";
+import { writeChunk, writeLastChunk, writeResponseHead } from "./http1/write-head.ts";
+import { localAnswer } from "./local-answer.ts";
+import type { Transport, TransportOwner } from "./transport.ts";
+
+export interface ServerTimeouts {
+  readonly head: number;
+  readonly idle: number;
+  readonly tunnelIdle: number;
+}
+
+export interface ServerConnectionOptions {
+  readonly limits: Http1Limits;
+  readonly timeouts: ServerTimeouts;
+  readonly onClosed: () => void;
+}
+
+/** How long a connection that we have said good-bye to may still send before it is cut: without it a client that is still sending
+ *  would lose our answer to a RST (RFC 9112 section 9.6). */
+const LINGER_MS = 2000;
+
+/** The caller's HTTP/1.1 connection: parses requests one at a time, in order, and writes their responses. */
+export class Http1ServerConnection
+  implements DownstreamStream, Http1RequestEvents, TransportOwner, CallOwner, HasDeadline
+{
+  /** Of the connection itself; its call may have an earlier one. */
+  #ownDeadlineMs: number;
+  readonly #transport: Transport;
+  readonly #service: HttpService;
+  readonly #options: ServerConnectionOptions;
+  readonly #decoder: Http1Decoder;
+  #call: HttpCall | undefined;
+  /** Bytes after the end of a request whose response is not complete yet: the socket is paused while there are any. */
+  #leftover: Uint8Array | undefined;
+  #consuming = false;
+  #bodyPaused = false;
+  #chunked = false;
+  #closeAfterResponse = false;
+  #callerEnded = false;
+  #tunnel = false;
+  #readingHead = false;
+  /** The last answer is written; what still comes is dropped until the linger deadline. */
+  #lingering = false;
+
+  constructor(transport: Transport, service: HttpService, options: ServerConnectionOptions) {
+    this.#transport = transport;
+    this.#service = service;
+    this.#options = options;
+    this.#decoder = createRequestDecoder(options.limits, this);
+    this.#ownDeadlineMs = deadlineAfter(options.timeouts.head);
+    transport.owner = this;
+  }
+
+  get deadlineMs(): number {
+    const call = this.#call;
+    return call === undefined ? this.#ownDeadlineMs : Math.min(this.#ownDeadlineMs, call.firstByteDeadlineMs);
+  }
+
+  /** No call is open on it. */
+  get idle(): boolean {
+    return this.#call === undefined && !this.#readingHead;
+  }
+
+  /** Ends an idle connection; a busy one ends after its response. */
+  drain(): void {
+    if (this.idle) this.#goodbye();
+    else this.#closeAfterResponse = true;
+  }
+
+  /** Ends the connection now, and its call with this code. */
+  cut(code: ErrorCode, detail: string): void {
+    const call = this.#call;
+    if (call !== undefined) {
+      call.outcome.close = code;
+      call.refuse(code, detail);
+      this.#transport.flush();
+    }
+    this.#transport.destroy();
+  }
+
+  // ── socket events ──
+
+  onBytes(chunk: Uint8Array): void {
+    if (this.#lingering) return;
+    if (this.#tunnel) {
+      this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.tunnelIdle);
+      this.#call?.onRequestData(chunk);
+      return;
+    }
+    if (this.#leftover !== undefined) {
+      this.#leftover = Buffer.concat([this.#leftover, chunk]);
+      return;
+    }
+    this.#consume(chunk);
+  }
+
+  #consume(chunk: Uint8Array): void {
+    this.#consuming = true;
+    let from = 0;
+    while (from < chunk.length) {
+      if (this.#lingering || this.#transport.closed) break;
+      if (this.#tunnel) {
+        this.#call?.onRequestData(chunk.subarray(from));
+        break;
+      }
+      if (this.#call?.requestEnded === true) {
+        this.#leftover = chunk.subarray(from);
+        this.#transport.pause();
+        break;
+      }
+      const next = this.#decoder.push(chunk, from);
+      if (typeof next !== "number") {
+        this.#violated(next.error, next.status);
+        break;
+      }
+      from = next;
+      this.#messageEnded();
+    }
+    this.#consuming = false;
+    if (this.#call === undefined && !this.#lingering) this.#awaitHead();
+    else if (this.#call !== undefined && !this.#tunnel) this.#awaitCall();
+  }
+
+  #awaitHead(): void {
+    const reading = !this.#decoder.atBoundary;
+    if (!reading) this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.idle);
+    // the head's time is counted from its first byte, whatever trickles in later
+    else if (!this.#readingHead) this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.head);
+    this.#readingHead = reading;
+  }
+
+  #awaitCall(): void {
+    this.#readingHead = false;
+    this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.idle);
+  }
+
+  onFin(): void {
+    this.#callerEnded = true;
+    const call = this.#call;
+    if (this.#tunnel) {
+      call?.onTunnelEnd();
+      return;
+    }
+    if (call === undefined) {
+      if (this.#readingHead && !this.#lingering) {
+        this.#violated(
+          new CountersignError("E_HTTP_INCOMPLETE", "the connection ended in the middle of a request head"),
+          400,
+        );
+      }
+      this.#goodbye();
+      return;
+    }
+    // a half-closed caller still waits for the response to its complete request (RFC 9112 section 9.6)
+    if (call.requestEnded) this.#closeAfterResponse = true;
+    else {
+      call.onCallerGone("caller-ended-in-body");
+      this.#transport.destroy();
+    }
+  }
+
+  onWritable(): void {
+    this.#call?.onDownstreamDrain();
+  }
+
+  onGone(): void {
+    this.#call?.onCallerGone("caller-closed");
+    this.#call = undefined;
+    this.#options.onClosed();
+  }
+
+  onDeadline(nowMs: number): void {
+    const call = this.#call;
+    if (this.#lingering) {
+      this.#transport.destroy();
+      return;
+    }
+    if (this.#tunnel) {
+      this.cut("E_IDLE_TIMEOUT", "the tunnel carried nothing for too long");
+      return;
+    }
+    if (call !== undefined) {
+      if (call.firstByteDeadlineMs <= nowMs) call.onFirstByteTimeout();
+      else this.cut("E_IDLE_TIMEOUT", "the call made no progress for too long");
+      return;
+    }
+    if (this.#readingHead) {
+      this.#violated(new CountersignError("E_REQUEST_TIMEOUT", "the request head did not arrive in time"), 408);
+      return;
+    }
+    this.#goodbye();
+  }
+
+  // ── decoder events ──
+
+  onHead(head: RequestHead): void {
+    const call = new HttpCall(this.#service, head, this.#service.newOutcome(head), this, this);
+    this.#call = call;
+    this.#chunked = false;
+    this.#ended = false;
+    call.start();
+  }
+
+  onData(chunk: Uint8Array): void {
+    this.#call?.onRequestData(chunk);
+  }
+
+  #ended = false;
+  #trailers: Fields | undefined;
+
+  onEnd(trailers: Fields | undefined): void {
+    this.#ended = true;
+    this.#trailers = trailers;
+  }
+
+  /** After a push, never inside one: a call that ends here may begin the next message. */
+  #messageEnded(): void {
+    const call = this.#call;
+    if (!this.#ended || call === undefined || call.requestEnded) return;
+    const trailers = this.#trailers;
+    this.#trailers = undefined;
+    call.onRequestEnd(trailers);
+    if (call.done) this.#call = undefined;
+  }
+
+  #violated(error: CountersignError, status: number): void {
+    const call = this.#call;
+    if (call !== undefined && !call.done) {
+      // the body broke: whatever the upstream got is incomplete, and it sees its connection end
+      call.outcome.close = "bad-request-body";
+      call.refuse(error.code, error.message);
+      this.#goodbye();
+      return;
+    }
+    const outcome = this.#service.newOutcome(UNREADABLE_HEAD);
+    outcome.kind = "refusal";
+    outcome.method = undefined;
+    outcome.authority = undefined;
+    outcome.decision = "error";
+    outcome.reason = error.code;
+    outcome.detail = error.message;
+    outcome.status = status;
+    outcome.close = "bad-request";
+    const answer = localAnswer(status, error.code, this.#service.answerDetail(error.message), outcome.id, "GET", true);
+    this.respond(answer.response);
+    this.data(answer.body);
+    finishOutcome(this.#service, outcome, undefined);
+    this.#goodbye();
+  }
+
+  // ── the call's side ──
+
+  inform(status: number, fields: readonly string[]): void {
+    writeResponseHead(this.#transport.out, { ...INTERIM, status, fields });
+    this.#transport.touch();
+  }
+
+  respond(response: OutgoingResponse): void {
+    this.#chunked = response.framing.kind === "chunked";
+    if (response.close) this.#closeAfterResponse = true;
+    else if (this.#closeAfterResponse && response.status !== 101) {
+      writeResponseHead(this.#transport.out, { ...response, close: true });
+      this.#transport.touch();
+      return;
+    }
+    writeResponseHead(this.#transport.out, response);
+    this.#transport.touch();
+  }
+
+  data(chunk: Uint8Array): void {
+    this.#ownDeadlineMs = Number.POSITIVE_INFINITY;
+    if (this.#chunked) {
+      writeChunk(this.#transport.out, chunk);
+      this.#transport.touch();
+    } else this.#transport.writeBytes(chunk);
+  }
+
+  end(trailers: Fields | undefined): void {
+    if (this.#tunnel) {
+      this.#transport.end();
+      return;
+    }
+    if (this.#chunked) {
+      writeLastChunk(this.#transport.out, trailers);
+      this.#transport.touch();
+    }
+  }
+
+  abort(): void {
+    this.#transport.abort();
+  }
+
+  get congested(): boolean {
+    return this.#transport.congested;
+  }
+
+  pauseRequest(): void {
+    this.#bodyPaused = true;
+    this.#transport.pause();
+  }
+
+  resumeRequest(): void {
+    if (!this.#bodyPaused) return;
+    this.#bodyPaused = false;
+    if (this.#leftover === undefined) this.#transport.resume();
+  }
+
+  becomeTunnel(): void {
+    this.#tunnel = true;
+    this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.tunnelIdle);
+    const early = this.#leftover;
+    if (early !== undefined) {
+      this.#leftover = undefined;
+      this.#call?.onRequestData(early);
+      if (!this.#bodyPaused) this.#transport.resume();
+    }
+  }
+
+  onCallDone(reusable: boolean): void {
+    const call = this.#call;
+    if (this.#tunnel) {
+      this.#transport.end();
+      this.#lingerUntilClosed();
+      return;
+    }
+    if (!reusable || this.#closeAfterResponse || this.#callerEnded) {
+      this.#call = undefined;
+      this.#goodbye();
+      return;
+    }
+    this.resumeRequest();
+    // a body that is being discarded keeps its call until its last byte
+    if (call === undefined || !call.requestEnded) return;
+    this.#call = undefined;
+    if (this.#consuming) return;
+    const leftover = this.#leftover;
+    if (leftover === undefined) {
+      this.#awaitHead();
+      return;
+    }
+    this.#leftover = undefined;
+    this.#transport.resume();
+    this.#consume(leftover);
+  }
+
+  /** Writes what waits, says that we are done, and reads on for a while so that the answer is not lost to a RST. */
+  #goodbye(): void {
+    if (this.#lingering || this.#transport.closed) return;
+    this.#transport.end();
+    if (this.#callerEnded) {
+      // both sides have said their last byte; the socket closes when ours is out
+      this.#lingerUntilClosed();
+      return;
+    }
+    this.#lingerUntilClosed();
+    this.#leftover = undefined;
+    this.#bodyPaused = false;
+    this.#transport.resume();
+  }
+
+  #lingerUntilClosed(): void {
+    this.#lingering = true;
+    this.#ownDeadlineMs = deadlineAfter(LINGER_MS);
+  }
+}
+
+const NO_FIELDS: Fields = { raw: [], lower: [] };
+/** Stands for the head of a request that could not be read, in its record. */
+const UNREADABLE_HEAD: RequestHead = {
+  method: "",
+  target: "",
+  form: "origin",
+  scheme: "",
+  authority: "",
+  path: "",
+  query: "",
+  minor: 1,
+  fields: NO_FIELDS,
+  framing: { kind: "none" },
+  keepAlive: false,
+  expectContinue: false,
+  upgrade: undefined,
+  connectionNames: [],
+};
+const INTERIM: OutgoingResponse = {
+  status: 100,
+  reason: "",
+  fields: [],
+  framing: { kind: "none" },
+  close: false,
+  upgrade: undefined,
+};

@@ -1,0 +1,96 @@
+import { TOKEN_LOWER } from "./byte-classes.ts";
+
+/** What the codec itself does with a field; 0 for nothing. */
+export const ROLE_NONE = 0;
+export const ROLE_HOST = 1;
+export const ROLE_CONTENT_LENGTH = 2;
+export const ROLE_TRANSFER_ENCODING = 3;
+export const ROLE_CONNECTION = 4;
+export const ROLE_EXPECT = 5;
+export const ROLE_UPGRADE = 6;
+/** A name that some apps read as a framing field, since CGI turns `-` into `_`. */
+export const ROLE_REFUSED = 7;
+
+/** A field name that messages often carry, so that its strings need not be made anew for each of them. */
+export interface KnownName {
+  readonly lower: string;
+  /** As most HTTP/1.1 programs write it: Content-Type. */
+  readonly title: string;
+  readonly lowerBytes: Uint8Array;
+  readonly titleBytes: Uint8Array;
+  readonly role: number;
+}
+
+const ROLES: Readonly<Record<string, number>> = {
+  host: ROLE_HOST,
+  "content-length": ROLE_CONTENT_LENGTH,
+  "transfer-encoding": ROLE_TRANSFER_ENCODING,
+  connection: ROLE_CONNECTION,
+  expect: ROLE_EXPECT,
+  upgrade: ROLE_UPGRADE,
+  content_length: ROLE_REFUSED,
+  transfer_encoding: ROLE_REFUSED,
+};
+
+const COMMON =
+  "accept accept-charset accept-encoding accept-language accept-ranges access-control-allow-credentials access-control-allow-headers " +
+  "access-control-allow-methods access-control-allow-origin access-control-expose-headers access-control-max-age " +
+  "access-control-request-headers access-control-request-method age allow authorization b3 baggage cache-control content-disposition " +
+  "content-encoding content-language content-location content-range content-security-policy content-type cookie date dnt etag " +
+  "expires forwarded grpc-message grpc-status http2-settings idempotency-key if-match if-modified-since if-none-match if-range " +
+  "if-unmodified-since keep-alive last-modified link location origin pragma priority proxy-authorization proxy-connection range " +
+  "referer referrer-policy retry-after sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site " +
+  "sec-fetch-user sec-websocket-accept sec-websocket-extensions sec-websocket-key sec-websocket-protocol sec-websocket-version " +
+  "server server-timing set-cookie strict-transport-security te traceparent tracestate trailer upgrade-insecure-requests user-agent " +
+  "vary via www-authenticate x-api-key x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid x-content-type-options " +
+  "x-correlation-id x-countersign-code x-countersign-id x-forwarded-client-cert x-forwarded-for x-forwarded-host x-forwarded-port " +
+  "x-forwarded-proto x-frame-options x-powered-by x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset x-real-ip x-request-id " +
+  "x-requested-with x-xss-protection";
+
+const BUCKETS = 1024;
+const buckets: KnownName[][] = Array.from({ length: BUCKETS }, () => []);
+
+function bucketOf(length: number, first: number, middle: number, last: number): number {
+  return (length * 37 + first * 7 + middle * 131 + last * 61) & (BUCKETS - 1);
+}
+
+for (const lower of [...COMMON.split(" "), ...Object.keys(ROLES)]) {
+  const title = lower.replace(/(?<=^|-)[a-z]/g, (letter) => letter.toUpperCase());
+  const lowerBytes = new Uint8Array(Buffer.from(lower));
+  const length = lowerBytes.length;
+  const bucket = bucketOf(length, lowerBytes[0] ?? 0, lowerBytes[length >> 1] ?? 0, lowerBytes[length - 1] ?? 0);
+  const titleBytes = new Uint8Array(Buffer.from(title));
+  buckets[bucket]?.push({ lower, title, lowerBytes, titleBytes, role: ROLES[lower] ?? ROLE_NONE });
+}
+
+/** The known name that stands, in any case, in the token `bytes[start … end)`, which is not empty. */
+export function findKnownName(bytes: Uint8Array, start: number, end: number): KnownName | undefined {
+  const length = end - start;
+  const first = TOKEN_LOWER[bytes[start] as number] as number;
+  const middle = TOKEN_LOWER[bytes[start + (length >> 1)] as number] as number;
+  const last = TOKEN_LOWER[bytes[end - 1] as number] as number;
+  const bucket = buckets[bucketOf(length, first, middle, last)] as KnownName[];
+  for (let at = 0; at < bucket.length; at++) {
+    const known = bucket[at] as KnownName;
+    if (known.lowerBytes.length === length && isSameToken(bytes, start, known.lowerBytes)) return known;
+  }
+  return undefined;
+}
+
+function isSameToken(bytes: Uint8Array, start: number, lower: Uint8Array): boolean {
+  for (let at = 0; at < lower.length; at++) {
+    if (TOKEN_LOWER[bytes[start + at] as number] !== lower[at]) return false;
+  }
+  return true;
+}
+
+/** The name as it stands in `bytes`, if that is one of its two usual spellings: no string has to be made. */
+export function usualSpelling(known: KnownName, bytes: Uint8Array, start: number): string | undefined {
+  if (isSameBytes(bytes, start, known.titleBytes)) return known.title;
+  return isSameBytes(bytes, start, known.lowerBytes) ? known.lower : undefined;
+}
+
+function isSameBytes(bytes: Uint8Array, start: number, other: Uint8Array): boolean {
+  for (let at = 0; at < other.length; at++) if (bytes[start + at] !== other[at]) return false;
+  return true;
+}

@@ -1,0 +1,384 @@
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { decide, policyReadsHttp } from "../authz/decide.ts";
+import { readPeerChain, serverTlsOptions } from "../certs/tls-context.ts";
+import type { InboundConfig } from "../config/sidecar-config.ts";
+import type { ConnectionFacts } from "../core/call-facts.ts";
+import type { ConnectionContext } from "../core/call-outcome.ts";
+import type { ErrorCode } from "../core/error-codes.ts";
+import { CountersignError } from "../core/errors.ts";
+import type { IdentitySnapshot, Peer, Svid } from "../core/identity.ts";
+import { canonicalIpAddress } from "../core/ip-address.ts";
+import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
+import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
+import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
+import type { HttpCall } from "./http-call.ts";
+import { writeResponseHead } from "./http1/write-head.ts";
+import { Http1ServerConnection } from "./http1-server-connection.ts";
+import { type InboundContext, InboundHttp } from "./inbound-http.ts";
+import { localAnswer } from "./local-answer.ts";
+import type { OpenConnection } from "./open-connection.ts";
+import { recordRefusal } from "./refusals.ts";
+import { currentSvid, type Runtime } from "./runtime.ts";
+import { TcpRelay } from "./tcp-relay.ts";
+import { Transport } from "./transport.ts";
+import { addressText, reasonOf } from "./upstream/dial.ts";
+import type { HttpPool } from "./upstream/http-pool.ts";
+
+export interface InboundListenerParts {
+  readonly config: InboundConfig;
+  readonly pool: HttpPool;
+  readonly activeCalls: Set<HttpCall>;
+}
+
+const HTTP1_ALPN = "http/1.1";
+const IGNORED = (): void => undefined;
+
+/** A connection from the mesh: told TLS from plaintext, verified, its protocol told, then served. */
+export class InboundConnection implements OpenConnection {
+  readonly #runtime: Runtime;
+  readonly #parts: InboundListenerParts;
+  readonly #raw: Socket;
+  readonly #startedMs = performance.now();
+  readonly #sourceIp: string;
+  readonly #onClosed: () => void;
+  #context: ConnectionContext;
+  #inbound: InboundContext | undefined;
+  #end: ConnectionEnd | undefined;
+  #verifyAgain: ((snapshot: IdentitySnapshot, nowMs: number) => CountersignError | undefined) | undefined;
+  /** Set while the connection has no protocol yet. */
+  #guard: (HasDeadline & { deadlineMs: number }) | undefined;
+  #http: Http1ServerConnection | undefined;
+  #tcp: TcpRelay | undefined;
+  #draining = false;
+  #closed = false;
+
+  constructor(runtime: Runtime, parts: InboundListenerParts, raw: Socket, onClosed: () => void) {
+    this.#runtime = runtime;
+    this.#parts = parts;
+    this.#raw = raw;
+    this.#onClosed = onClosed;
+    this.#sourceIp = canonicalIpAddress(raw.remoteAddress ?? "") ?? "";
+    this.#context = this.#makeContext(undefined, undefined, undefined, undefined);
+  }
+
+  /** Begins; the connection is registered already. */
+  start(): void {
+    const raw = this.#raw;
+    raw.on("error", IGNORED);
+    raw.once("close", () => this.#gone());
+    if (this.#parts.config.mtls === "disable") {
+      this.#plaintext(new Transport(raw, NOBODY), undefined);
+      return;
+    }
+    const { handshake } = this.#runtime.timeouts;
+    this.#watch(handshake, () =>
+      this.#refuse(new CountersignError("E_HANDSHAKE_TIMEOUT", "no complete TLS handshake in time")),
+    );
+    // One read, then TLS gets the bytes back: the socket must not have a data listener of ours when TLS takes it over.
+    const onReadable = (): void => {
+      const first: Buffer | null = raw.read();
+      if (first === null) return;
+      raw.removeListener("readable", onReadable);
+      raw.removeListener("end", onEnd);
+      this.#firstChunk(first);
+    };
+    const onEnd = (): void => {
+      raw.destroy();
+    };
+    raw.on("readable", onReadable);
+    raw.once("end", onEnd);
+  }
+
+  #firstChunk(first: Buffer): void {
+    const { config } = this.#parts;
+    if (first[0] === 0x16) {
+      this.#raw.unshift(first);
+      this.#handshake();
+      return;
+    }
+    if (config.mtls === "permissive") {
+      this.#unwatch();
+      this.#plaintext(new Transport(this.#raw, NOBODY), first);
+      return;
+    }
+    this.#refusePlaintext(first);
+  }
+
+  /** A caller that speaks HTTP in the clear is told why, by code; whatever else gets a closed connection. */
+  #refusePlaintext(first: Buffer): void {
+    const error = new CountersignError(
+      "E_PLAINTEXT_REFUSED",
+      "the caller sent plaintext, and this listener takes only mutual TLS",
+    );
+    if (looksLikeHttp1(first)) {
+      const transport = new Transport(this.#raw, NOBODY);
+      const answer = localAnswer(403, error.code, error.message, "none", "GET", true);
+      writeResponseHead(transport.out, answer.response);
+      transport.out.bytes(answer.body);
+      transport.flush();
+      transport.end();
+    }
+    this.#refuse(error, looksLikeHttp1(first));
+  }
+
+  #handshake(): void {
+    const { config } = this.#parts;
+    const ours = currentSvid(this.#runtime, config.svidHint);
+    if (ours instanceof CountersignError) {
+      this.#refuse(ours);
+      return;
+    }
+    const { svid, snapshot } = ours;
+    const tls = new TLSSocket(this.#raw, {
+      isServer: true,
+      ...serverTlsOptions(svid),
+      ALPNCallback: ({ protocols }: { protocols: string[] }) => this.#chooseAlpn(protocols),
+    });
+    const onError = (error: Error): void => {
+      this.#refuse(new CountersignError("E_TLS_HANDSHAKE", reasonOf(error), { cause: error }));
+    };
+    tls.once("error", onError);
+    tls.once("secure", () => {
+      if (this.#closed) return;
+      tls.removeListener("error", onError);
+      tls.on("error", IGNORED);
+      const chain = readPeerChain(tls);
+      const verdict = this.#runtime.verifyPeer(chain, snapshot.bundles, Date.now());
+      if (verdict.kind === "refused") {
+        this.#context = this.#makeContext(undefined, svid, tls, undefined);
+        const claimed = verdict.claimed === undefined ? "" : ` (claimed ${verdict.claimed})`;
+        this.#refuse(new CountersignError(verdict.code, verdict.reason + claimed));
+        return;
+      }
+      this.#unwatch();
+      this.#verifyAgain = (newer, nowMs) => {
+        const again = this.#runtime.verifyPeer(chain, newer.bundles, nowMs);
+        return again.kind === "refused" ? new CountersignError("E_PEER_NO_LONGER_TRUSTED", again.reason) : undefined;
+      };
+      this.#secured(tls, svid, verdict.peer);
+    });
+  }
+
+  /** Configuration outranks ALPN: a TCP listener takes whatever name is offered. */
+  #chooseAlpn(offered: readonly string[]): string | undefined {
+    const { protocol } = this.#parts.config;
+    if (protocol === "tcp") return offered[0];
+    if (offered.includes(HTTP1_ALPN)) return HTTP1_ALPN;
+    if (protocol !== "auto" || offered.every((name) => name === "h2")) return undefined;
+    return offered.find((name) => name !== "h2");
+  }
+
+  #secured(tls: TLSSocket, svid: Svid, peer: Peer): void {
+    const { config } = this.#parts;
+    const transport = new Transport(tls, NOBODY);
+    this.#end = connectionEnd(Math.min(peer.validUntilMs, svid.notAfterMs), this.#runtime.timeouts.connectionAge);
+    this.#identified(peer, svid, tls);
+    if (config.protocol === "tcp") this.#serveTcp(transport, undefined);
+    else if (config.protocol !== "auto" || tls.alpnProtocol === HTTP1_ALPN) this.#serveHttp1(transport, undefined);
+    else this.#sniff(transport, undefined);
+  }
+
+  #plaintext(transport: Transport, first: Uint8Array | undefined): void {
+    const { config } = this.#parts;
+    this.#end = connectionEnd(Number.POSITIVE_INFINITY, this.#runtime.timeouts.connectionAge);
+    this.#identified(undefined, undefined, undefined);
+    if (config.protocol === "tcp") this.#serveTcp(transport, first);
+    else if (config.protocol !== "auto") this.#serveHttp1(transport, first);
+    else this.#sniff(transport, first);
+  }
+
+  #identified(peer: Peer | undefined, svid: Svid | undefined, tls: TLSSocket | undefined): void {
+    const { config, pool } = this.#parts;
+    const servername: unknown = tls === undefined ? undefined : tls.servername;
+    this.#context = this.#makeContext(peer, svid, tls, undefined);
+    const facts: ConnectionFacts = {
+      peer,
+      sourceIp: this.#sourceIp,
+      remoteIp: this.#sourceIp,
+      destinationIp: canonicalIpAddress(this.#raw.localAddress ?? "") ?? "",
+      destinationPort: config.appPort,
+      sni: typeof servername === "string" ? servername : "",
+    };
+    this.#inbound = {
+      context: this.#context,
+      facts,
+      peer,
+      svid,
+      xfcc: config.xfcc,
+      upgrades: config.upgrades,
+      pool,
+      closing: this.#draining,
+    };
+  }
+
+  #sniff(transport: Transport, first: Uint8Array | undefined): void {
+    sniffFirstBytes(transport, first, this.#runtime.deadlines, this.#runtime.timeouts.classify, (sniffed) =>
+      this.#classified(transport, sniffed),
+    );
+  }
+
+  #classified(transport: Transport, sniffed: Sniffed): void {
+    switch (sniffed.kind) {
+      case "http1":
+        this.#serveHttp1(transport, sniffed.bytes);
+        return;
+      case "http2":
+        this.#refuse(new CountersignError("E_HTTP2_UNSUPPORTED", "the caller speaks HTTP/2"));
+        return;
+      case "tls":
+      case "opaque":
+      case "silent":
+      case "more":
+        // The caller must not choose which rules see it (authorization section 7).
+        if (policyReadsHttp(this.#runtime.inForce.policy)) {
+          const code = sniffed.kind === "silent" ? "E_CLASSIFY_TIMEOUT" : "E_CLASSIFY";
+          this.#refuse(
+            new CountersignError(code, "policies with HTTP fields apply, and the caller does not speak HTTP"),
+          );
+          return;
+        }
+        this.#serveTcp(transport, sniffed.bytes);
+        return;
+      case "gone":
+        this.#raw.destroy();
+        return;
+    }
+  }
+
+  #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {
+    const inbound = this.#inbound;
+    if (inbound === undefined) throw new TypeError("served before it was identified");
+    const { limits, timeouts, deadlines } = this.#runtime;
+    const service = new InboundHttp(this.#runtime, inbound, this.#parts.activeCalls);
+    const http = new Http1ServerConnection(transport, service, {
+      limits,
+      timeouts,
+      onClosed: () => deadlines.delete(http),
+    });
+    this.#http = http;
+    deadlines.add(http);
+    if (first !== undefined && first.length > 0) http.onBytes(first);
+    transport.resume();
+  }
+
+  #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
+    const inbound = this.#inbound;
+    if (inbound === undefined) throw new TypeError("served before it was identified");
+    const { config } = this.#parts;
+    this.#tcp = new TcpRelay({
+      runtime: this.#runtime,
+      context: inbound.context,
+      facts: inbound.facts,
+      decide: (facts) => decide(this.#runtime.inForce.policy, facts),
+      dial: () => ({
+        endpoints: [config.app],
+        source: config.appSource,
+        identity: undefined,
+        withoutAlpn: NO_ENDPOINTS,
+      }),
+    });
+    this.#tcp.start(transport, early, this.#startedMs);
+  }
+
+  #makeContext(
+    peer: Peer | undefined,
+    svid: Svid | undefined,
+    tls: TLSSocket | undefined,
+    uid: number | undefined,
+  ): ConnectionContext {
+    const { config } = this.#parts;
+    const { remoteAddress, remotePort } = this.#raw;
+    return {
+      direction: "inbound",
+      listener: config.name,
+      source: peer,
+      sourceAddress:
+        remoteAddress === undefined || remotePort === undefined
+          ? "unix"
+          : addressText({ kind: "tcp", host: canonicalIpAddress(remoteAddress) ?? remoteAddress, port: remotePort }),
+      sourceUid: uid,
+      sourcePid: undefined,
+      destination: svid === undefined ? undefined : { spiffeId: svid.spiffeId, serial: svid.serial },
+      destinationAddress: addressText(config.app),
+      appPort: config.appPort === 0 ? undefined : config.appPort,
+      tlsVersion: tls?.getProtocol() ?? undefined,
+      tlsCipher: tls?.getCipher().standardName,
+    };
+  }
+
+  #watch(timeoutMs: number, onDeadline: () => void): void {
+    this.#guard = { deadlineMs: deadlineAfter(timeoutMs), onDeadline };
+    this.#runtime.deadlines.add(this.#guard);
+  }
+
+  #unwatch(): void {
+    if (this.#guard !== undefined) this.#runtime.deadlines.delete(this.#guard);
+    this.#guard = undefined;
+  }
+
+  #refuse(error: CountersignError, answered = false): void {
+    if (this.#closed) return;
+    this.#unwatch();
+    recordRefusal(this.#runtime, this.#context, error, this.#startedMs);
+    // an answer is on its way: a short time for it to leave, then the end
+    if (answered) this.#watch(1000, () => this.#raw.destroy());
+    else this.#raw.destroy();
+  }
+
+  #gone(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#unwatch();
+    this.#onClosed();
+  }
+
+  get carriesTcp(): boolean {
+    return this.#tcp !== undefined;
+  }
+
+  drain(): void {
+    this.#draining = true;
+    if (this.#inbound !== undefined) this.#inbound.closing = true;
+    if (this.#http !== undefined) this.#http.drain();
+    else if (this.#tcp === undefined && this.#inbound === undefined) this.#raw.destroy();
+  }
+
+  cut(code: ErrorCode, detail: string): void {
+    if (this.#http !== undefined) this.#http.cut(code, detail);
+    else if (this.#tcp !== undefined) this.#tcp.cut(code, detail);
+    this.#raw.destroy();
+  }
+
+  onIdentity(snapshot: IdentitySnapshot): void {
+    const problem = this.#verifyAgain?.(snapshot, Date.now());
+    if (problem !== undefined) this.cut(problem.code, problem.message);
+  }
+
+  onPolicy(): void {
+    this.#tcp?.reauthorize();
+  }
+
+  onTick(nowWallMs: number): void {
+    this.#tcp?.onTick();
+    const end = this.#end;
+    if (end === undefined) return;
+    if (nowWallMs >= end.cutMs) this.cut("E_PEER_EXPIRED_OPEN", "the identity that opened the connection expired");
+    else if (nowWallMs >= end.drainMs && !this.#draining) this.drain();
+  }
+}
+
+const NO_ENDPOINTS: Set<string> = new Set();
+const NOBODY = { onBytes: IGNORED, onFin: IGNORED, onWritable: IGNORED, onGone: IGNORED };
+
+function looksLikeHttp1(first: Uint8Array): boolean {
+  // an upper-case method and a space within the first bytes; good enough to choose between an answer and silence
+  let i = 0;
+  while (i < first.length && i < 10) {
+    const c = first[i] ?? 0;
+    if (c === 0x20) return i >= 3;
+    if (c < 0x41 || c > 0x5a) return false;
+    i++;
+  }
+  return false;
+}

@@ -1,0 +1,125 @@
+import { decide } from "../authz/decide.ts";
+import { normalizeForPolicy } from "../authz/normalize-for-policy.ts";
+import type { XfccMode } from "../config/sidecar-config.ts";
+import type { CallFacts, ConnectionFacts } from "../core/call-facts.ts";
+import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
+import type { Decision, Permit } from "../core/decision.ts";
+import { CountersignError } from "../core/errors.ts";
+import type { Peer, Svid } from "../core/identity.ts";
+import type { HttpCall } from "./http-call.ts";
+import { isTrustedProxy, requestFacts } from "./http-facts.ts";
+import type { HttpService } from "./http-service.ts";
+import { HttpServiceBase } from "./http-service-base.ts";
+import type { OutgoingRequest } from "./http-streams.ts";
+import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
+import { MAX_HOPS, XFCC, xfccElement } from "./identity-fields.ts";
+import { type ScannedFields, scanRequestFields, withoutIdentityFields } from "./request-fields.ts";
+import type { Runtime } from "./runtime.ts";
+import type { HttpPool } from "./upstream/http-pool.ts";
+
+/** What an inbound connection knows about itself once its caller is known. */
+export interface InboundContext {
+  readonly context: ConnectionContext;
+  readonly facts: ConnectionFacts;
+  readonly peer: Peer | undefined;
+  /** The SVID that this side showed in the handshake; undefined for plaintext. */
+  readonly svid: Svid | undefined;
+  readonly xfcc: XfccMode;
+  readonly upgrades: readonly string[];
+  readonly pool: HttpPool;
+  /** The connection is to end: drain, expiry, age. */
+  closing: boolean;
+}
+
+/** HTTP from the mesh to our app: policy decides who may call, and the app learns from us alone who it was. */
+export class InboundHttp extends HttpServiceBase implements HttpService {
+  readonly #inbound: InboundContext;
+  readonly #xfcc: string | undefined;
+  readonly #sourceTrusted: boolean;
+  /** Of the request being prepared: prepare() and outgoing() follow one another for one call. */
+  #scanned: ScannedFields | undefined;
+  #path = "";
+
+  constructor(runtime: Runtime, inbound: InboundContext, activeCalls: Set<HttpCall>) {
+    super(runtime, activeCalls);
+    this.#inbound = inbound;
+    const { peer, svid } = inbound;
+    this.#xfcc =
+      peer === undefined || svid === undefined
+        ? undefined
+        : xfccElement(svid.spiffeId, peer.fingerprint, peer.spiffeId);
+    this.#sourceTrusted = isTrustedProxy(inbound.facts.sourceIp, runtime.inForce);
+  }
+
+  get context(): ConnectionContext {
+    return this.#inbound.context;
+  }
+
+  get closing(): boolean {
+    return this.#inbound.closing;
+  }
+
+  prepare(head: RequestHead, outcome: CallOutcome): CallFacts | CountersignError {
+    const { inForce } = this.runtime;
+    outcome.path = head.path;
+    if (head.form === "authority") {
+      return new CountersignError("E_HTTP_CONNECT", "this listener stands for one app and opens no tunnels");
+    }
+    const scanned = scanRequestFields(head.fields, head.connectionNames, this.#sourceTrusted);
+    if (scanned.hops >= MAX_HOPS) return new CountersignError("E_LOOP", `the call passed ${scanned.hops} sidecars`);
+    const normalized = normalizeForPolicy(inForce.policy, head.path, head.query);
+    if (!normalized.ok) return new CountersignError(normalized.code, normalized.reason);
+    outcome.path = normalized.path;
+    this.trace(scanned, outcome);
+    this.#scanned = scanned;
+    this.#path = normalized.path;
+    return requestFacts(this.#inbound.facts, inForce, head, normalized.path, scanned, this.#sourceTrusted);
+  }
+
+  decide(facts: CallFacts): Decision {
+    return decide(this.runtime.inForce.policy, facts);
+  }
+
+  outgoing(head: RequestHead, _facts: CallFacts, outcome: CallOutcome): OutgoingRequest {
+    const scanned = this.#scanned;
+    if (scanned === undefined) throw new TypeError("outgoing before prepare");
+    this.#scanned = undefined;
+    const fields = this.forwardedFields(scanned, outcome);
+    fields.push("x-forwarded-proto", this.#inbound.context.tlsVersion === undefined ? "http" : "https");
+    const cert = this.#clientCert(scanned.clientCert);
+    if (cert !== undefined) fields.push(XFCC, cert);
+    const upgrade =
+      head.upgrade !== undefined && this.#inbound.upgrades.includes(head.upgrade) ? head.upgrade : undefined;
+    return { method: head.method, target: this.#path + head.query, fields, framing: head.framing, upgrade };
+  }
+
+  /** What a peer says about earlier hops is believed only where the configuration asks for it, and only from a verified peer. */
+  #clientCert(received: string | undefined): string | undefined {
+    const own = this.#xfcc;
+    if (own === undefined) return undefined;
+    switch (this.#inbound.xfcc) {
+      case "sanitize_set":
+        return own;
+      case "append_forward":
+        return received === undefined ? own : `${received},${own}`;
+      case "forward_only":
+        return received;
+    }
+  }
+
+  upstream(_permit: Permit): HttpPool {
+    return this.#inbound.pool;
+  }
+
+  responseFields(head: ResponseHead, outcome: CallOutcome, final: boolean): string[] {
+    // what the app calls ours is not ours: only a sidecar may say why a call was refused
+    const fields = withoutIdentityFields(head.fields, head.connectionNames, undefined);
+    if (final && this.#inbound.peer !== undefined) fields.push("x-countersign-id", outcome.id);
+    return fields;
+  }
+
+  /** Callers get the code and the decision id; the reason names rules of ours and stays in our audit log. */
+  answerDetail(_detail: string): string {
+    return "";
+  }
+}

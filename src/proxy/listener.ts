@@ -1,0 +1,109 @@
+import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import type { Address } from "../config/sidecar-config.ts";
+import { CountersignError } from "../core/errors.ts";
+import type { OpenConnection } from "./open-connection.ts";
+import { addressText, reasonOf } from "./upstream/dial.ts";
+
+export interface ListenerOptions {
+  readonly name: string;
+  readonly direction: "inbound" | "outbound";
+  readonly listen: Address;
+  /** Mode of a Unix socket: who may connect at all. */
+  readonly unixMode: number;
+  readonly maxConnections: () => number;
+  /** Makes the connection, not yet started. `onClosed` is to be called once its socket is gone. */
+  readonly accept: (socket: Socket, onClosed: () => void) => OpenConnection & { start(): void };
+  /** The listener is full: the socket will be destroyed. */
+  readonly onFull: (socket: Socket) => void;
+  /** The socket cannot accept now (out of file descriptors); it goes on trying. */
+  readonly onError: (error: Error) => void;
+  readonly onOpened: () => void;
+  readonly onClosed: () => void;
+}
+
+const BACKLOG = 1024;
+
+/** A listening socket and its open connections. */
+export interface Listener {
+  readonly name: string;
+  readonly direction: "inbound" | "outbound";
+  /** As bound: the port that the system chose where 0 was asked. */
+  readonly address: Address;
+  readonly connections: ReadonlySet<OpenConnection>;
+  /** Takes no new connection; open ones go on. */
+  stopAccepting(): void;
+  /** Changes what new connections become. */
+  accept: ListenerOptions["accept"];
+}
+
+/** Opens a listener. Rejects with CountersignError E_LISTEN. A Unix socket left behind by a dead process is removed, one that somebody
+ *  answers is not. */
+export async function openListener(options: ListenerOptions): Promise<Listener> {
+  const connections = new Set<OpenConnection>();
+  const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 });
+  const listener = {
+    name: options.name,
+    direction: options.direction,
+    connections,
+    accept: options.accept,
+    address: options.listen,
+    stopAccepting: () => void server.close(),
+  };
+  server.on("connection", (socket) => {
+    if (connections.size >= options.maxConnections()) {
+      socket.on("error", () => undefined);
+      options.onFull(socket);
+      socket.destroy();
+      return;
+    }
+    let connection: (OpenConnection & { start(): void }) | undefined;
+    const onClosed = (): void => {
+      if (connection !== undefined && connections.delete(connection)) options.onClosed();
+    };
+    connection = listener.accept(socket, onClosed);
+    connections.add(connection);
+    options.onOpened();
+    connection.start();
+  });
+  if (options.listen.kind === "unix") await removeStaleSocket(options.listen.path);
+  await listenOn(server, options.listen);
+  server.on("error", options.onError);
+  if (options.listen.kind === "unix") chmodSync(options.listen.path, options.unixMode);
+  const bound = server.address();
+  if (bound !== null && typeof bound === "object")
+    listener.address = { kind: "tcp", host: bound.address, port: bound.port };
+  return listener;
+}
+
+function listenOn(server: Server, address: Address): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => {
+      const text = `cannot listen on ${addressText(address)}: ${reasonOf(error)}`;
+      reject(new CountersignError("E_LISTEN", text, { cause: error }));
+    });
+    server.listen(
+      address.kind === "unix"
+        ? { path: address.path, backlog: BACKLOG }
+        : { host: address.host, port: address.port, backlog: BACKLOG },
+      resolve,
+    );
+  });
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  try {
+    if (!lstatSync(path).isSocket()) return;
+  } catch {
+    return; // nothing there
+  }
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect({ path });
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", () => resolve(false));
+  });
+  if (!answered) unlinkSync(path);
+}

@@ -1,0 +1,61 @@
+import type { ErrorCode } from "../core/error-codes.ts";
+import type { OutgoingResponse } from "./http-streams.ts";
+
+const REASONS: Readonly<Record<number, string>> = {
+  400: "Bad Request",
+  403: "Forbidden",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  413: "Content Too Large",
+  414: "URI Too Long",
+  417: "Expectation Failed",
+  431: "Request Header Fields Too Large",
+  501: "Not Implemented",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+  505: "HTTP Version Not Supported",
+  508: "Loop Detected",
+};
+
+/** The reason phrase of a status that we answer with ourselves. */
+export function reasonPhrase(status: number): string {
+  return REASONS[status] ?? "Error";
+}
+
+const NO_BODY = Buffer.alloc(0);
+
+/** An answer of ours: one readable line with the code, what is wrong (where the caller may know) and the decision id, which
+ *  finds the whole story in the audit log. `close`: the connection ends after it. */
+export function localAnswer(
+  status: number,
+  code: ErrorCode,
+  detail: string,
+  id: string,
+  method: string,
+  close: boolean,
+): { readonly response: OutgoingResponse; readonly body: Uint8Array } {
+  const text = `countersign: ${code}${detail === "" ? "" : `: ${detail}`} (decision ${id})\n`;
+  const bytes = Buffer.from(text, "utf8");
+  const fields = [
+    "content-type",
+    "text/plain; charset=utf-8",
+    "cache-control",
+    "no-store",
+    "x-countersign-code",
+    code,
+    "x-countersign-id",
+    id,
+  ];
+  if (status === 405) fields.push("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  if (status === 503) fields.push("retry-after", "1");
+  const response: OutgoingResponse = {
+    status,
+    reason: reasonPhrase(status),
+    fields,
+    framing: { kind: "length", length: bytes.length },
+    close,
+    upgrade: undefined,
+  };
+  return { response, body: method === "HEAD" ? NO_BODY : bytes };
+}

@@ -1,0 +1,18 @@
+import type { ErrorCode } from "../core/error-codes.ts";
+import type { IdentitySnapshot } from "../core/identity.ts";
+
+/** A connection as its listener sees it, from the accept on. Registered before anything can fail. */
+export interface OpenConnection {
+  /** It is a TCP call that is still open. */
+  readonly carriesTcp: boolean;
+  /** Ends it when its calls have ended. */
+  drain(): void;
+  /** Ends it now; its calls are recorded with this code. */
+  cut(code: ErrorCode, detail: string): void;
+  /** A new identity snapshot is in force. */
+  onIdentity(snapshot: IdentitySnapshot): void;
+  /** A new policy is in force. */
+  onPolicy(): void;
+  /** About twice a second: expiry, age, records of long calls. */
+  onTick(nowWallMs: number): void;
+}

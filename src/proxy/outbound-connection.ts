@@ -1,0 +1,261 @@
+import type { Socket } from "node:net";
+import { decideOutbound } from "../authz/decide.ts";
+import type { Address, OutboundConfig } from "../config/sidecar-config.ts";
+import type { ConnectionFacts } from "../core/call-facts.ts";
+import type { ConnectionContext } from "../core/call-outcome.ts";
+import type { ErrorCode } from "../core/error-codes.ts";
+import { asCountersignError, CountersignError } from "../core/errors.ts";
+import type { IdentitySnapshot } from "../core/identity.ts";
+import { canonicalIpAddress } from "../core/ip-address.ts";
+import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
+import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
+import type { HttpCall } from "./http-call.ts";
+import { Http1ServerConnection } from "./http1-server-connection.ts";
+import { type LocalCaller, localCaller } from "./local-caller.ts";
+import type { OpenConnection } from "./open-connection.ts";
+import { type OutboundContext, OutboundHttp } from "./outbound-http.ts";
+import { recordRefusal } from "./refusals.ts";
+import { currentSvid, type Runtime } from "./runtime.ts";
+import { TcpRelay } from "./tcp-relay.ts";
+import { Transport } from "./transport.ts";
+import { addressText } from "./upstream/dial.ts";
+import type { HttpPool } from "./upstream/http-pool.ts";
+
+export interface OutboundListenerParts {
+  readonly config: OutboundConfig;
+  readonly endpoints: readonly [Address, ...Address[]];
+  readonly pool: HttpPool;
+  readonly activeCalls: Set<HttpCall>;
+  /** TCP endpoints that refused ALPN names; shared by the listener's connections. */
+  readonly withoutAlpn: Set<string>;
+}
+
+const IGNORED = (): void => undefined;
+const NOBODY = { onBytes: IGNORED, onFin: IGNORED, onWritable: IGNORED, onGone: IGNORED };
+
+/** A connection of our own app, in plaintext over loopback or a Unix socket. */
+export class OutboundConnection implements OpenConnection {
+  readonly #runtime: Runtime;
+  readonly #parts: OutboundListenerParts;
+  readonly #raw: Socket;
+  readonly #onClosed: () => void;
+  readonly #startedMs = performance.now();
+  readonly #sourceAddress: string;
+  readonly #end: ConnectionEnd;
+  #caller: LocalCaller = { uid: undefined, pid: undefined };
+  #context: ConnectionContext;
+  #contextOf: object | undefined;
+  #outbound: OutboundContext | undefined;
+  #http: Http1ServerConnection | undefined;
+  #tcp: TcpRelay | undefined;
+  #draining = false;
+  #closed = false;
+
+  constructor(runtime: Runtime, parts: OutboundListenerParts, raw: Socket, onClosed: () => void) {
+    this.#runtime = runtime;
+    this.#parts = parts;
+    this.#raw = raw;
+    this.#onClosed = onClosed;
+    const { remoteAddress, remotePort } = raw;
+    this.#sourceAddress =
+      remoteAddress === undefined || remotePort === undefined
+        ? "unix"
+        : addressText({ kind: "tcp", host: canonicalIpAddress(remoteAddress) ?? remoteAddress, port: remotePort });
+    this.#context = this.#makeContext();
+    this.#end = connectionEnd(Number.POSITIVE_INFINITY, runtime.timeouts.connectionAge);
+  }
+
+  start(): void {
+    const { config } = this.#parts;
+    const raw = this.#raw;
+    raw.on("error", IGNORED);
+    raw.once("close", () => {
+      this.#closed = true;
+      this.#onClosed();
+    });
+    const refused = this.#identifyCaller();
+    if (refused !== undefined) {
+      this.#refuse(refused);
+      return;
+    }
+    const transport = new Transport(raw, NOBODY);
+    if (config.protocol === "tcp") this.#serveTcp(transport, undefined);
+    else if (config.protocol !== "auto") this.#serveHttp1(transport, undefined);
+    else {
+      const { deadlines, timeouts } = this.#runtime;
+      sniffFirstBytes(transport, undefined, deadlines, timeouts.classify, (sniffed) =>
+        this.#classified(transport, sniffed),
+      );
+    }
+  }
+
+  /** Which local user calls. Asked where it decides something, and for Unix sockets, where it costs next to nothing. */
+  #identifyCaller(): CountersignError | undefined {
+    const { allowUids, listen } = this.#parts.config;
+    if (allowUids === undefined && listen.kind === "tcp") return undefined;
+    try {
+      this.#caller = localCaller(this.#raw, listen.kind === "unix");
+    } catch (error) {
+      if (allowUids === undefined) return undefined;
+      return asCountersignError(error, "E_CALLER_UID", "the kernel does not say which user calls");
+    }
+    this.#context = this.#makeContext();
+    const { uid } = this.#caller;
+    if (allowUids === undefined || (uid !== undefined && allowUids.includes(uid))) return undefined;
+    return new CountersignError(
+      "E_CALLER_UID",
+      uid === undefined ? "the caller's uid is unknown" : `uid ${uid} is not in allow.uids`,
+    );
+  }
+
+  #classified(transport: Transport, sniffed: Sniffed): void {
+    switch (sniffed.kind) {
+      case "http1":
+        this.#serveHttp1(transport, sniffed.bytes);
+        return;
+      case "http2":
+        this.#refuse(new CountersignError("E_HTTP2_UNSUPPORTED", "the app speaks HTTP/2"));
+        return;
+      // an app that speaks TLS itself passes as it is, inside ours
+      case "tls":
+      case "opaque":
+      case "silent":
+      case "more":
+        this.#serveTcp(transport, sniffed.bytes);
+        return;
+      case "gone":
+        this.#raw.destroy();
+        return;
+    }
+  }
+
+  #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {
+    const { config, pool, activeCalls } = this.#parts;
+    const { limits, timeouts, deadlines } = this.#runtime;
+    this.#outbound = {
+      currentContext: () => this.#currentContext(),
+      facts: this.#facts(),
+      authority: config.authority,
+      origins: config.origins,
+      refuseBrowsers: config.browser === "refuse" && config.listen.kind === "tcp",
+      pool,
+      closing: this.#draining,
+    };
+    const service = new OutboundHttp(this.#runtime, this.#outbound, activeCalls);
+    const http = new Http1ServerConnection(transport, service, {
+      limits,
+      timeouts,
+      onClosed: () => deadlines.delete(http),
+    });
+    this.#http = http;
+    deadlines.add(http);
+    if (first !== undefined && first.length > 0) http.onBytes(first);
+    transport.resume();
+  }
+
+  #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
+    const { config, endpoints, withoutAlpn } = this.#parts;
+    this.#tcp = new TcpRelay({
+      runtime: this.#runtime,
+      context: this.#currentContext(),
+      facts: this.#facts(),
+      decide: (facts) => decideOutbound(this.#runtime.inForce.policy, facts),
+      dial: () => {
+        const ours = currentSvid(this.#runtime, config.svidHint);
+        if (ours instanceof CountersignError) return ours;
+        return {
+          endpoints,
+          source: undefined,
+          identity: { ...ours, expected: config.identity, alpn: [] },
+          withoutAlpn,
+        };
+      },
+    });
+    this.#tcp.start(transport, early, this.#startedMs);
+  }
+
+  #facts(): ConnectionFacts {
+    const sourceIp = canonicalIpAddress(this.#raw.remoteAddress ?? "") ?? "";
+    const [endpoint] = this.#parts.endpoints;
+    return {
+      peer: undefined,
+      sourceIp,
+      remoteIp: sourceIp,
+      destinationIp: "",
+      destinationPort: endpoint.kind === "tcp" ? endpoint.port : 0,
+      sni: "",
+    };
+  }
+
+  /** The source of a call is the SVID that it will show: the context is made anew when that changes. */
+  #currentContext(): ConnectionContext {
+    if (this.#contextOf !== this.#runtime.identity) {
+      this.#contextOf = this.#runtime.identity;
+      this.#context = this.#makeContext();
+    }
+    return this.#context;
+  }
+
+  #makeContext(): ConnectionContext {
+    const { config, endpoints } = this.#parts;
+    const ours = currentSvid(this.#runtime, config.svidHint);
+    const svid = ours instanceof CountersignError ? undefined : ours.svid;
+    return {
+      direction: "outbound",
+      listener: config.name,
+      source:
+        svid === undefined
+          ? undefined
+          : {
+              spiffeId: svid.spiffeId,
+              serial: svid.serial,
+              notAfterMs: svid.notAfterMs,
+              issuer: svid.chain[0]?.issuer ?? "",
+            },
+      sourceAddress: this.#sourceAddress,
+      sourceUid: this.#caller.uid,
+      sourcePid: this.#caller.pid,
+      destination: undefined,
+      destinationAddress: addressText(endpoints[0]),
+      appPort: undefined,
+      tlsVersion: undefined,
+      tlsCipher: undefined,
+    };
+  }
+
+  #refuse(error: CountersignError): void {
+    if (this.#closed) return;
+    recordRefusal(this.#runtime, this.#context, error, this.#startedMs);
+    this.#raw.destroy();
+  }
+
+  get carriesTcp(): boolean {
+    return this.#tcp !== undefined;
+  }
+
+  drain(): void {
+    this.#draining = true;
+    if (this.#outbound !== undefined) this.#outbound.closing = true;
+    if (this.#http !== undefined) this.#http.drain();
+    else if (this.#tcp === undefined) this.#raw.destroy();
+  }
+
+  cut(code: ErrorCode, detail: string): void {
+    if (this.#http !== undefined) this.#http.cut(code, detail);
+    else if (this.#tcp !== undefined) this.#tcp.cut(code, detail);
+    this.#raw.destroy();
+  }
+
+  onIdentity(_snapshot: IdentitySnapshot): void {
+    this.#tcp?.reverify(Date.now());
+  }
+
+  onPolicy(): void {
+    this.#tcp?.reauthorize();
+  }
+
+  onTick(nowWallMs: number): void {
+    this.#tcp?.onTick();
+    if (nowWallMs >= this.#end.drainMs && !this.#draining) this.drain();
+  }
+}

@@ -1,0 +1,111 @@
+import { decideOutbound } from "../authz/decide.ts";
+import type { CallFacts, ConnectionFacts } from "../core/call-facts.ts";
+import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
+import type { Decision, Permit } from "../core/decision.ts";
+import { CountersignError } from "../core/errors.ts";
+import type { HttpCall } from "./http-call.ts";
+import { requestFacts } from "./http-facts.ts";
+import type { HttpService } from "./http-service.ts";
+import { HttpServiceBase, replaceField } from "./http-service-base.ts";
+import type { OutgoingRequest } from "./http-streams.ts";
+import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
+import { MAX_HOPS } from "./identity-fields.ts";
+import { type ScannedFields, scanRequestFields, withoutIdentityFields } from "./request-fields.ts";
+import type { Runtime } from "./runtime.ts";
+import type { HttpPool } from "./upstream/http-pool.ts";
+
+/** What an outbound connection knows about itself. */
+export interface OutboundContext {
+  /** Made anew when our SVID changes: an app's connection outlives many of them. */
+  readonly currentContext: () => ConnectionContext;
+  readonly facts: ConnectionFacts;
+  /** Host toward the server, or undefined: as the app sent it. */
+  readonly authority: string | undefined;
+  readonly origins: readonly string[];
+  /** Whether requests that a browser page makes are refused: a page is not the app. */
+  readonly refuseBrowsers: boolean;
+  readonly pool: HttpPool;
+  closing: boolean;
+}
+
+/** The fields of ours that a verified server's sidecar may send back: the app reads there why a call was refused. */
+const FROM_PEERS: ReadonlySet<string> = new Set(["x-countersign-code", "x-countersign-id"]);
+
+/** HTTP from our app to one configured destination. */
+export class OutboundHttp extends HttpServiceBase implements HttpService {
+  readonly #outbound: OutboundContext;
+  #scanned: ScannedFields | undefined;
+
+  constructor(runtime: Runtime, outbound: OutboundContext, activeCalls: Set<HttpCall>) {
+    super(runtime, activeCalls);
+    this.#outbound = outbound;
+  }
+
+  get context(): ConnectionContext {
+    return this.#outbound.currentContext();
+  }
+
+  get closing(): boolean {
+    return this.#outbound.closing;
+  }
+
+  prepare(head: RequestHead, outcome: CallOutcome): CallFacts | CountersignError {
+    outcome.path = head.path;
+    if (head.form === "authority") {
+      return new CountersignError("E_HTTP_CONNECT", "this listener leads to one destination; it is no egress proxy");
+    }
+    const scanned = scanRequestFields(head.fields, head.connectionNames, true);
+    if (scanned.hops >= MAX_HOPS) return new CountersignError("E_LOOP", `the call passed ${scanned.hops} sidecars`);
+    const page = this.#browserPage(scanned);
+    if (page !== undefined) return page;
+    this.trace(scanned, outcome);
+    this.#scanned = scanned;
+    return requestFacts(this.#outbound.facts, this.runtime.inForce, head, head.path, scanned, false);
+  }
+
+  #browserPage(scanned: ScannedFields): CountersignError | undefined {
+    const { refuseBrowsers, origins } = this.#outbound;
+    if (!refuseBrowsers) return undefined;
+    const { fetchSite, origin } = scanned;
+    if (origin !== undefined && origins.includes(origin)) return undefined;
+    if (origin === undefined && (fetchSite === undefined || fetchSite === "none")) return undefined;
+    return new CountersignError("E_BROWSER_REFUSED", "a browser page made this request, and it is not in origins");
+  }
+
+  decide(facts: CallFacts): Decision {
+    return decideOutbound(this.runtime.inForce.policy, facts);
+  }
+
+  outgoing(head: RequestHead, _facts: CallFacts, outcome: CallOutcome): OutgoingRequest {
+    const scanned = this.#scanned;
+    if (scanned === undefined) throw new TypeError("outgoing before prepare");
+    this.#scanned = undefined;
+    const fields = this.forwardedFields(scanned, outcome);
+    const { authority } = this.#outbound;
+    if (authority !== undefined) {
+      replaceField(fields, "host", authority);
+      outcome.authority = authority;
+    }
+    // the path goes as it came: it may be signed
+    return {
+      method: head.method,
+      target: head.path + head.query,
+      fields,
+      framing: head.framing,
+      upgrade: head.upgrade,
+    };
+  }
+
+  upstream(_permit: Permit): HttpPool {
+    return this.#outbound.pool;
+  }
+
+  responseFields(head: ResponseHead, _outcome: CallOutcome, _final: boolean): string[] {
+    return withoutIdentityFields(head.fields, head.connectionNames, FROM_PEERS);
+  }
+
+  /** Our own app may know why its call was refused. */
+  answerDetail(detail: string): string {
+    return detail;
+  }
+}

@@ -1,0 +1,30 @@
+import type { AuditKind, CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
+import type { CountersignError } from "../core/errors.ts";
+import { finishOutcome, newOutcome } from "./call-outcomes.ts";
+import type { Runtime } from "./runtime.ts";
+
+/** Records a connection that was refused before it carried a call. */
+export function recordRefusal(
+  runtime: Runtime,
+  context: ConnectionContext,
+  error: CountersignError,
+  startedMs: number,
+  protocol: CallOutcome["protocol"] = "unknown",
+  kind: AuditKind = "refusal",
+): void {
+  const outcome = newOutcome(context, kind, protocol, startedMs);
+  outcome.decision = "deny";
+  outcome.reason = error.code;
+  outcome.detail = error.message;
+  outcome.close = "refused";
+  finishOutcome(sinksOf(runtime), outcome, undefined);
+}
+
+/** The runtime seen as the place where outcomes end. */
+export function sinksOf(runtime: Runtime): Parameters<typeof finishOutcome>[0] {
+  return {
+    audit: runtime.audit,
+    recordCall: (outcome) => runtime.recorder.recordCall(outcome),
+    nowMs: () => performance.now(),
+  };
+}

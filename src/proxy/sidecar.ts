@@ -1,0 +1,346 @@
+import { isDeepStrictEqual } from "node:util";
+import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import { createPeerVerifier } from "../certs/peer-verifier.ts";
+import type { Address, InboundConfig, OutboundConfig, SidecarConfig } from "../config/sidecar-config.ts";
+import type { AuditLog } from "../core/audit-log.ts";
+import { cidrSet } from "../core/cidr-set.ts";
+import { CountersignError } from "../core/errors.ts";
+import type { IdentitySource, IdentityState } from "../core/identity.ts";
+import { parseCidr } from "../core/ip-address.ts";
+import { Deadlines } from "./deadlines.ts";
+import type { HttpCall } from "./http-call.ts";
+import { InboundConnection } from "./inbound-connection.ts";
+import { type Listener, type ListenerOptions, openListener } from "./listener.ts";
+import { OutboundConnection } from "./outbound-connection.ts";
+import { recordRefusal } from "./refusals.ts";
+import { type CallRecorder, currentSvid, type ProxyLog, type Runtime } from "./runtime.ts";
+import { addressText } from "./upstream/dial.ts";
+import { HttpPool, type PoolOptions } from "./upstream/http-pool.ts";
+
+export interface SidecarParts {
+  readonly config: SidecarConfig;
+  readonly policy: CompiledPolicy;
+  readonly identity: IdentitySource;
+  readonly audit: AuditLog;
+  readonly recorder: CallRecorder;
+  readonly log: ProxyLog;
+}
+
+/** A listener as status shows it. */
+export interface ListenerStatus {
+  readonly name: string;
+  readonly direction: "inbound" | "outbound";
+  readonly address: string;
+  /** The app (inbound) or the first endpoint (outbound). */
+  readonly target: string;
+  readonly protocol: string;
+  readonly connections: number;
+  readonly upstreamConnections: number;
+}
+
+export interface Sidecar {
+  readonly listeners: readonly ListenerStatus[];
+  readonly activeCalls: number;
+  /** Puts a newly compiled policy in force, for open connections too. */
+  setPolicy(policy: CompiledPolicy): void;
+  /** Puts a new configuration in force: all of it, or, when a new listener can't be opened, none (rejects with E_LISTEN). */
+  setConfig(config: SidecarConfig, policy: CompiledPolicy): Promise<void>;
+  /** Stops accepting and lets calls end until `timeoutMs`; what is left is cut and recorded. Resolves with the number of cut calls. */
+  drain(timeoutMs: number): Promise<number>;
+}
+
+/** A listener with what hangs on it. */
+interface Entry {
+  readonly direction: "inbound" | "outbound";
+  readonly config: InboundConfig | OutboundConfig;
+  readonly listener: Listener;
+  readonly pool: HttpPool;
+  readonly activeCalls: Set<HttpCall>;
+}
+
+const TICK_MS = 500;
+/** During a drain an idle connection is kept this long, for the request that its client may be writing just now. */
+const IDLE_GRACE_MS = 250;
+const DRAIN_POLL_MS = 20;
+const HTTP1_ALPN = ["http/1.1"] as const;
+
+/** Opens all listeners of a configuration and serves. Rejects with CountersignError E_LISTEN when one can't be opened: then none is. */
+export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
+  const { log, identity } = parts;
+  let { config } = parts;
+  const runtime: Runtime = {
+    deadlines: new Deadlines(),
+    audit: parts.audit,
+    recorder: parts.recorder,
+    log,
+    verifyPeer: createPeerVerifier(),
+    inForce: { policy: parts.policy, trustedProxies: trustedProxies(config) },
+    identity: identity.state,
+    limits: config.limits,
+    timeouts: config.timeouts,
+    draining: false,
+  };
+  let entries: Entry[] = [];
+  /** Listeners that a reload removed and that still have connections. */
+  const retired = new Set<Entry>();
+
+  entries = await openAll(runtime, config, []);
+
+  const everyEntry = (): Entry[] => [...entries, ...retired];
+
+  const unsubscribe = identity.subscribe((state) => {
+    runtime.identity = state;
+    onIdentity(state);
+  });
+
+  function onIdentity(state: IdentityState): void {
+    for (const entry of everyEntry()) {
+      if (state.kind === "serving" || state.kind === "stale") {
+        const ours = currentSvid(runtime, entry.config.svidHint);
+        entry.pool.onIdentity(state.snapshot, ours instanceof CountersignError ? "" : ours.svid.fingerprint);
+        for (const connection of entry.listener.connections) connection.onIdentity(state.snapshot);
+      } else if (state.kind === "revoked" || state.kind === "expired") {
+        // fail closed: what was opened with an identity that we no longer have ends with it
+        entry.pool.expire(Number.POSITIVE_INFINITY);
+        if (entry.direction === "inbound" && !isPlain(entry.config)) {
+          for (const connection of entry.listener.connections)
+            connection.cut(state.problem.code, state.problem.message);
+        }
+      }
+    }
+  }
+
+  const tick = setInterval(() => {
+    const nowMs = Date.now();
+    for (const entry of everyEntry()) {
+      entry.pool.expire(nowMs);
+      for (const connection of entry.listener.connections) connection.onTick(nowMs);
+      for (const call of entry.activeCalls) call.onTick();
+    }
+    for (const entry of retired) if (entry.listener.connections.size === 0) retired.delete(entry);
+  }, TICK_MS);
+  tick.unref();
+
+  function applyPolicy(policy: CompiledPolicy): void {
+    runtime.inForce = { policy, trustedProxies: trustedProxies(config) };
+    for (const entry of everyEntry()) {
+      for (const call of [...entry.activeCalls]) call.reauthorize();
+      for (const connection of entry.listener.connections) connection.onPolicy();
+    }
+  }
+
+  function retire(entry: Entry): void {
+    entry.listener.stopAccepting();
+    for (const connection of entry.listener.connections) connection.drain();
+    entry.pool.close();
+    retired.add(entry);
+  }
+
+  return {
+    get listeners() {
+      return entries.map(describe);
+    },
+    get activeCalls() {
+      return everyEntry().reduce((sum, entry) => sum + entry.activeCalls.size, 0);
+    },
+    setPolicy: applyPolicy,
+    async setConfig(next, policy) {
+      const kept = entries.filter((entry) =>
+        wanted(next, entry.direction).some((one) => isDeepStrictEqual(one, entry.config)),
+      );
+      // an address can change hands between listeners: those that lose it let go of it first
+      const gone = entries.filter((entry) => !kept.includes(entry));
+      const freed = gone.filter((entry) => namesAddress(next, entry.config.listen));
+      for (const entry of freed) entry.listener.stopAccepting();
+      let opened: Entry[];
+      try {
+        opened = await openAll(runtime, next, kept);
+      } catch (error) {
+        const again = await openAll(
+          runtime,
+          config,
+          entries.filter((entry) => !freed.includes(entry)),
+        );
+        for (const entry of freed) retire(entry);
+        entries = [
+          ...entries.filter((entry) => !freed.includes(entry)),
+          ...again.filter((entry) => !entries.includes(entry)),
+        ];
+        throw error;
+      }
+      config = next;
+      runtime.limits = next.limits;
+      runtime.timeouts = next.timeouts;
+      entries = opened;
+      for (const entry of gone) retire(entry);
+      applyPolicy(policy);
+    },
+    async drain(timeoutMs) {
+      runtime.draining = true;
+      const deadline = performance.now() + timeoutMs;
+      for (const entry of everyEntry()) entry.listener.stopAccepting();
+      const busy = (): boolean => everyEntry().some((entry) => entry.listener.connections.size > 0);
+      await until(() => !busy(), Math.min(deadline, performance.now() + IDLE_GRACE_MS));
+      for (const entry of everyEntry()) for (const connection of entry.listener.connections) connection.drain();
+      await until(() => !busy(), deadline);
+      let cut = 0;
+      for (const entry of everyEntry()) {
+        cut += entry.activeCalls.size;
+        for (const connection of [...entry.listener.connections]) {
+          if (connection.carriesTcp) cut++;
+          connection.cut("E_DRAIN_CUT", `still open after the drain timeout of ${timeoutMs} ms`);
+        }
+        entry.pool.close();
+      }
+      clearInterval(tick);
+      unsubscribe();
+      return cut;
+    },
+  };
+}
+
+function trustedProxies(config: SidecarConfig): Runtime["inForce"]["trustedProxies"] {
+  return cidrSet(config.trustedProxies.flatMap((text) => parseCidr(text) ?? []));
+}
+
+function isPlain(config: InboundConfig | OutboundConfig): boolean {
+  return "mtls" in config && config.mtls === "disable";
+}
+
+function wanted(config: SidecarConfig, direction: "inbound" | "outbound"): readonly (InboundConfig | OutboundConfig)[] {
+  return direction === "inbound" ? config.inbound : config.outbound;
+}
+
+function namesAddress(config: SidecarConfig, address: Address): boolean {
+  const text = addressText(address);
+  return [...config.inbound, ...config.outbound].some((one) => addressText(one.listen) === text);
+}
+
+/** Opens what `kept` doesn't cover already. On failure everything that it opened is closed again. */
+async function openAll(runtime: Runtime, config: SidecarConfig, kept: readonly Entry[]): Promise<Entry[]> {
+  const opened: Entry[] = [];
+  const all: Entry[] = [];
+  try {
+    for (const direction of ["inbound", "outbound"] as const) {
+      for (const one of wanted(config, direction)) {
+        let entry = kept.find((other) => other.direction === direction && isDeepStrictEqual(other.config, one));
+        if (entry === undefined) {
+          entry = await openEntry(runtime, config, direction, one);
+          opened.push(entry);
+        }
+        all.push(entry);
+      }
+    }
+  } catch (error) {
+    for (const entry of opened) entry.listener.stopAccepting();
+    throw error;
+  }
+  return all;
+}
+
+async function openEntry(
+  runtime: Runtime,
+  config: SidecarConfig,
+  direction: "inbound" | "outbound",
+  one: InboundConfig | OutboundConfig,
+): Promise<Entry> {
+  const activeCalls = new Set<HttpCall>();
+  const inbound = "app" in one ? one : undefined;
+  const endpoints: [Address, ...Address[]] = "app" in one ? [one.app] : endpointsOf(one);
+  const poolOptions: PoolOptions = {
+    endpoints,
+    source: inbound?.appSource,
+    mesh: "app" in one ? undefined : { expected: one.identity, alpn: HTTP1_ALPN },
+    identity: () => currentSvid(runtime, one.svidHint),
+    limits: config.limits,
+    maxConnections: config.limits.connections,
+    connectTimeoutMs: config.timeouts.connect,
+    handshakeTimeoutMs: config.timeouts.handshake,
+    idleMs: config.timeouts.idle * 0.9,
+    deadlines: runtime.deadlines,
+    verifyPeer: runtime.verifyPeer,
+  };
+  const pool = new HttpPool(poolOptions);
+  const accept: ListenerOptions["accept"] =
+    "app" in one
+      ? (socket, onClosed) => new InboundConnection(runtime, { config: one, pool, activeCalls }, socket, onClosed)
+      : outboundAccept(runtime, one, endpoints, pool, activeCalls);
+  const listener = await openListener({
+    name: one.name,
+    direction,
+    listen: one.listen,
+    unixMode: "allowUids" in one && one.allowUids !== undefined ? 0o666 : 0o660,
+    maxConnections: () => runtime.limits.connections,
+    accept,
+    onFull: (socket) => {
+      const { remoteAddress, remotePort } = socket;
+      recordRefusal(
+        runtime,
+        {
+          direction,
+          listener: one.name,
+          source: undefined,
+          sourceAddress:
+            remoteAddress === undefined || remotePort === undefined
+              ? "unix"
+              : addressText({ kind: "tcp", host: remoteAddress, port: remotePort }),
+          sourceUid: undefined,
+          sourcePid: undefined,
+          destination: undefined,
+          destinationAddress: addressText(endpoints[0]),
+          appPort: undefined,
+          tlsVersion: undefined,
+          tlsCipher: undefined,
+        },
+        new CountersignError("E_CONNECTION_LIMIT", `${runtime.limits.connections} connections are open already`),
+        performance.now(),
+      );
+    },
+    onError: (error) => runtime.log.warn({ event: "listener.error", name: one.name, err: error.message }),
+    onOpened: () => runtime.recorder.connectionOpened(direction, one.name),
+    onClosed: () => runtime.recorder.connectionClosed(direction, one.name),
+  });
+  runtime.log.info({ event: "listening", name: one.name, direction, address: addressText(listener.address) });
+  return { direction, config: one, listener, pool, activeCalls };
+}
+
+function outboundAccept(
+  runtime: Runtime,
+  config: OutboundConfig,
+  endpoints: readonly [Address, ...Address[]],
+  pool: HttpPool,
+  activeCalls: Set<HttpCall>,
+): ListenerOptions["accept"] {
+  const withoutAlpn = new Set<string>();
+  const parts = { config, endpoints, pool, activeCalls, withoutAlpn };
+  return (socket, onClosed) => new OutboundConnection(runtime, parts, socket, onClosed);
+}
+
+function endpointsOf(config: OutboundConfig): [Address, ...Address[]] {
+  const [first, ...rest] = config.to.map(({ host, port }): Address => ({ kind: "tcp", host, port }));
+  if (first === undefined) throw new TypeError("an outbound listener without endpoints");
+  return [first, ...rest];
+}
+
+function describe(entry: Entry): ListenerStatus {
+  const { config, listener, pool } = entry;
+  return {
+    name: listener.name,
+    direction: entry.direction,
+    address: addressText(listener.address),
+    target: "app" in config ? addressText(config.app) : addressText(endpointsOf(config)[0]),
+    protocol: config.protocol,
+    connections: listener.connections.size,
+    upstreamConnections: pool.size,
+  };
+}
+
+function until(condition: () => boolean, deadline: number): Promise<void> {
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (condition() || performance.now() >= deadline) resolve();
+      else setTimeout(look, DRAIN_POLL_MS);
+    };
+    look();
+  });
+}

@@ -1,0 +1,165 @@
+import type { Socket } from "node:net";
+import { OutputBuffer } from "./http1/output-buffer.ts";
+
+/** Who receives a transport's events. A transport has one owner at a time; a protocol switch hands it over. */
+export interface TransportOwner {
+  /** The chunk is the owner's: the transport doesn't reuse it. */
+  onBytes(chunk: Buffer): void;
+  /** The other side sent its last byte (FIN, close_notify). */
+  onFin(): void;
+  /** Output fell below the limit after `congested` was true. */
+  onWritable(): void;
+  /** The socket is gone. Called once, also after destroy(). */
+  onGone(error: Error | undefined): void;
+}
+
+/** Output waiting above this many bytes holds the source back: `streamBuffer` of the limits, 64 KiB. */
+const HIGH_WATER_BYTES = 64 * 1024;
+
+const dirty: Transport[] = [];
+let flushScheduled = false;
+
+function flushDirty(): void {
+  flushScheduled = false;
+  // flush() may make others dirty (a drain resumes a source): those wait for the next turn.
+  const batch = dirty.splice(0);
+  for (const transport of batch) transport.flush();
+}
+
+/** A socket with one write per event-loop turn. Whatever a turn's events append to `out` is written at once when the turn
+ *  ends: the number of system calls, not of bytes, is what a proxy pays for. */
+export class Transport {
+  readonly socket: Socket;
+  readonly out: OutputBuffer = new OutputBuffer();
+  #owner: TransportOwner;
+  #dirty = false;
+  /** socket.write said false and `drain` has not come yet. */
+  #blocked = false;
+  /** Somebody saw `congested` and waits for onWritable. */
+  #awaitingDrain = false;
+  #ending = false;
+  #closed = false;
+  #error: Error | undefined;
+
+  constructor(socket: Socket, owner: TransportOwner) {
+    this.socket = socket;
+    this.#owner = owner;
+    socket.on("data", (chunk: Buffer) => this.#owner.onBytes(chunk));
+    socket.on("end", () => this.#owner.onFin());
+    socket.on("drain", () => {
+      this.#blocked = false;
+      this.#drained();
+    });
+    socket.on("error", (error: Error) => {
+      this.#error ??= error;
+    });
+    socket.on("close", () => {
+      if (this.#closed) return;
+      this.#closed = true;
+      this.#owner.onGone(this.#error);
+    });
+  }
+
+  set owner(owner: TransportOwner) {
+    this.#owner = owner;
+  }
+
+  get closed(): boolean {
+    return this.#closed || this.socket.destroyed;
+  }
+
+  get error(): Error | undefined {
+    return this.#error;
+  }
+
+  /** Whether a source should be paused. Whoever sees true gets onWritable later. */
+  get congested(): boolean {
+    if (this.#closed) return false;
+    if (this.#blocked || this.out.length > HIGH_WATER_BYTES) {
+      this.#awaitingDrain = true;
+      return true;
+    }
+    return false;
+  }
+
+  /** To be called after appending to `out`. */
+  touch(): void {
+    if (this.#dirty) return;
+    this.#dirty = true;
+    dirty.push(this);
+    if (!flushScheduled) {
+      flushScheduled = true;
+      setImmediate(flushDirty);
+    }
+  }
+
+  /** Appends body bytes. They are copied, but for a chunk so large that a write of its own is cheaper. */
+  writeBytes(chunk: Uint8Array): void {
+    if (chunk.length >= 32 * 1024 && !this.#ending) {
+      this.#flushOut();
+      this.#write(chunk);
+      return;
+    }
+    this.out.bytes(chunk);
+    if (this.out.length > HIGH_WATER_BYTES) this.#flushOut();
+    else this.touch();
+  }
+
+  /** Writes what waits now instead of at the end of the turn. */
+  flush(): void {
+    this.#dirty = false;
+    this.#flushOut();
+    if (!this.#blocked) this.#drained();
+  }
+
+  #flushOut(): void {
+    if (this.out.length === 0) return;
+    if (this.closed || this.#ending) {
+      this.out.reset();
+      return;
+    }
+    this.#write(this.out.take());
+  }
+
+  #write(bytes: Uint8Array): void {
+    if (this.closed) return;
+    if (!this.socket.write(bytes)) this.#blocked = true;
+  }
+
+  #drained(): void {
+    if (!this.#awaitingDrain || this.#closed) return;
+    this.#awaitingDrain = false;
+    this.#owner.onWritable();
+  }
+
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    if (!this.closed) this.socket.resume();
+  }
+
+  /** Sends what waits, then FIN. Reading goes on. */
+  end(): void {
+    if (this.#ending) return;
+    this.#flushOut();
+    this.#ending = true;
+    this.socket.end();
+  }
+
+  /** Ends at once; what waits in `out` is still tried, so that a refusal's answer leaves. */
+  destroy(): void {
+    this.socket.destroy();
+    this.out.reset();
+  }
+
+  /** Closes with RST where the platform can, so that a peer sees an aborted body as aborted, not as complete. */
+  abort(): void {
+    this.out.reset();
+    if (this.socket.destroyed) return;
+    const { socket } = this;
+    if ("encrypted" in socket) socket.destroy();
+    else socket.resetAndDestroy();
+  }
+}

@@ -1,0 +1,276 @@
+import type { CallOutcome } from "../../core/call-outcome.ts";
+import { CountersignError } from "../../core/errors.ts";
+import type { IdentitySnapshot } from "../../core/identity.ts";
+import type { HasDeadline } from "../deadlines.ts";
+import type { OutgoingRequest, UpstreamReceiver, UpstreamStream } from "../http-streams.ts";
+import type {
+  Fields,
+  Http1Limits,
+  Http1ResponseDecoder,
+  Http1ResponseEvents,
+  Http1Violation,
+  ResponseHead,
+} from "../http1/http1-events.ts";
+import { createResponseDecoder } from "../http1/response-decoder.ts";
+import { writeChunk, writeLastChunk, writeRequestHead } from "../http1/write-head.ts";
+import { Transport, type TransportOwner } from "../transport.ts";
+import { type Dialed, reasonOf } from "./dial.ts";
+
+export interface ClientConnectionParts {
+  readonly dialed: Dialed;
+  readonly address: string;
+  /** Fingerprint of our SVID that opened it, "" for plaintext. */
+  readonly fingerprint: string;
+  /** Wall clock from which it takes no new call. */
+  readonly validUntilMs: number;
+  /** Wall clock at which it is cut: the earlier of our SVID's and the peer's expiry. */
+  readonly expiresMs: number;
+  readonly limits: Http1Limits;
+}
+
+export interface ClientConnectionOwner {
+  /** The connection has finished its call and may carry another. */
+  onIdle(connection: Http1ClientConnection): void;
+  onClosed(connection: Http1ClientConnection): void;
+}
+
+/** One HTTP/1.1 connection to an upstream: carries one call at a time. */
+export class Http1ClientConnection implements UpstreamStream, Http1ResponseEvents, TransportOwner, HasDeadline {
+  readonly address: string;
+  readonly destination: CallOutcome["destination"];
+  readonly svidFingerprint: string;
+  readonly validUntilMs: number;
+  readonly expiresMs: number;
+  readonly #transport: Transport;
+  readonly #decoder: Http1ResponseDecoder;
+  readonly #owner: ClientConnectionOwner;
+  readonly #verifyAgain: Dialed["verifyAgain"];
+  #receiver: UpstreamReceiver | undefined;
+  #callsBefore = 0;
+  #chunked = false;
+  #requestEnded = true;
+  #responseEnded = false;
+  #keepAlive = true;
+  #trailers: Fields | undefined;
+  #upgraded = false;
+  #tunnel = false;
+  #paused = false;
+  /** The server's own patience, from its Keep-Alive field (draft-thomson-hybi-http-timeout); Infinity if it said none. */
+  #serverIdleMs = Number.POSITIVE_INFINITY;
+  /** Monotonic; used by the pool while idle. */
+  deadlineMs = Number.POSITIVE_INFINITY;
+
+  constructor(parts: ClientConnectionParts, owner: ClientConnectionOwner) {
+    const { dialed } = parts;
+    this.address = parts.address;
+    this.destination =
+      dialed.peer === undefined ? undefined : { spiffeId: dialed.peer.spiffeId, serial: dialed.peer.serial };
+    this.svidFingerprint = parts.fingerprint;
+    this.validUntilMs = parts.validUntilMs;
+    this.expiresMs = parts.expiresMs;
+    this.#verifyAgain = dialed.verifyAgain;
+    this.#owner = owner;
+    this.#transport = new Transport(dialed.socket, this);
+    this.#decoder = createResponseDecoder(parts.limits, this);
+  }
+
+  get callsBefore(): number {
+    return this.#callsBefore;
+  }
+
+  get closed(): boolean {
+    return this.#transport.closed;
+  }
+
+  get serverIdleMs(): number {
+    return this.#serverIdleMs;
+  }
+
+  send(request: OutgoingRequest, receiver: UpstreamReceiver): void {
+    this.deadlineMs = Number.POSITIVE_INFINITY;
+    this.#receiver = receiver;
+    this.#requestEnded = false;
+    this.#responseEnded = false;
+    this.#chunked = request.framing.kind === "chunked";
+    this.#decoder.expect(request);
+    writeRequestHead(this.#transport.out, request);
+    this.#transport.touch();
+  }
+
+  data(chunk: Uint8Array): void {
+    if (this.#chunked) {
+      writeChunk(this.#transport.out, chunk);
+      this.#transport.touch();
+    } else this.#transport.writeBytes(chunk);
+  }
+
+  end(trailers: Fields | undefined): void {
+    if (this.#tunnel) {
+      this.#transport.end();
+      return;
+    }
+    if (this.#requestEnded) return;
+    this.#requestEnded = true;
+    if (this.#chunked) {
+      writeLastChunk(this.#transport.out, trailers);
+      this.#transport.touch();
+    }
+    if (this.#responseEnded) this.#complete();
+  }
+
+  abort(): void {
+    this.#receiver = undefined;
+    this.#transport.destroy();
+  }
+
+  get congested(): boolean {
+    return this.#transport.congested;
+  }
+
+  pauseResponse(): void {
+    this.#paused = true;
+    this.#transport.pause();
+  }
+
+  resumeResponse(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#transport.resume();
+  }
+
+  becomeTunnel(): void {
+    this.#tunnel = true;
+  }
+
+  onDeadline(): void {
+    this.#transport.destroy();
+  }
+
+  /** Closes an idle connection. */
+  close(): void {
+    if (this.#receiver === undefined) this.#transport.destroy();
+  }
+
+  /** A new bundle or revocation list: a connection whose peer it no longer covers ends, also in the middle of a call. */
+  reverify(snapshot: IdentitySnapshot, nowMs: number): void {
+    const problem = this.#verifyAgain?.(snapshot, nowMs);
+    if (problem !== undefined) this.fail(new CountersignError("E_PEER_NO_LONGER_TRUSTED", problem.message));
+  }
+
+  /** Ends the connection and its call, if any, with this error. */
+  fail(error: CountersignError): void {
+    const receiver = this.#receiver;
+    this.#receiver = undefined;
+    this.#transport.destroy();
+    receiver?.onUpstreamFailed(error);
+  }
+
+  // ── decoder events ──
+
+  onHead(head: ResponseHead): void {
+    if (head.status === 101) this.#upgraded = true;
+    if (head.status >= 200) {
+      this.#keepAlive = head.keepAlive;
+      this.#serverIdleMs = keepAliveTimeoutMs(head.fields);
+    }
+    this.#receiver?.onResponseHead(head);
+  }
+
+  onData(chunk: Uint8Array): void {
+    this.#receiver?.onResponseData(chunk);
+  }
+
+  onEnd(trailers: Fields | undefined): void {
+    // a 101's onEnd only says that the tunnel begins
+    if (this.#upgraded) return;
+    this.#responseEnded = true;
+    this.#trailers = trailers;
+  }
+
+  // ── socket events ──
+
+  onBytes(chunk: Uint8Array): void {
+    let from = 0;
+    while (from < chunk.length) {
+      if (this.#tunnel) {
+        this.#receiver?.onResponseData(from === 0 ? chunk : chunk.subarray(from));
+        return;
+      }
+      if (this.#receiver === undefined || this.#responseEnded) {
+        // bytes that nobody asked for: RFC 9112 section 9.2 wants the connection closed
+        this.#keepAlive = false;
+        this.#transport.destroy();
+        return;
+      }
+      const next = this.#decoder.push(chunk, from);
+      if (typeof next !== "number") {
+        this.#violated(next);
+        return;
+      }
+      from = next;
+      if (this.#responseEnded) {
+        if (from < chunk.length) this.#keepAlive = false;
+        this.#complete();
+      }
+    }
+  }
+
+  #violated(violation: Http1Violation): void {
+    this.fail(new CountersignError("E_UPSTREAM_PROTOCOL", violation.error.message, { cause: violation.error }));
+  }
+
+  /** The response is complete. The connection is idle before its call hears of it, so that the caller's next request finds it. */
+  #complete(): void {
+    const receiver = this.#receiver;
+    if (receiver === undefined) return;
+    const trailers = this.#trailers;
+    this.#trailers = undefined;
+    this.#receiver = undefined;
+    this.#callsBefore++;
+    this.resumeResponse();
+    if (this.#requestEnded && this.#keepAlive && !this.#transport.closed) this.#owner.onIdle(this);
+    else this.#transport.destroy();
+    receiver.onResponseEnd(trailers);
+  }
+
+  onFin(): void {
+    if (this.#tunnel) {
+      this.#receiver?.onResponseEnd(undefined);
+      return;
+    }
+    if (this.#receiver === undefined) {
+      this.#transport.destroy();
+      return;
+    }
+    const violation = this.#decoder.end();
+    this.#keepAlive = false;
+    if (this.#responseEnded) this.#complete();
+    else this.#lost(violation);
+  }
+
+  #lost(violation: Http1Violation | undefined): void {
+    const error = this.#transport.error;
+    const why = error === undefined ? (violation?.error.message ?? "closed the connection") : reasonOf(error);
+    this.fail(new CountersignError("E_UPSTREAM_CLOSED", `${this.address}: ${why}`, { cause: error }));
+  }
+
+  onWritable(): void {
+    this.#receiver?.onUpstreamDrain();
+  }
+
+  onGone(): void {
+    if (this.#receiver !== undefined) this.#lost(undefined);
+    this.#owner.onClosed(this);
+  }
+}
+
+/** `timeout=5` of a Keep-Alive field in milliseconds, less a second for the way; Infinity without one. */
+function keepAliveTimeoutMs(fields: Fields): number {
+  const at = fields.lower.indexOf("keep-alive");
+  if (at === -1) return Number.POSITIVE_INFINITY;
+  const value = fields.raw[at * 2 + 1] ?? "";
+  const start = value.indexOf("timeout=");
+  if (start === -1) return Number.POSITIVE_INFINITY;
+  const seconds = Number.parseInt(value.slice(start + 8, start + 16), 10);
+  return Number.isInteger(seconds) && seconds >= 0 ? Math.max(0, seconds * 1000 - 1000) : Number.POSITIVE_INFINITY;
+}
