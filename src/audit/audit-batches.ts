@@ -1,0 +1,222 @@
+import type { CallOutcome } from "../core/call-outcome.ts";
+import type { Clock } from "../core/clock.ts";
+import type { AuditLogger } from "./audit-options.ts";
+import type { CallQueue } from "./call-queue.ts";
+import type { RefusalQueue } from "./refusal-queue.ts";
+import { type AuditEvent, serialiseEvent, serialiseOutcome } from "./serialise-record.ts";
+import type { Sink } from "./sink.ts";
+import { type Batch, type SinkWriter, startSinkWriter } from "./sink-writer.ts";
+
+/** Calls in one batch: bounds how long serialising holds the event loop (about 1 µs a record). */
+const MAX_BATCH_CALLS = 1024;
+const MAX_EVENTS = 1000;
+const SPARE_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Turns what waits in the queues into batches and brings each batch to every sink. */
+export interface AuditBatches {
+  readonly opened: Promise<void>;
+  /** Of the sinks: the first that is broken. */
+  readonly problem: string | undefined;
+  readonly written: number;
+  readonly bytes: number;
+  readonly dropped: number;
+  readonly seq: number;
+  /** There is something that no batch holds yet. */
+  readonly waiting: boolean;
+  /** Records that some sink lacks: waiting or being written. */
+  readonly unwritten: number;
+  sinkStates(): { readonly name: string; readonly problem: string | undefined }[];
+  addEvent(event: AuditEvent): void;
+  /** Counts a record that found no place. */
+  drop(): void;
+  /** While one sink works, a broken one must not make it lose records too: what waits for the broken one is given up and
+   *  counted as dropped. */
+  shedBroken(): void;
+  /** Makes a batch of what waits, unless every sink is busy: then the one that becomes free leads to the next `send`. */
+  send(): void;
+  /** Resolves when nothing waits and nothing is being written. */
+  drain(): Promise<void>;
+  kick(): void;
+  close(): Promise<void>;
+}
+
+export function createAuditBatches(parts: {
+  readonly calls: CallQueue;
+  readonly refusals: RefusalQueue;
+  readonly sinks: readonly Sink[];
+  readonly clock: Clock;
+  readonly log: AuditLogger;
+  readonly lastSeq: number;
+  /** A batch is with every sink, or a sink has become free. */
+  readonly onWritten: () => void;
+  readonly onHealth: () => void;
+}): AuditBatches {
+  const { calls, refusals, clock, log } = parts;
+  let events: AuditEvent[] = [];
+  let seq = parts.lastSeq;
+  let written = 0;
+  let bytes = 0;
+  let dropped = 0;
+  let droppedReported = 0;
+  let recordsInBatches = 0;
+  let othersInBatches = 0;
+  let spare: Buffer | undefined;
+  let drained: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
+  const writers = parts.sinks.map((sink) => startSinkWriter(sink, clock, { written: onBatch, health: onSinkHealth }));
+
+  function onBatch(batch: Batch): void {
+    batch.missing--;
+    if (batch.missing === 0) {
+      const records = batch.calls + batch.refusals + batch.others;
+      calls.free(batch.calls);
+      refusals.free(batch.refusals);
+      recordsInBatches -= records;
+      othersInBatches -= batch.others;
+      written += records;
+      bytes += batch.length;
+      if (batch.bytes.length <= SPARE_BYTES_MAX) spare = batch.bytes;
+    }
+    if (drained !== undefined) {
+      send();
+      if (isIdle()) {
+        drained.resolve();
+        drained = undefined;
+      }
+    }
+    parts.onWritten();
+  }
+  function onSinkHealth(writer: SinkWriter): void {
+    if (writer.problem === undefined)
+      log.info({ event: "audit.sink_recovered", sink: writer.name }, "the audit sink works again");
+    else
+      log.error(
+        { event: "audit.sink_failed", code: "E_AUDIT_SINK", sink: writer.name, problem: writer.problem },
+        "the audit sink is broken",
+      );
+    parts.onHealth();
+  }
+  function hasDrops(): boolean {
+    return dropped > droppedReported;
+  }
+  function isWaiting(): boolean {
+    return calls.waiting > 0 || refusals.waiting > 0 || refusals.hasFolds || events.length > 0 || hasDrops();
+  }
+  function isIdle(): boolean {
+    return recordsInBatches === 0 && !isWaiting();
+  }
+  function line(outcome: CallOutcome): string {
+    seq++;
+    return serialiseOutcome(outcome, seq);
+  }
+  function eventLine(event: AuditEvent): string {
+    seq++;
+    return serialiseEvent(event, clock.nowMs(), seq);
+  }
+  /** Events, and counts of what has no record of its own. They wait while a broken sink holds too many of them. */
+  function takeEvents(): AuditEvent[] {
+    if (othersInBatches >= MAX_EVENTS) return [];
+    const counts = [...events, ...refusals.takeFolds()];
+    events = [];
+    if (hasDrops()) {
+      const count = dropped - droppedReported;
+      droppedReported = dropped;
+      counts.push({ kind: "lifecycle", reason: "E_AUDIT_DROPPED", count, detail: `${count} records are missing` });
+      log.warn({ event: "audit.dropped", code: "E_AUDIT_DROPPED", count }, "audit records were dropped");
+    }
+    return counts;
+  }
+  function send(): void {
+    if (!isWaiting() || writers.every((writer) => writer.pending > 0)) return;
+    const waitingEvents = takeEvents();
+    let text = "";
+    for (const event of waitingEvents) text += eventLine(event);
+    let refused = 0;
+    for (let next = refusals.take(); next !== undefined; next = refusals.take()) {
+      text += line(next);
+      refused++;
+    }
+    let called = 0;
+    while (called < MAX_BATCH_CALLS) {
+      const next = calls.take();
+      if (next === undefined) break;
+      text += line(next);
+      called++;
+    }
+    // Records are ASCII, so a character is a byte.
+    const { length } = text;
+    if (length === 0) return;
+    let target = spare;
+    spare = undefined;
+    if (target === undefined || target.length < length) target = Buffer.allocUnsafeSlow(Math.max(65_536, length * 2));
+    target.write(text, 0, "latin1");
+    const others = waitingEvents.length;
+    recordsInBatches += called + refused + others;
+    othersInBatches += others;
+    const batch: Batch = {
+      bytes: target,
+      length,
+      calls: called,
+      refusals: refused,
+      others,
+      missing: writers.length,
+    };
+    for (const writer of writers) writer.add(batch);
+  }
+  function shedBroken(): void {
+    if (!writers.some((writer) => writer.problem === undefined)) return;
+    for (const writer of writers) {
+      if (writer.problem === undefined) continue;
+      for (const batch of writer.shed()) {
+        dropped += batch.calls + batch.refusals + batch.others;
+        onBatch(batch);
+      }
+    }
+  }
+  return {
+    opened: Promise.all(writers.map((writer) => writer.tried)).then(() => undefined),
+    get problem() {
+      for (const writer of writers) if (writer.problem !== undefined) return writer.problem;
+      return undefined;
+    },
+    get written() {
+      return written;
+    },
+    get bytes() {
+      return bytes;
+    },
+    get dropped() {
+      return dropped;
+    },
+    get seq() {
+      return seq;
+    },
+    get waiting() {
+      return isWaiting();
+    },
+    get unwritten() {
+      return recordsInBatches + calls.waiting + refusals.waiting + events.length;
+    },
+    sinkStates: () => writers.map(({ name, problem }) => ({ name, problem })),
+    addEvent(event) {
+      if (events.length < MAX_EVENTS) events.push(event);
+      else dropped++;
+    },
+    drop() {
+      dropped++;
+    },
+    shedBroken,
+    send,
+    drain() {
+      send();
+      if (isIdle()) return Promise.resolve();
+      drained ??= Promise.withResolvers<void>();
+      return drained.promise;
+    },
+    kick() {
+      for (const writer of writers) writer.kick();
+    },
+    async close() {
+      await Promise.all(writers.map((writer) => writer.close()));
+    },
+  };
+}

@@ -1,0 +1,177 @@
+import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
+import type { NearestRule } from "../core/decision.ts";
+import { quoteJson } from "../core/safe-text.ts";
+import { formatTimeMs, formatTimeUs } from "./record-time.ts";
+
+/** The longest text, in UTF-16 units, that a record keeps of each field; more is cut with a mark that says how much is missing.
+ *  A record stays below RECORD_BYTES_MAX whatever a peer sends. */
+const limits = {
+  id: 128,
+  method: 64,
+  authority: 1024,
+  path: 4096,
+  name: 256,
+  spiffeId: 2048,
+  issuer: 512,
+  address: 300,
+  rule: 768,
+  detail: 1024,
+  nearest: 256,
+  code: 128,
+};
+
+/** No record is longer, all texts at their limit and wholly escaped. */
+export const RECORD_BYTES_MAX = 128 * 1024;
+
+/** What the calls of one connection share, as JSON; built once per connection. */
+interface ConnectionJson {
+  /** `,"direction":…` up to and with the source. */
+  readonly head: string;
+  /** The app and TLS. */
+  readonly tail: string;
+  /** The destination last written: an outbound connection may see several, seldom alternating. */
+  destination: CallOutcome["destination"];
+  destinationAddress: string | undefined;
+  destinationJson: string;
+}
+
+const connections = new WeakMap<ConnectionContext, ConnectionJson>();
+
+function text(name: string, value: string | undefined, max: number): string {
+  return value === undefined ? "" : `,"${name}":${quoteJson(value, max)}`;
+}
+
+function integer(name: string, value: number | undefined): string {
+  return value === undefined || !Number.isFinite(value) ? "" : `,"${name}":${value}`;
+}
+
+function milliseconds(name: string, value: number | undefined): string {
+  return value === undefined || !Number.isFinite(value) ? "" : `,"${name}":${Math.round(value * 1000) / 1000}`;
+}
+
+/** Members that each begin with a comma, as one object, or nothing when there are none. */
+function object(name: string, members: string): string {
+  return members === "" ? "" : `,"${name}":{${members.slice(1)}}`;
+}
+
+function identityJson(source: ConnectionContext["source"]): string {
+  if (source === undefined) return "";
+  const notAfter = Number.isFinite(source.notAfterMs) ? formatTimeMs(source.notAfterMs) : undefined;
+  const svid =
+    text("serial", source.serial, limits.code) +
+    text("not_after", notAfter, limits.code) +
+    text("issuer", source.issuer, limits.issuer);
+  return text("spiffe_id", source.spiffeId, limits.spiffeId) + object("svid", svid);
+}
+
+function destinationJson(destination: CallOutcome["destination"], address: string | undefined): string {
+  let members = "";
+  if (destination !== undefined) {
+    members += text("spiffe_id", destination.spiffeId, limits.spiffeId);
+    members += object("svid", text("serial", destination.serial, limits.code));
+  }
+  return object("destination", members + text("address", address || undefined, limits.address));
+}
+
+function connectionJson(connection: ConnectionContext): ConnectionJson {
+  const local = object("local", integer("uid", connection.sourceUid) + integer("pid", connection.sourcePid));
+  const source =
+    identityJson(connection.source) + text("address", connection.sourceAddress || undefined, limits.address);
+  const tls = text("version", connection.tlsVersion, limits.code) + text("cipher", connection.tlsCipher, limits.code);
+  return {
+    head:
+      text("direction", connection.direction, limits.code) +
+      text("listener", connection.listener, limits.name) +
+      object("source", source + local),
+    tail: object("app", integer("port", connection.appPort)) + object("tls", tls),
+    destination: connection.destination,
+    destinationAddress: connection.destinationAddress,
+    destinationJson: destinationJson(connection.destination, connection.destinationAddress),
+  };
+}
+
+function nearestJson(nearest: NearestRule | undefined): string {
+  if (nearest === undefined) return "";
+  const members =
+    text("rule", nearest.rule, limits.rule) +
+    text("field", nearest.field, limits.name) +
+    text("expected", nearest.expected, limits.nearest) +
+    text("actual", nearest.actual, limits.nearest);
+  return object("nearest", members);
+}
+
+/** One audit record as a JSON line, line feed included. Fields that are unknown are left out; `time` is the moment of the
+ *  phase (start plus duration). Durations keep microseconds. The line is printable ASCII. */
+export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
+  const { connection } = outcome;
+  let shared = connections.get(connection);
+  if (shared === undefined) {
+    shared = connectionJson(connection);
+    connections.set(connection, shared);
+  }
+  const destination = outcome.destination ?? connection.destination;
+  const address = outcome.destinationAddress ?? connection.destinationAddress;
+  if (destination !== shared.destination || address !== shared.destinationAddress) {
+    shared.destination = destination;
+    shared.destinationAddress = address;
+    shared.destinationJson = destinationJson(destination, address);
+  }
+  const elapsedUs = Number.isFinite(outcome.durationMs) ? outcome.durationMs * 1000 : 0;
+  return (
+    `{"time":"${formatTimeUs(outcome.startedUs + elapsedUs)}","phase":"${outcome.phase}"` +
+    text("id", outcome.id === "" ? undefined : outcome.id, limits.id) +
+    `,"kind":"${outcome.kind}"${shared.head}${shared.destinationJson}${shared.tail},"protocol":"${outcome.protocol}"` +
+    text("method", outcome.method, limits.method) +
+    text("authority", outcome.authority, limits.authority) +
+    text("path", outcome.path, limits.path) +
+    `,"decision":"${outcome.decision}"` +
+    (outcome.policyVersion === undefined
+      ? ""
+      : `,"policy":{"version":${quoteJson(outcome.policyVersion, limits.code)}}`) +
+    text("rule", outcome.rule, limits.rule) +
+    text("reason", outcome.reason, limits.code) +
+    text("detail", outcome.detail, limits.detail) +
+    nearestJson(outcome.nearest) +
+    integer("status", outcome.status) +
+    `,"bytes":{"in":${outcome.bytesIn},"out":${outcome.bytesOut}}` +
+    milliseconds("duration_ms", outcome.durationMs) +
+    milliseconds("upstream_ms", outcome.upstreamMs) +
+    `,"retries":${outcome.retries}` +
+    text("close", outcome.close, limits.name) +
+    text("request_id", outcome.requestId, limits.id) +
+    text("trace_id", outcome.traceId, limits.id) +
+    `,"seq":${seq}}\n`
+  );
+}
+
+/** Something that is no call: a lifecycle step, an identity or policy change, or a count of what has no record of its own. */
+export interface AuditEvent {
+  readonly kind: "identity" | "policy" | "lifecycle" | "refusal";
+  /** Stable code or event name, e.g. `E_AUDIT_DROPPED`, `identity.rotated`. */
+  readonly reason: string;
+  /** One readable line; never a secret. */
+  readonly detail?: string | undefined;
+  readonly direction?: "inbound" | "outbound" | undefined;
+  readonly listener?: string | undefined;
+  /** The SVID that an identity event speaks of. */
+  readonly source?: ConnectionContext["source"];
+  readonly policyVersion?: string | undefined;
+  /** How many calls or refusals this one record stands for. */
+  readonly count?: number | undefined;
+}
+
+/** An event as a JSON line, line feed included. `atMs` is wall-clock milliseconds. */
+export function serialiseEvent(event: AuditEvent, atMs: number, seq: number): string {
+  return (
+    `{"time":"${formatTimeUs(Math.floor(atMs * 1000))}","phase":"end","kind":"${event.kind}"` +
+    text("direction", event.direction, limits.code) +
+    text("listener", event.listener, limits.name) +
+    object("source", identityJson(event.source)) +
+    (event.kind === "refusal" ? ',"decision":"deny"' : "") +
+    object("policy", text("version", event.policyVersion, limits.code)) +
+    text("reason", event.reason, limits.code) +
+    text("detail", event.detail, limits.detail) +
+    integer("count", event.count) +
+    `,"seq":${seq}}\n`
+  );
+}
