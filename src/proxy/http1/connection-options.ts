@@ -17,16 +17,6 @@ const NO_NAMES: readonly string[] = [];
 export const NO_OPTIONS: ConnectionOptions = { close: false, keepAlive: false, upgrade: false, names: NO_NAMES };
 const CLOSE: ConnectionOptions = { close: true, keepAlive: false, upgrade: false, names: NO_NAMES };
 const KEEP_ALIVE: ConnectionOptions = { close: false, keepAlive: true, upgrade: false, names: NO_NAMES };
-const UPGRADE: ConnectionOptions = { close: false, keepAlive: false, upgrade: true, names: NO_NAMES };
-const USUAL: ReadonlyMap<string, ConnectionOptions> = new Map([
-  ["close", CLOSE],
-  ["Close", CLOSE],
-  ["keep-alive", KEEP_ALIVE],
-  ["Keep-Alive", KEEP_ALIVE],
-  ["upgrade", UPGRADE],
-  ["Upgrade", UPGRADE],
-]);
-
 /** Fields that a Connection header can't take away: a caller who could would hide what framing, routing, policy or the
  *  app's own authentication rest on. `te` is here since the writers decide about it. */
 const PROTECTED: ReadonlySet<string> = new Set([
@@ -44,8 +34,8 @@ const PROTECTED: ReadonlySet<string> = new Set([
 
 /** Reads Connection (all its fields joined by commas). */
 export function parseConnection(value: string): ConnectionOptions | Fault {
-  const usual = USUAL.get(value);
-  if (usual !== undefined) return usual;
+  if (value === "keep-alive" || value === "Keep-Alive") return KEEP_ALIVE;
+  if (value === "close") return CLOSE;
   const names: string[] = [];
   let close = false;
   let keepAlive = false;

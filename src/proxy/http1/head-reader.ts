@@ -1,7 +1,7 @@
 import { COLON, CR, HTAB, LF, SP, TOKEN_LOWER, VALUE_BYTE } from "./byte-classes.ts";
 import type { Fields, Http1Limits } from "./http1-events.ts";
 import type { Fault } from "./http1-fault.ts";
-import { findKnownName, type KnownName, ROLE_REFUSED, usualSpelling } from "./known-names.ts";
+import { type KnownName, NameFinder, ROLE_REFUSED } from "./known-names.ts";
 
 const HEAD_TOO_LARGE: Fault = { code: "E_HTTP_HEAD_TOO_LARGE", detail: "the head is larger than the limit" };
 const TOO_MANY_FIELDS: Fault = {
@@ -52,6 +52,7 @@ export class HeadReader {
   readonly #spelling: string[] = [];
   /** Four numbers a field, counted from the head's first byte: start and end of name and of value. */
   readonly #marks: Int32Array;
+  readonly #names = new NameFinder();
   readonly #startLine: StartLineReader | undefined;
   readonly #headBytes: number;
   readonly #headFields: number;
@@ -174,6 +175,7 @@ export class HeadReader {
   #scanFields(bytes: Buffer, base: number, end: number): number {
     const limit = base + this.#headBytes;
     const marks = this.#marks;
+    const names = this.#names;
     let line = base + this.#line;
     for (;;) {
       let at = line;
@@ -196,7 +198,8 @@ export class HeadReader {
       if (at + 2 > limit) return this.#break(HEAD_TOO_LARGE);
       let valueEnd = at;
       while (valueEnd > valueStart && (bytes[valueEnd - 1] === SP || bytes[valueEnd - 1] === HTAB)) valueEnd--;
-      const known = findKnownName(bytes, line, nameEnd);
+      names.find(bytes, line, nameEnd);
+      const { known } = names;
       if (known !== undefined && known.role === ROLE_REFUSED) return this.#break(NAME_IMITATION);
       const { count } = this;
       if (count === this.#headFields) return this.#break(TOO_MANY_FIELDS);
@@ -206,7 +209,7 @@ export class HeadReader {
       marks[mark + 2] = valueStart - base;
       marks[mark + 3] = valueEnd - base;
       this.known[count] = known;
-      this.#spelling[count] = (known === undefined ? undefined : usualSpelling(known, bytes, line)) ?? "";
+      this.#spelling[count] = names.spelling;
       this.count = count + 1;
       line = at + 2;
       this.#line = line - base;

@@ -63,34 +63,42 @@ for (const lower of [...COMMON.split(" "), ...Object.keys(ROLES)]) {
   buckets[bucket]?.push({ lower, title, lowerBytes, titleBytes, role: ROLES[lower] ?? ROLE_NONE });
 }
 
-/** The known name that stands, in any case, in the token `bytes[start … end)`, which is not empty. */
-export function findKnownName(bytes: Uint8Array, start: number, end: number): KnownName | undefined {
-  const length = end - start;
-  const first = TOKEN_LOWER[bytes[start] as number] as number;
-  const middle = TOKEN_LOWER[bytes[start + (length >> 1)] as number] as number;
-  const last = TOKEN_LOWER[bytes[end - 1] as number] as number;
-  const bucket = buckets[bucketOf(length, first, middle, last)] as KnownName[];
-  for (let at = 0; at < bucket.length; at++) {
-    const known = bucket[at] as KnownName;
-    if (known.lowerBytes.length === length && isSameToken(bytes, start, known.lowerBytes)) return known;
+/** Looks names up in the bytes of a head. Its results are fields, so that a look-up allocates nothing. */
+export class NameFinder {
+  /** The known name that was found, or undefined. */
+  known: KnownName | undefined = undefined;
+  /** The name as it stands there if that is one of its two usual spellings, else "". */
+  spelling = "";
+
+  /** Looks for the name that stands, in any case, in the token `bytes[start … end)`, which is not empty. */
+  find(bytes: Uint8Array, start: number, end: number): void {
+    this.known = undefined;
+    this.spelling = "";
+    const length = end - start;
+    const first = TOKEN_LOWER[bytes[start] as number] as number;
+    const middle = TOKEN_LOWER[bytes[start + (length >> 1)] as number] as number;
+    const last = TOKEN_LOWER[bytes[end - 1] as number] as number;
+    const bucket = buckets[bucketOf(length, first, middle, last)] as KnownName[];
+    for (let at = 0; at < bucket.length; at++) {
+      const candidate = bucket[at] as KnownName;
+      if (candidate.lowerBytes.length === length && this.#matches(bytes, start, candidate)) return;
+    }
   }
-  return undefined;
-}
 
-function isSameToken(bytes: Uint8Array, start: number, lower: Uint8Array): boolean {
-  for (let at = 0; at < lower.length; at++) {
-    if (TOKEN_LOWER[bytes[start + at] as number] !== lower[at]) return false;
+  #matches(bytes: Uint8Array, start: number, candidate: KnownName): boolean {
+    const { lowerBytes, titleBytes } = candidate;
+    let fromLower = 0;
+    let fromTitle = 0;
+    for (let at = 0; at < lowerBytes.length; at++) {
+      const byte = bytes[start + at] as number;
+      const lower = lowerBytes[at] as number;
+      if (TOKEN_LOWER[byte] !== lower) return false;
+      fromLower |= byte ^ lower;
+      fromTitle |= byte ^ (titleBytes[at] as number);
+    }
+    this.known = candidate;
+    if (fromTitle === 0) this.spelling = candidate.title;
+    else if (fromLower === 0) this.spelling = candidate.lower;
+    return true;
   }
-  return true;
-}
-
-/** The name as it stands in `bytes`, if that is one of its two usual spellings: no string has to be made. */
-export function usualSpelling(known: KnownName, bytes: Uint8Array, start: number): string | undefined {
-  if (isSameBytes(bytes, start, known.titleBytes)) return known.title;
-  return isSameBytes(bytes, start, known.lowerBytes) ? known.lower : undefined;
-}
-
-function isSameBytes(bytes: Uint8Array, start: number, other: Uint8Array): boolean {
-  for (let at = 0; at < other.length; at++) if (bytes[start + at] !== other[at]) return false;
-  return true;
 }
