@@ -243,7 +243,7 @@ export class HttpCall implements UpstreamReceiver {
     }
     if (head.status < 200) {
       if (this.head.minor === 1)
-        this.#downstream.inform(head.status, this.#service.responseFields(head, outcome, false));
+        this.#downstream.inform(head.status, head.reason, this.#service.responseFields(head, outcome, false));
       return;
     }
     this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;

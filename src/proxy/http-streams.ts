@@ -11,7 +11,7 @@ export type OutgoingResponse = WrittenResponse;
 /** The caller's half of a call, whatever HTTP version carries it. */
 export interface DownstreamStream {
   /** An interim (1xx) response. */
-  inform(status: number, fields: readonly string[]): void;
+  inform(status: number, reason: string, fields: readonly string[]): void;
   respond(response: OutgoingResponse): void;
   data(chunk: Uint8Array): void;
   end(trailers: Fields | undefined): void;

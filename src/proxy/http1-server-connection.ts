@@ -258,8 +258,8 @@ export class Http1ServerConnection
 
   // ── the call's side ──
 
-  inform(status: number, fields: readonly string[]): void {
-    writeResponseHead(this.#transport.out, { ...INTERIM, status, fields });
+  inform(status: number, reason: string, fields: readonly string[]): void {
+    writeResponseHead(this.#transport.out, { ...INTERIM, status, reason, fields });
     this.#transport.touch();
   }
 

@@ -52,11 +52,15 @@ export class InboundConnection implements OpenConnection {
   #tcp: TcpRelay | undefined;
   #draining = false;
   #closed = false;
+  /** What to end: the TLS socket once there is one. Closing the raw one under it, from inside a TLS event, would free what OpenSSL
+   *  still uses. */
+  #socket: Socket;
 
   constructor(runtime: Runtime, parts: InboundListenerParts, raw: Socket, onClosed: () => void) {
     this.#runtime = runtime;
     this.#parts = parts;
     this.#raw = raw;
+    this.#socket = raw;
     this.#onClosed = onClosed;
     this.#sourceIp = canonicalIpAddress(raw.remoteAddress ?? "") ?? "";
     this.#context = this.#makeContext(undefined, undefined, undefined, undefined);
@@ -135,6 +139,7 @@ export class InboundConnection implements OpenConnection {
       ...serverTlsOptions(svid),
       ALPNCallback: ({ protocols }: { protocols: string[] }) => this.#chooseAlpn(protocols),
     });
+    this.#socket = tls;
     const onError = (error: Error): void => {
       this.#refuse(new CountersignError("E_TLS_HANDSHAKE", reasonOf(error), { cause: error }));
     };
@@ -241,7 +246,7 @@ export class InboundConnection implements OpenConnection {
         this.#serveTcp(transport, sniffed.bytes);
         return;
       case "gone":
-        this.#raw.destroy();
+        this.#socket.destroy();
         return;
     }
   }
@@ -322,8 +327,8 @@ export class InboundConnection implements OpenConnection {
     this.#unwatch();
     recordRefusal(this.#runtime, this.#context, error, this.#startedMs);
     // an answer is on its way: a short time for it to leave, then the end
-    if (answered) this.#watch(1000, () => this.#raw.destroy());
-    else this.#raw.destroy();
+    if (answered) this.#watch(1000, () => this.#socket.destroy());
+    else this.#socket.destroy();
   }
 
   #gone(): void {
@@ -341,13 +346,13 @@ export class InboundConnection implements OpenConnection {
     this.#draining = true;
     if (this.#inbound !== undefined) this.#inbound.closing = true;
     if (this.#http !== undefined) this.#http.drain();
-    else if (this.#tcp === undefined && this.#inbound === undefined) this.#raw.destroy();
+    else if (this.#tcp === undefined && this.#inbound === undefined) this.#socket.destroy();
   }
 
   cut(code: ErrorCode, detail: string): void {
     if (this.#http !== undefined) this.#http.cut(code, detail);
     else if (this.#tcp !== undefined) this.#tcp.cut(code, detail);
-    this.#raw.destroy();
+    this.#socket.destroy();
   }
 
   onIdentity(snapshot: IdentitySnapshot): void {

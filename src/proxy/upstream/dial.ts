@@ -79,8 +79,8 @@ export function dial(options: DialOptions, done: (result: DialResult) => void): 
   };
   const fail = (error: CountersignError, noAlpn = false): void => {
     if (finished) return;
-    raw.destroy();
-    tls?.destroy();
+    // never the raw socket under a TLS one: from inside a TLS event that would free what OpenSSL still uses
+    (tls ?? raw).destroy();
     settle({ kind: "failed", error, noAlpn });
   };
   deadlines.add(guard);

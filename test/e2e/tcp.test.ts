@@ -1,0 +1,140 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { startTcpApp } from "../support/app.ts";
+import { ALLOW_WEB, type Mesh, type MeshOptions, ORDERS, startMesh, WEB } from "../support/mesh.ts";
+import { rawClient } from "../support/raw-client.ts";
+
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function mesh(
+  handler: Parameters<typeof startTcpApp>[0],
+  options: Omit<MeshOptions, "appPort"> = {},
+): Promise<Mesh> {
+  const app = await startTcpApp(handler);
+  cleanups.push(() => app.close());
+  const made = await startMesh({ protocol: "tcp", ...options, appPort: app.port });
+  cleanups.push(() => made.close());
+  return made;
+}
+
+describe("a TCP connection", () => {
+  it("is relayed both ways with half-close, as one call", async () => {
+    const { port, inbound, outbound } = await mesh((socket) => {
+      let got = "";
+      socket.on("data", (chunk: Buffer) => {
+        got += chunk.toString();
+      });
+      socket.on("end", () => socket.end(`you said ${got}`));
+    });
+    const client = await rawClient(port);
+    client.send("hel");
+    client.send("lo");
+    client.socket.end();
+    expect(await client.closed()).toBe("you said hello");
+    const record = await inbound.audit.next(() => true);
+    expect(record).toMatchObject({
+      kind: "connection",
+      protocol: "tcp",
+      decision: "allow",
+      bytesIn: 5,
+      bytesOut: 14,
+      close: "ended",
+      rule: "ns[shop]-policy[web]-rule[0]",
+    });
+    expect(record.connection.source?.spiffeId).toBe(WEB);
+    expect((await outbound.audit.next(() => true)).destination?.spiffeId).toBe(ORDERS);
+    expect(inbound.audit.notes).toMatchObject([{ phase: "start" }]);
+  });
+
+  it("lets the server speak first on a port whose protocol is auto", async () => {
+    const { port } = await mesh((socket) => socket.write("220 ready\r\n"), {
+      protocol: "auto",
+      both: "timeouts: { classify: 50ms }",
+    });
+    const client = await rawClient(port);
+    expect(await client.until((text) => text.endsWith("\n"))).toBe("220 ready\r\n");
+  });
+
+  it("is refused before a byte reaches the app when policy denies it", async () => {
+    let connected = 0;
+    const { port, inbound } = await mesh(
+      () => {
+        connected++;
+      },
+      { policies: ALLOW_WEB.replace("sa/web", "sa/other") },
+    );
+    const client = await rawClient(port);
+    client.send("hello");
+    expect(await client.closed()).toBe("");
+    expect(await inbound.audit.next(() => true)).toMatchObject({
+      decision: "deny",
+      reason: "E_POLICY_DENIED_BY_DEFAULT",
+    });
+    expect(connected).toBe(0);
+  });
+
+  it("ends when a new policy no longer allows it", async () => {
+    const { port, inbound } = await mesh((socket) => socket.on("data", (chunk: Buffer) => socket.write(chunk)));
+    const client = await rawClient(port);
+    client.send("a");
+    await client.until((text) => text === "a");
+    inbound.setPolicies(ALLOW_WEB.replace("sa/web", "sa/other"));
+    await client.closed();
+    expect(await inbound.audit.next(() => true)).toMatchObject({
+      decision: "deny",
+      close: "E_POLICY_DENIED_BY_DEFAULT",
+    });
+  });
+
+  it("is refused on an auto port where policies read HTTP and the caller doesn't speak it", async () => {
+    const policies = ALLOW_WEB.replace("/sa/web] } }]", '/sa/web] } }]\n      to: [{ operation: { paths: ["/x"] } }]');
+    const { port, inbound } = await mesh(() => undefined, { protocol: "auto", policies });
+    const client = await rawClient(port);
+    client.send("\x00\x01binary");
+    await client.closed();
+    expect((await inbound.audit.next(() => true)).reason).toBe("E_CLASSIFY");
+  });
+
+  it("carries megabytes unharmed and holds a sender back while the reader rests", async () => {
+    const size = 24 * 1024 * 1024;
+    let sent = 0;
+    const { port } = await mesh((socket) => {
+      const chunk = Buffer.alloc(64 * 1024, "x");
+      const pump = (): void => {
+        while (sent < size) {
+          sent += chunk.length;
+          if (!socket.write(chunk)) {
+            socket.once("drain", pump);
+            return;
+          }
+        }
+        socket.end();
+      };
+      pump();
+    });
+    const client = await rawClient(port);
+    client.socket.pause();
+    // the sender stops once every buffer on the way is full: wait until it has not moved between two looks
+    let before = -1;
+    await new Promise<void>((resolve) => {
+      const look = setInterval(() => {
+        if (sent === before && sent > 0) {
+          clearInterval(look);
+          resolve();
+        }
+        before = sent;
+      }, 300);
+    });
+    expect(sent).toBeLessThan(size);
+    let received = 0;
+    client.socket.removeAllListeners("data");
+    client.socket.on("data", (chunk: Buffer) => {
+      received += chunk.length;
+    });
+    client.socket.resume();
+    await new Promise((resolve) => client.socket.once("end", resolve));
+    expect(received).toBe(size);
+  });
+});
