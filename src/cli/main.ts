@@ -4,6 +4,7 @@ import { start } from "./start.ts";
 
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<CliCommand> }>> = {
   // keep in the order of the help text
+  issuer: { summary: "the embedded identity provider: run, entries, bundle", load: () => import("./issuer.ts") },
 };
 
 async function version(): Promise<string> {

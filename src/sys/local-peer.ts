@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { Clock } from "../core/clock.ts";
 import { CountersignError } from "../core/errors.ts";
 import { createExecutableHasher, type ExecutableHasher, type HashLimits } from "./hash-executable.ts";
+import { libc } from "./libc.ts";
 import { type PeerCredentials, peerCredentials } from "./peer-credentials.ts";
 import { openPeerPidfd, type Pidfd } from "./pidfd.ts";
 import { socketFd } from "./socket-fd.ts";
@@ -28,6 +29,8 @@ export interface LocalPeer {
 
 /** Tells who connected. Tests pass a fake one. */
 export interface PeerCredentialsReader {
+  /** Whether peers of other uids can be looked at too; else `inspect` refuses them. */
+  readonly seesOtherUsers: boolean;
   /** Throws CountersignError E_PEER_CREDENTIALS or E_SYS_UNAVAILABLE. The caller closes the result. */
   open(socket: Socket): LocalPeer;
 }
@@ -36,13 +39,15 @@ const NAMESPACES = ["mnt", "pid", "user"] as const;
 const DEFAULT_HASH_LIMITS: HashLimits = { maxFileBytes: 512 * 1024 * 1024, bytesPerMinute: 1024 * 1024 * 1024 };
 
 /** The reader for Linux: SO_PEERCRED, a pidfd held as long as the connection, and /proc. A process of another uid can
- *  only be looked at with CAP_SYS_PTRACE. */
+ *  only be looked at with CAP_SYS_PTRACE. Throws CountersignError E_SYS_UNAVAILABLE. */
 export function createPeerCredentialsReader(
   clock: Clock,
   hashLimits: HashLimits = DEFAULT_HASH_LIMITS,
 ): PeerCredentialsReader {
+  libc(); // says now, not at the first connection, that this is no Linux
   const hasher = createExecutableHasher(hashLimits, clock);
   return {
+    seesOtherUsers: hasCapSysPtrace(readFileSync("/proc/self/status", "latin1")),
     open(socket) {
       const fd = socketFd(socket);
       if (fd === undefined) throw new CountersignError("E_PEER_CREDENTIALS", "the peer has hung up");
@@ -62,6 +67,13 @@ export function createPeerCredentialsReader(
       };
     },
   };
+}
+
+const CAP_SYS_PTRACE = 19n;
+
+function hasCapSysPtrace(status: string): boolean {
+  const capabilities = /^CapEff:\t([0-9a-f]+)$/m.exec(status)?.[1];
+  return capabilities !== undefined && ((BigInt(`0x${capabilities}`) >> CAP_SYS_PTRACE) & 1n) === 1n;
 }
 
 async function inspect(

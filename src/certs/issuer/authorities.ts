@@ -1,0 +1,147 @@
+import type { Clock } from "../../core/clock.ts";
+import type { TrustDomain } from "../../core/spiffe-id.ts";
+import { activeTerm, liveTerms, nextChangeMs, preparationMs, type Term } from "./authority-terms.ts";
+import type { IssuerLog } from "./issuer-log.ts";
+import { createJwtAuthority, type JwtAuthority } from "./jwt-authority.ts";
+import type { StateStore } from "./state-store.ts";
+import type { AuthoritySet } from "./trust-bundle.ts";
+import { wakeAt } from "./wake-at.ts";
+import { createX509Authority, type X509Authority } from "./x509-authority.ts";
+
+const RETRY_MS = 10_000;
+
+export interface AuthoritiesOptions {
+  readonly trustDomain: TrustDomain;
+  readonly store: StateStore;
+  readonly clock: Clock;
+  readonly log: IssuerLog;
+  /** Life of an authority made from now on. Asked each time: a reload may change it. */
+  readonly ttlMs: () => number;
+}
+
+/** The trust domain's authorities over time. A new one is on disk and in the bundle long before it signs
+ *  (authority-terms.ts), and an old one stays in the bundle until it expires. */
+export interface Authorities {
+  /** What is trusted now. Swapped whole. */
+  readonly current: AuthoritySet;
+  /** The CA that signs now. Makes one first when the machine slept through the time to prepare it. */
+  signingX509(): Promise<X509Authority>;
+  signingJwt(): Promise<JwtAuthority>;
+  /** Called after each change of `current`. Returns the unsubscribe function. */
+  subscribe(listener: () => void): () => void;
+  close(): void;
+}
+
+/** Reads the authorities from the store, or makes the first ones. Throws CountersignError E_ISSUER_STATE and what
+ *  writing a file throws. */
+export async function openAuthorities({
+  trustDomain,
+  store,
+  clock,
+  log,
+  ttlMs,
+}: AuthoritiesOptions): Promise<Authorities> {
+  const listeners = new Set<() => void>();
+  let current: AuthoritySet = store.read() ?? { trustDomain, sequence: 0, x509: [], jwt: [] };
+  let closed = false;
+  let lastLogged = "";
+  let cancelWake = (): void => undefined;
+  let maintaining: Promise<void> | undefined;
+
+  /** The set as it must be now: expired ones dropped, the next ones made when their time has come. */
+  async function bringUpToDate(): Promise<void> {
+    const nowMs = clock.nowMs();
+    const x509 = await successors(current.x509, nowMs, () => createX509Authority(trustDomain, ttlMs(), nowMs));
+    const jwt = await successors(current.jwt, nowMs, () => createJwtAuthority(ttlMs(), nowMs));
+    if (!sameMembers(x509, current.x509) || !sameMembers(jwt, current.jwt)) {
+      const next = { trustDomain, sequence: current.sequence + 1, x509, jwt };
+      // On disk first: an authority that a crash forgets must not have been trusted by anyone.
+      store.write(next);
+      current = next;
+      for (const listener of listeners) listener();
+    }
+    logRotation(nowMs);
+  }
+
+  function logRotation(nowMs: number): void {
+    const x509 = current.x509.map((authority) => authority.certificate.serialNumber.toLowerCase());
+    const x509Active = activeTerm(current.x509, nowMs)?.certificate.serialNumber.toLowerCase();
+    const jwt = current.jwt.map(({ keyId }) => keyId);
+    const jwtActive = activeTerm(current.jwt, nowMs)?.keyId;
+    const state = { sequence: current.sequence, x509, x509Active, jwt, jwtActive };
+    if (JSON.stringify(state) === lastLogged) return;
+    lastLogged = JSON.stringify(state);
+    log.info({ event: "ca.rotated", ...state });
+  }
+
+  /** One at a time; who comes meanwhile waits for the same one. */
+  function maintain(): Promise<void> {
+    maintaining ??= bringUpToDate()
+      .then(
+        () => schedule(nextChangeMs(current.x509, clock.nowMs()), nextChangeMs(current.jwt, clock.nowMs())),
+        (error: unknown) => {
+          schedule(clock.nowMs() + RETRY_MS);
+          throw error;
+        },
+      )
+      .finally(() => {
+        maintaining = undefined;
+      });
+    return maintaining;
+  }
+
+  function schedule(...momentsMs: number[]): void {
+    cancelWake();
+    if (closed) return;
+    cancelWake = wakeAt(clock, Math.min(...momentsMs), () => {
+      maintain().catch((error: unknown) => {
+        log.error({ event: "ca.rotation_failed", error: String(error) });
+      });
+    });
+  }
+
+  async function signing<T extends Term>(terms: () => readonly T[]): Promise<T> {
+    let problem: unknown;
+    if (isDue(terms(), clock.nowMs())) {
+      // A disk that is full must not stop what the present authority can still sign.
+      await maintain().catch((error: unknown) => {
+        problem = error;
+      });
+    }
+    const active = activeTerm(terms(), clock.nowMs());
+    if (active === undefined) throw problem;
+    return active;
+  }
+
+  await maintain();
+  return {
+    get current() {
+      return current;
+    },
+    signingX509: () => signing(() => current.x509),
+    signingJwt: () => signing(() => current.jwt),
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close() {
+      closed = true;
+      cancelWake();
+    },
+  };
+}
+
+const isDue = (terms: readonly Term[], nowMs: number): boolean => nowMs >= preparationMs(liveTerms(terms, nowMs));
+
+async function successors<T extends Term>(
+  terms: readonly T[],
+  nowMs: number,
+  create: () => Promise<T>,
+): Promise<readonly T[]> {
+  const live = liveTerms(terms, nowMs);
+  return isDue(terms, nowMs) ? [...live, await create()] : live;
+}
+
+function sameMembers<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((member, index) => member === b[index]);
+}

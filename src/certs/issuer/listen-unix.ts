@@ -1,0 +1,54 @@
+import { once } from "node:events";
+import { lstatSync, unlinkSync } from "node:fs";
+import { connect, type Server } from "node:net";
+import { basename, dirname, join } from "node:path";
+import { CountersignError } from "../../core/errors.ts";
+import { guardFolder } from "./guarded-folder.ts";
+
+const GROUP_OR_OTHERS_WRITE = 0o022;
+
+/** Listens on a Unix socket that every local user may connect to (mode 0777, as SPIRE's: attestation decides, not the
+ *  file's mode), in a folder that only root and this user may change, or another user could put a socket of his own in its
+ *  place. A socket that a dead process left behind is removed. Throws CountersignError E_ISSUER_SOCKET. */
+export async function listenUnix(server: Server, path: string): Promise<void> {
+  const folder = guardFolder(dirname(path), { mode: 0o755, forbidden: GROUP_OR_OTHERS_WRITE, code: "E_ISSUER_SOCKET" });
+  const real = join(folder, basename(path));
+  try {
+    await listen(server, real);
+  } catch (error) {
+    if (errorCode(error) !== "EADDRINUSE") throw refusal(`cannot listen on ${path} (${errorCode(error)})`, error);
+    await removeStale(real);
+    await listen(server, real).catch((cause: unknown) => {
+      throw refusal(`cannot listen on ${path} (${errorCode(cause)})`, cause);
+    });
+  }
+}
+
+async function listen(server: Server, path: string): Promise<void> {
+  server.listen({ path, readableAll: true, writableAll: true });
+  await once(server, "listening");
+}
+
+async function removeStale(path: string): Promise<void> {
+  if (!lstatSync(path).isSocket()) throw refusal(`${path} exists and is not a socket`);
+  const probe = connect(path);
+  try {
+    await once(probe, "connect");
+  } catch (cause) {
+    if (errorCode(cause) !== "ECONNREFUSED")
+      throw refusal(`${path} exists and cannot be tried (${errorCode(cause)})`, cause);
+    unlinkSync(path);
+    return;
+  } finally {
+    probe.destroy();
+  }
+  throw refusal(`another process answers on ${path}`);
+}
+
+function refusal(message: string, cause?: unknown): CountersignError {
+  return new CountersignError("E_ISSUER_SOCKET", message, { cause });
+}
+
+function errorCode(error: unknown): string {
+  return String((error as { readonly code?: unknown }).code);
+}
