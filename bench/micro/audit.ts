@@ -1,8 +1,13 @@
-// Cost of one audit record: serialised into a batch and copied into bytes, as the audit log does off the call's path.
+// Cost of one audit record: serialised into a batch and copied into bytes, as the audit log does off the call's path;
+// and what audit and metrics cost on that path.
 
+import { Writable } from "node:stream";
+import { createAuditLog } from "../../src/audit/audit-log.ts";
 import { serialiseOutcome } from "../../src/audit/serialise-record.ts";
 import type { CallOutcome, ConnectionContext } from "../../src/core/call-outcome.ts";
+import type { Clock } from "../../src/core/clock.ts";
 import { parseSpiffeId } from "../../src/core/spiffe-id.ts";
+import { createTelemetry } from "../../src/telemetry/telemetry.ts";
 
 function connection(serial: string): ConnectionContext {
   return {
@@ -56,33 +61,57 @@ function outcome(shared: ConnectionContext, i: number): CallOutcome {
   };
 }
 
-function measure(name: string, outcomes: readonly CallOutcome[]): void {
-  const bytes = Buffer.allocUnsafe(4 * 1024 * 1024);
+function measure(name: string, round: () => number): void {
   let best = Number.POSITIVE_INFINITY;
-  let total = 0;
-  for (let round = 0; round < 60; round++) {
+  let bytes = 0;
+  for (let i = 0; i < 60; i++) {
     const start = performance.now();
-    let batch = "";
-    for (let i = 0; i < outcomes.length; i++) {
-      const one = outcomes[i];
-      if (one !== undefined) batch += serialiseOutcome(one, i);
-    }
-    total = bytes.write(batch, 0, "latin1");
+    bytes = round();
     best = Math.min(best, performance.now() - start);
   }
-  const perRecord = ((best / outcomes.length) * 1e6).toFixed(0);
+  const perRecord = ((best / COUNT) * 1e6).toFixed(0).padStart(6);
   console.log(
-    `${name.padEnd(34)} ${perRecord.padStart(6)} ns/record  ${Math.round(total / outcomes.length)} bytes/record`,
+    `${name.padEnd(34)} ${perRecord} ns/record${bytes > 0 ? `  ${Math.round(bytes / COUNT)} bytes/record` : ""}`,
   );
 }
 
 const COUNT = 1000;
-const one = connection("7f3a");
-const shared = Array.from({ length: COUNT }, (_, i) => outcome(one, i));
-measure("kept connection", shared);
-measure(
-  "new connection a record",
-  Array.from({ length: COUNT }, (_, i) => outcome(connection(i.toString(16)), i)),
+const target = Buffer.allocUnsafe(4 * 1024 * 1024);
+function batch(outcomes: readonly CallOutcome[]): number {
+  let text = "";
+  let seq = 0;
+  for (const one of outcomes) text += serialiseOutcome(one, ++seq);
+  return target.write(text, 0, "latin1");
+}
+
+const kept = connection("7f3a");
+const shared = Array.from({ length: COUNT }, (_, i) => outcome(kept, i));
+measure("serialise, kept connection", () => batch(shared));
+measure("serialise, new connection a record", () => {
+  const fresh = shared.map((one) => ({ ...one, connection: { ...kept } }));
+  return batch(fresh);
+});
+const hostile = shared.map((one) => ({ ...one, path: "/orders/\u001b[2J\u202e/x" }));
+measure("serialise, path with controls", () => batch(hostile));
+
+const idle: Clock = { nowMs: () => 0, monotonicMs: () => 0, after: () => () => undefined };
+const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
+const queue = COUNT * 61;
+const log = createAuditLog(
+  { sinks: [{ kind: "stdout" }], onFailure: "block", queue, refusalsQueue: 1 },
+  idle,
+  quiet,
+  new Writable({ write: (_chunk, _encoding, done) => done() }),
 );
-for (const dirty of shared) dirty.path = "/orders/\u001b[2J\u202e/x";
-measure("path with controls", shared);
+measure("reserve and complete, on the call", () => {
+  for (const one of shared) {
+    const slot = log.reserve();
+    if (slot !== undefined) log.complete(slot, one);
+  }
+  return 0;
+});
+const telemetry = createTelemetry();
+measure("telemetry, on the call", () => {
+  for (const one of shared) telemetry.recordCall(one);
+  return 0;
+});

@@ -421,14 +421,17 @@ describe("standard output", () => {
     expect(audit.state).toMatchObject({ healthy: true, written: 2 });
   });
 
-  it("whose reader went away (EPIPE) breaks for good and crashes nothing", async () => {
+  it("whose reader went away (EPIPE) breaks for good, and neither crashes nor exits", async () => {
     const out = new Writable({
       write: (_chunk, _encoding, callback) => callback(Object.assign(new Error("write EPIPE"), { code: "EPIPE" })),
     });
+    let exits = 0;
+    out.on("error", () => exits++);
     const audit = await start({ sinks: [{ kind: "stdout" }] }, out);
     call(audit, "a");
     clock.advance(50);
     expect((await broken(audit)).problem).toBe("stdout: its reader went away (write EPIPE)");
+    expect(exits).toBe(0);
     expect(audit.reserve()).toBeUndefined();
   });
 });

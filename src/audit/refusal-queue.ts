@@ -8,6 +8,7 @@ interface Fold {
   readonly direction: "inbound" | "outbound" | undefined;
   readonly listener: string | undefined;
   readonly reason: string;
+  readonly decision: CallOutcome["decision"] | undefined;
   count: number;
 }
 
@@ -37,8 +38,8 @@ export function createRefusalQueue(capacity: number): RefusalQueue {
   function fold(outcome: CallOutcome): void {
     folded++;
     const { direction, listener } = outcome.connection;
-    const reason = outcome.reason ?? "unknown";
-    let key = `${direction} ${listener} ${reason}`;
+    const { decision, reason = "unknown" } = outcome;
+    let key = `${direction} ${listener} ${decision} ${reason}`;
     let found = folds.get(key);
     if (found === undefined) {
       const others = folds.size >= MAX_FOLDS;
@@ -46,8 +47,8 @@ export function createRefusalQueue(capacity: number): RefusalQueue {
       found = others ? folds.get(key) : undefined;
       if (found === undefined) {
         found = others
-          ? { direction: undefined, listener: undefined, reason: "several", count: 0 }
-          : { direction, listener, reason, count: 0 };
+          ? { direction: undefined, listener: undefined, reason: "several", decision: undefined, count: 0 }
+          : { direction, listener, reason, decision, count: 0 };
         folds.set(key, found);
       }
     }
@@ -87,11 +88,12 @@ export function createRefusalQueue(capacity: number): RefusalQueue {
     takeFolds() {
       const events = Array.from(
         folds.values(),
-        ({ direction, listener, reason, count }): AuditEvent => ({
+        ({ direction, listener, reason, decision, count }): AuditEvent => ({
           kind: "refusal",
           direction,
           listener,
           reason,
+          decision,
           count,
           detail: "refusals beyond the queue, counted instead of listed",
         }),

@@ -153,6 +153,7 @@ export interface AuditEvent {
   readonly detail?: string | undefined;
   readonly direction?: "inbound" | "outbound" | undefined;
   readonly listener?: string | undefined;
+  readonly decision?: CallOutcome["decision"] | undefined;
   /** The SVID that an identity event speaks of. */
   readonly source?: ConnectionContext["source"];
   readonly policyVersion?: string | undefined;
@@ -167,7 +168,7 @@ export function serialiseEvent(event: AuditEvent, atMs: number, seq: number): st
     text("direction", event.direction, limits.code) +
     text("listener", event.listener, limits.name) +
     object("source", identityJson(event.source)) +
-    (event.kind === "refusal" ? ',"decision":"deny"' : "") +
+    text("decision", event.decision, limits.code) +
     object("policy", text("version", event.policyVersion, limits.code)) +
     text("reason", event.reason, limits.code) +
     text("detail", event.detail, limits.detail) +

@@ -2,12 +2,14 @@ import type { Writable } from "node:stream";
 import type { Sink } from "./sink.ts";
 
 /** Records on standard output. A reader that is slow makes the writes wait; one that went away (EPIPE) breaks the sink for good, since
- *  nobody can reopen a process's standard output. */
+ *  nobody can reopen a process's standard output. The stream's errors belong to the sink from here on: other handlers, such as
+ *  the command line's habit to exit when a reader leaves, are removed. */
 export function createStdoutSink(stream: Writable): Sink {
   let broken: Error | undefined;
   const onError = (error: Error): void => {
     broken ??= error;
   };
+  stream.removeAllListeners("error");
   stream.on("error", onError);
   return {
     name: "stdout",

@@ -1,0 +1,208 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { Counter, Gauge, Metric, MetricValueWithName } from "prom-client";
+import type { Clock } from "../core/clock.ts";
+import type { IdentityState } from "../core/identity.ts";
+import { DURATION_BOUNDS_MS, type DurationHistogram } from "./duration-histogram.ts";
+import type { Telemetry } from "./telemetry.ts";
+
+/** State that others own; read anew at each scrape. */
+export interface MetricsState {
+  readonly identity: IdentityState;
+  readonly policy:
+    | { readonly version: string; readonly loadedAtMs: number; readonly policies: number; readonly rules: number }
+    | undefined;
+  readonly audit: {
+    readonly healthy: boolean;
+    readonly capacity: number;
+    readonly queued: number;
+    readonly written: number;
+    readonly bytes: number;
+    readonly dropped: number;
+    readonly refusalsFolded: number;
+  };
+  readonly ready: boolean;
+}
+
+export interface MetricsPage {
+  readonly contentType: string;
+  /** The page in the Prometheus text format 0.0.4. */
+  render(): Promise<string>;
+  /** Stops watching the event loop. */
+  close(): void;
+}
+
+const LAG_RESOLUTION_MS = 20;
+const NS_PER_S = 1e9;
+
+/** Sets up the Prometheus metrics. Loads prom-client only here, so that a sidecar without metrics doesn't carry it. */
+export async function createMetricsPage(
+  telemetry: Telemetry,
+  state: () => MetricsState,
+  clock: Clock,
+  version: string,
+): Promise<MetricsPage> {
+  const prom = await import("prom-client");
+  const registry = new prom.Registry();
+  const registers = [registry];
+  const startedMs = clock.nowMs();
+
+  function counter<T extends string>(
+    name: string,
+    help: string,
+    labelNames: T[],
+    fill: (metric: Counter<T>) => void,
+  ): void {
+    const metric: Counter<T> = new prom.Counter({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        metric.reset();
+        fill(metric);
+      },
+    });
+  }
+  function gauge<T extends string>(
+    name: string,
+    help: string,
+    labelNames: T[],
+    fill: (metric: Gauge<T>) => void,
+  ): void {
+    const metric: Gauge<T> = new prom.Gauge({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        metric.reset();
+        fill(metric);
+      },
+    });
+  }
+  function histogram(name: string, help: string, by: Telemetry["durations"]): void {
+    const get = async (): Promise<object> => {
+      const values = [...bucketsOf(name, "inbound", by.inbound), ...bucketsOf(name, "outbound", by.outbound)];
+      return { name, help, type: "histogram", values };
+    };
+    // The registry asks a metric for its name and get() alone; Histogram itself has no way to take counts that exist.
+    registry.registerMetric({ name, get } as unknown as Metric);
+  }
+
+  counter("countersign_calls_total", "Calls that ended.", ["direction", "listener", "verdict", "code"], (metric) => {
+    for (const { direction, listener, verdict, code, count } of telemetry.calls)
+      metric.inc({ direction, listener, verdict, code }, count);
+  });
+  histogram("countersign_call_duration_seconds", "Duration of whole calls.", telemetry.durations);
+  histogram("countersign_upstream_duration_seconds", "Time until the upstream answered.", telemetry.upstreamDurations);
+  counter("countersign_retries_total", "Calls sent to the upstream again.", ["direction"], (metric) => {
+    metric.inc({ direction: "inbound" }, telemetry.retries.inbound);
+    metric.inc({ direction: "outbound" }, telemetry.retries.outbound);
+  });
+  gauge("countersign_connections", "Open connections.", ["direction", "listener"], (metric) => {
+    for (const { direction, listener, opened, closed } of telemetry.listeners)
+      metric.set({ direction, listener }, opened - closed);
+  });
+  counter("countersign_connections_total", "Connections accepted.", ["direction", "listener"], (metric) => {
+    for (const { direction, listener, opened } of telemetry.listeners) metric.inc({ direction, listener }, opened);
+  });
+
+  const svids = (): { spiffe_id: string; notBeforeMs: number; notAfterMs: number }[] => {
+    const { identity } = state();
+    if (identity.kind !== "serving" && identity.kind !== "stale") return [];
+    const { svids: all } = identity.snapshot;
+    return all.map(({ spiffeId, notBeforeMs, notAfterMs }) => ({ spiffe_id: spiffeId, notBeforeMs, notAfterMs }));
+  };
+  gauge("countersign_svid_expiry_timestamp_seconds", "When our SVID expires.", ["spiffe_id"], (metric) => {
+    for (const { spiffe_id, notAfterMs } of svids()) metric.set({ spiffe_id }, notAfterMs / 1000);
+  });
+  gauge("countersign_svid_age_seconds", "Time since our SVID became valid.", ["spiffe_id"], (metric) => {
+    for (const { spiffe_id, notBeforeMs } of svids()) metric.set({ spiffe_id }, (clock.nowMs() - notBeforeMs) / 1000);
+  });
+  gauge("countersign_identity_state", "1 for the state that our identity is in.", ["state"], (metric) => {
+    for (const kind of ["waiting", "serving", "stale", "revoked", "expired"] as const)
+      metric.set({ state: kind }, state().identity.kind === kind ? 1 : 0);
+  });
+  gauge("countersign_svid_generation", "Rises with each identity update.", [], (metric) => {
+    const { identity } = state();
+    metric.set("snapshot" in identity ? identity.snapshot.generation : 0);
+  });
+  counter("countersign_rotations_total", "SVID rotations.", [], (metric) => metric.inc(telemetry.rotations));
+  counter("countersign_reload_failures_total", "Reloads that failed and changed nothing.", ["what"], (metric) => {
+    for (const what of ["config", "policy", "identity"] as const) metric.inc({ what }, telemetry.reloadFailures[what]);
+  });
+
+  gauge("countersign_policy_info", "1 for the policy version in force.", ["version"], (metric) => {
+    const { policy } = state();
+    if (policy !== undefined) metric.set({ version: policy.version }, 1);
+  });
+  gauge("countersign_policy_age_seconds", "Time since the policy in force was loaded.", [], (metric) => {
+    const { policy } = state();
+    if (policy !== undefined) metric.set((clock.nowMs() - policy.loadedAtMs) / 1000);
+  });
+  gauge("countersign_policies", "Policies in force.", [], (metric) => metric.set(state().policy?.policies ?? 0));
+  gauge("countersign_policy_rules", "Rules in force.", [], (metric) => metric.set(state().policy?.rules ?? 0));
+
+  gauge("countersign_audit_queue", "Places taken in the audit queue.", [], (metric) =>
+    metric.set(state().audit.queued),
+  );
+  gauge("countersign_audit_queue_capacity", "Places in the audit queue.", [], (metric) =>
+    metric.set(state().audit.capacity),
+  );
+  gauge("countersign_audit_healthy", "1 while every audit sink takes records.", [], (metric) =>
+    metric.set(state().audit.healthy ? 1 : 0),
+  );
+  counter("countersign_audit_records_total", "Records that every sink has.", [], (metric) =>
+    metric.inc(state().audit.written),
+  );
+  counter("countersign_audit_bytes_total", "Bytes of those records.", [], (metric) => metric.inc(state().audit.bytes));
+  counter("countersign_audit_dropped_total", "Records that some sink lacks.", [], (metric) =>
+    metric.inc(state().audit.dropped),
+  );
+  counter("countersign_audit_refusals_folded_total", "Refusals that were counted instead of listed.", [], (metric) =>
+    metric.inc(state().audit.refusalsFolded),
+  );
+
+  gauge("countersign_ready", "1 while the sidecar is ready.", [], (metric) => metric.set(state().ready ? 1 : 0));
+  gauge("countersign_build_info", "Always 1.", ["version", "node"], (metric) =>
+    metric.set({ version, node: process.versions.node }, 1),
+  );
+  const lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
+  lag.enable();
+  gauge(
+    "countersign_event_loop_lag_seconds",
+    "Delay of the event loop since the last scrape.",
+    ["quantile"],
+    (metric) => {
+      // The sampler waits for its own interval between two samples: what is beyond it is delay.
+      const beyond = (ns: number): number => Math.max(0, ns / NS_PER_S - LAG_RESOLUTION_MS / 1000);
+      for (const quantile of [50, 99] as const)
+        metric.set({ quantile: String(quantile / 100) }, beyond(lag.percentile(quantile)));
+      metric.set({ quantile: "1" }, lag.count > 0 ? beyond(lag.max) : 0);
+      lag.reset();
+    },
+  );
+  gauge("process_resident_memory_bytes", "Resident memory.", [], (metric) => metric.set(process.memoryUsage.rss()));
+  counter("process_cpu_seconds_total", "CPU time, user and system.", [], (metric) => {
+    const { user, system } = process.cpuUsage();
+    metric.inc((user + system) / 1e6);
+  });
+  gauge("process_start_time_seconds", "When the metrics began.", [], (metric) => metric.set(startedMs / 1000));
+
+  return { contentType: registry.contentType, render: () => registry.metrics(), close: () => void lag.disable() };
+}
+
+/** The values of one histogram as Prometheus wants them: cumulated, in seconds. */
+function bucketsOf(name: string, direction: string, histogram: DurationHistogram): MetricValueWithName<string>[] {
+  const values: MetricValueWithName<string>[] = [];
+  let total = 0;
+  for (let i = 0; i < histogram.counts.length; i++) {
+    total += histogram.counts[i] ?? 0;
+    const bound = DURATION_BOUNDS_MS[i];
+    const le = bound === undefined ? "+Inf" : bound / 1000;
+    values.push({ metricName: `${name}_bucket`, labels: { direction, le }, value: total });
+  }
+  values.push({ metricName: `${name}_sum`, labels: { direction }, value: histogram.sumMs / 1000 });
+  values.push({ metricName: `${name}_count`, labels: { direction }, value: total });
+  return values;
+}
