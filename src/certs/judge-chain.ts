@@ -1,4 +1,5 @@
 import type { X509Certificate } from "node:crypto";
+import { CountersignError } from "../core/errors.ts";
 import type { TrustBundle } from "../core/identity.ts";
 import { type SpiffeId, type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
 import { DerError } from "./der.ts";
@@ -89,10 +90,7 @@ export function judgeChain(
   );
   let ends: readonly Link[] = [];
   if (problems.length === 0 && bundles !== undefined) {
-    const path =
-      bundle === undefined
-        ? { problem: { code: "E_CHAIN_NO_BUNDLE" as const, reason: `there is no trust bundle for ${trustDomain}` } }
-        : safely(() => findTrustPath(leaf, between, bundle, nowMs));
+    const path = pathInto(bundle, trustDomain, leaf, between, nowMs);
     if ("problem" in path) problems.push(path.problem);
     else ends = [path.authority];
   }
@@ -130,12 +128,24 @@ function labelled(link: Link, found: RuleProblem | readonly RuleProblem[] | unde
   return list.map(({ code, text }) => ({ code, reason: `${link.label} ${text}` }));
 }
 
-/** Directory names are only read when a constraint speaks about them; one that is malformed breaks the chain then. */
-function safely(find: () => ReturnType<typeof findTrustPath>): ReturnType<typeof findTrustPath> {
+function pathInto(
+  bundle: TrustBundle | undefined,
+  trustDomain: TrustDomain,
+  leaf: Link,
+  intermediates: readonly Link[],
+  nowMs: number,
+): ReturnType<typeof findTrustPath> {
+  if (bundle === undefined)
+    return { problem: { code: "E_CHAIN_NO_BUNDLE", reason: `there is no trust bundle for ${trustDomain}` } };
+  if (bundle.authorities.length === 0)
+    return { problem: { code: "E_BUNDLE_EMPTY", reason: `the trust bundle of ${trustDomain} has no authority` } };
   try {
-    return find();
+    return findTrustPath(leaf, intermediates, bundle, nowMs);
   } catch (error) {
-    if (!(error instanceof DerError)) throw error;
-    return { problem: { code: "E_CERT_DER", reason: `a certificate of the chain ${error.message}` } };
+    // Directory names are only read when a constraint speaks about them; one that is malformed breaks the chain then.
+    if (error instanceof DerError)
+      return { problem: { code: "E_CERT_DER", reason: `a certificate of the chain ${error.message}` } };
+    if (error instanceof CountersignError) return { problem: { code: error.code, reason: error.message } };
+    throw error;
   }
 }

@@ -3,6 +3,7 @@ import { CountersignError, type Warning } from "../core/errors.ts";
 import type { TrustBundle } from "../core/identity.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
 import { type Crl, isCrlOf, readCrl } from "./crl.ts";
+import { readWhole, tags } from "./der.ts";
 import { CertificateError, type CertificateFacts, readCertificate } from "./read-certificate.ts";
 import { authorityProblem, type RuleProblem, validityProblem } from "./svid-rules.ts";
 
@@ -49,6 +50,7 @@ export function makeTrustBundle(
 
 function parseAuthority(trustDomain: TrustDomain, der: Uint8Array): X509Certificate {
   try {
+    readWhole(der, tags.sequence, "certificate"); // Node would also take PEM, or bytes left over
     return new X509Certificate(der);
   } catch (cause) {
     throw new CountersignError("E_BUNDLE_FORMAT", `bundle of ${trustDomain} has a part that is no certificate`, {

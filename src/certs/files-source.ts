@@ -1,0 +1,148 @@
+import { closeSync, constants, type FSWatcher, fstatSync, openSync, readFileSync, watch } from "node:fs";
+import { dirname } from "node:path";
+import type { Clock } from "../core/clock.ts";
+import { asCountersignError, CountersignError } from "../core/errors.ts";
+import type { IdentitySource, TrustBundle } from "../core/identity.ts";
+import type { TrustDomain } from "../core/spiffe-id.ts";
+import { createIdentityHolder, type IdentityMaterial, logWarning, sourceOf } from "./identity-holder.ts";
+import type { IdentityLog } from "./identity-log.ts";
+import { readPrivateKey, verifyOwnSvid } from "./own-svid.ts";
+import { encodePem, parsePem, parsePemCertificates } from "./pem.ts";
+import { parseSpiffeBundle } from "./spiffe-bundle.ts";
+import { makeTrustBundle } from "./trust-bundle.ts";
+
+/** identity.files of the configuration: absolute paths. */
+export interface FilesSourceOptions {
+  /** PEM chain, leaf first. */
+  readonly svid: string;
+  /** PEM private key. */
+  readonly key: string;
+  /** Trust domain → PEM certificates or SPIFFE bundle JSON. */
+  readonly bundles: ReadonlyMap<TrustDomain, string>;
+}
+
+const MAX_FILE_BYTES = 1024 * 1024;
+/** Files of one update come within this time of each other. */
+const SETTLE_MS = 100;
+/** Watching misses changes on some file systems. */
+const POLL_MS = 10_000;
+
+/** Identity from files. All files are read as one state: a pair that does not fit, or a file half-written, changes
+ *  nothing but the state's problem, and is read again at the next change or poll. Folders are watched rather than files,
+ *  so that renames and the symlink swap of Kubernetes volumes are seen. */
+export function createFilesSource(options: FilesSourceOptions, clock: Clock, log: IdentityLog): IdentitySource {
+  const holder = createIdentityHolder(clock, log);
+  const folders = new Set([options.svid, options.key, ...options.bundles.values()].map(dirname));
+  const watchers = new Map<string, FSWatcher>();
+  let cancelReload: (() => void) | undefined;
+  let cancelPoll: () => void = () => undefined;
+  let warnedOfKey = false;
+
+  const load = (): void => {
+    try {
+      const { material, keyMode } = readMaterial(options, clock.nowMs());
+      if (!warnedOfKey && (keyMode & 0o007) !== 0) {
+        warnedOfKey = true;
+        logWarning(log, { code: "W_KEY_PERMISSIONS", message: `${options.key} can be used by every local user` });
+      }
+      holder.serve(material);
+    } catch (error) {
+      const problem = asCountersignError(error, "E_IDENTITY_FILE", "identity files cannot be read");
+      if (problem.code === "E_BUNDLE_EMPTY") holder.revoke(problem);
+      else holder.fail(problem);
+    }
+  };
+  const onChange = (): void => {
+    cancelReload ??= clock.after(SETTLE_MS, () => {
+      cancelReload = undefined;
+      watchFolders();
+      load();
+    });
+  };
+  const watchFolders = (): void => {
+    for (const folder of folders) if (!watchers.has(folder)) watchFolder(folder);
+  };
+  const watchFolder = (folder: string): void => {
+    const drop = (): void => {
+      watchers.get(folder)?.close();
+      watchers.delete(folder);
+    };
+    try {
+      const watcher = watch(folder, { persistent: false }, (event, name) => {
+        // A folder that is replaced leaves the watcher on the deleted inode: the next load watches anew.
+        if (event === "rename" && name !== null && folder.endsWith(`/${name}`)) drop();
+        onChange();
+      });
+      watcher.on("error", drop);
+      watchers.set(folder, watcher);
+    } catch {
+      // The folder is not there yet; load says so, and the poll tries again.
+    }
+  };
+  const poll = (): void => {
+    watchFolders();
+    load();
+    cancelPoll = clock.after(POLL_MS, poll);
+  };
+  poll();
+  return sourceOf(`files ${options.svid}`, holder, () => {
+    cancelPoll();
+    cancelReload?.();
+    for (const watcher of watchers.values()) watcher.close();
+    watchers.clear();
+  });
+}
+
+function readMaterial(options: FilesSourceOptions, nowMs: number): { material: IdentityMaterial; keyMode: number } {
+  const bundles = new Map<TrustDomain, TrustBundle>();
+  for (const [trustDomain, path] of options.bundles) bundles.set(trustDomain, readBundleFile(trustDomain, path));
+  const chainDer = parsePemCertificates(readFile(options.svid).bytes.toString("utf8"), options.svid);
+  const keyFile = readFile(options.key);
+  const key = readPrivateKey(onlyKey(keyFile.bytes, options.key), "pem");
+  const svid = verifyOwnSvid({ chainDer, key, hint: "" }, bundles, nowMs);
+  return { material: { svids: [svid], bundles }, keyMode: keyFile.mode };
+}
+
+/** Reads one trust domain's bundle from PEM or from a SPIFFE bundle document. Throws CountersignError. */
+export function readBundleFile(trustDomain: TrustDomain, path: string): TrustBundle {
+  const text = readFile(path).bytes.toString("utf8");
+  const isJson = text.trimStart().startsWith("{");
+  return makeTrustBundle(
+    trustDomain,
+    isJson ? parseSpiffeBundle(text, path).authorities : parsePemCertificates(text, path),
+  );
+}
+
+/** The one private key of a file that may hold more (EC PARAMETERS, certificates). */
+function onlyKey(bytes: Buffer, path: string): Buffer {
+  const keys = parsePem(bytes.toString("utf8"), path).filter(({ label }) => label.endsWith("PRIVATE KEY"));
+  const [key] = keys;
+  if (key === undefined || keys.length > 1)
+    throw new CountersignError("E_IDENTITY_KEY", `${path} has ${keys.length} private keys, not one`);
+  return Buffer.from(encodePem(key.label, key.der));
+}
+
+/** Reads a regular file of at most 1 MiB. Not blocking on a pipe that somebody put there. */
+function readFile(path: string): { readonly bytes: Buffer; readonly mode: number } {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const { size, mode } = statOf(fd, path);
+      if (size > MAX_FILE_BYTES)
+        throw new CountersignError("E_IDENTITY_FILE", `${path} is larger than ${MAX_FILE_BYTES} bytes`);
+      return { bytes: readFileSync(fd), mode };
+    } finally {
+      closeSync(fd);
+    }
+  } catch (cause) {
+    if (cause instanceof CountersignError) throw cause;
+    const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "unreadable";
+    throw new CountersignError("E_IDENTITY_FILE", `${path} cannot be read: ${reason}`, { cause });
+  }
+}
+
+function statOf(fd: number, path: string): { readonly size: number; readonly mode: number } {
+  const stat = fstatSync(fd);
+  if (!stat.isFile()) throw new CountersignError("E_IDENTITY_FILE", `${path} is no regular file`);
+  return stat;
+}
