@@ -1,0 +1,153 @@
+import type { AuditState } from "../audit/audit-log.ts";
+import { CountersignError, type CountersignErrors } from "../core/errors.ts";
+import type { IdentityState } from "../core/identity.ts";
+
+/** A problem as status and readiness show it. */
+export interface StatusProblem {
+  readonly code: string;
+  readonly message: string;
+  readonly fix?: string | undefined;
+}
+
+export interface StatusListener {
+  readonly name: string;
+  readonly direction: "inbound" | "outbound";
+  /** As bound. */
+  readonly address: string;
+  /** The app (inbound) or where calls go (outbound). */
+  readonly target: string;
+  readonly protocol: string;
+  readonly connections: number;
+  readonly upstreamConnections: number;
+}
+
+/** What `GET /status` answers and `countersign status --json` prints. Times are RFC 3339 in UTC. */
+export interface StatusDocument {
+  readonly version: string;
+  readonly pid: number;
+  readonly startedAt: string;
+  readonly uptimeSeconds: number;
+  readonly ready: boolean;
+  /** Why it is not ready; empty when it is. */
+  readonly reasons: readonly StatusProblem[];
+  readonly identity: {
+    /** Where identity comes from. */
+    readonly source: string;
+    readonly state: IdentityState["kind"];
+    readonly generation?: number | undefined;
+    readonly svids: readonly {
+      readonly spiffeId: string;
+      readonly hint: string;
+      readonly serial: string;
+      readonly notBefore: string;
+      readonly notAfter: string;
+    }[];
+    readonly bundles: readonly { readonly trustDomain: string; readonly authorities: number }[];
+    readonly problem?: StatusProblem | undefined;
+  };
+  readonly listeners: readonly StatusListener[];
+  readonly policy?:
+    | { readonly version: string; readonly loadedAt: string; readonly policies: number; readonly rules: number }
+    | undefined;
+  /** Why the newest configuration or policies are not in force. */
+  readonly reloadProblems: readonly StatusProblem[];
+  readonly audit: AuditState;
+}
+
+/** What the running sidecar knows, gathered by whoever wires it together. */
+export interface StatusInput {
+  readonly version: string;
+  readonly startedMs: number;
+  readonly nowMs: number;
+  /** All listeners are open. */
+  readonly started: boolean;
+  readonly draining: boolean;
+  readonly identity: { readonly description: string; readonly state: IdentityState };
+  readonly listeners: readonly StatusListener[];
+  readonly policy:
+    | { readonly version: string; readonly loadedAtMs: number; readonly policies: number; readonly rules: number }
+    | undefined;
+  /** The failure of the last reload, or undefined when it worked. */
+  readonly reloadError: CountersignError | CountersignErrors | undefined;
+  readonly audit: AuditState;
+}
+
+function problemOf({ code, message, fix }: CountersignError): StatusProblem {
+  return { code, message, fix };
+}
+
+/** Why the sidecar can't serve calls now; empty: it is ready. A reload that failed is no reason: the last good one serves. */
+export function notReadyReasons(input: Omit<StatusInput, "version">): StatusProblem[] {
+  const reasons: StatusProblem[] = [];
+  if (input.draining) reasons.push({ code: "E_DRAINING", message: "the sidecar is stopping" });
+  if (!input.started) reasons.push({ code: "E_STARTING", message: "the listeners are not open yet" });
+  const { state } = input.identity;
+  switch (state.kind) {
+    case "waiting":
+      reasons.push(
+        state.problem === undefined
+          ? { code: "E_IDENTITY_NONE", message: `no SVID yet from ${input.identity.description}` }
+          : problemOf(state.problem),
+      );
+      break;
+    case "revoked":
+    case "expired":
+      reasons.push(problemOf(state.problem));
+      break;
+    case "serving":
+    case "stale":
+      break;
+  }
+  const { audit } = input;
+  if (audit.onFailure === "block" && audit.problem !== undefined)
+    reasons.push({ code: "E_AUDIT_UNAVAILABLE", message: audit.problem });
+  return reasons;
+}
+
+export function statusDocument(input: StatusInput): StatusDocument {
+  const { identity, policy, reloadError } = input;
+  const { state } = identity;
+  const snapshot = state.kind === "serving" || state.kind === "stale" ? state.snapshot : undefined;
+  const problem = state.kind === "serving" ? undefined : state.problem;
+  const reasons = notReadyReasons(input);
+  return {
+    version: input.version,
+    pid: process.pid,
+    startedAt: new Date(input.startedMs).toISOString(),
+    uptimeSeconds: Math.max(0, Math.floor((input.nowMs - input.startedMs) / 1000)),
+    ready: reasons.length === 0,
+    reasons,
+    identity: {
+      source: identity.description,
+      state: state.kind,
+      generation: snapshot?.generation,
+      svids: (snapshot?.svids ?? []).map(({ spiffeId, hint, serial, notBeforeMs, notAfterMs }) => ({
+        spiffeId,
+        hint,
+        serial,
+        notBefore: new Date(notBeforeMs).toISOString(),
+        notAfter: new Date(notAfterMs).toISOString(),
+      })),
+      bundles: Array.from(snapshot?.bundles.values() ?? [], ({ trustDomain, authorities }) => ({
+        trustDomain,
+        authorities: authorities.length,
+      })),
+      problem: problem === undefined ? undefined : problemOf(problem),
+    },
+    listeners: input.listeners,
+    policy:
+      policy === undefined
+        ? undefined
+        : {
+            version: policy.version,
+            loadedAt: new Date(policy.loadedAtMs).toISOString(),
+            policies: policy.policies,
+            rules: policy.rules,
+          },
+    reloadProblems:
+      reloadError === undefined
+        ? []
+        : (reloadError instanceof CountersignError ? [reloadError] : reloadError.errors).map(problemOf),
+    audit: input.audit,
+  };
+}
