@@ -460,6 +460,9 @@ describe("chunks", () => {
     ["5\r\nhello\n0\r\n\r\n", "E_HTTP_CHUNK"],
     ["5\r\nhello\r0\r\n\r\n", "E_HTTP_CHUNK"],
     ["5\r\nhelloXX0\r\n\r\n", "E_HTTP_CHUNK"],
+    ["5\r\nhello\rX0\r\n\r\n", "E_HTTP_CHUNK"],
+    ["5\r\nhelloX\n0\r\n\r\n", "E_HTTP_CHUNK"],
+    ["0\rX\r\n", "E_HTTP_CHUNK"],
     ["4\r\nhello\r\n0\r\n\r\n", "E_HTTP_CHUNK"],
     ["0\r\n\n", "E_HTTP_LINE_END"],
     ["0\r\nX: y\n\r\n", "E_HTTP_LINE_END"],
@@ -568,6 +571,12 @@ describe("limits", () => {
       code: "E_HTTP_HEAD_TOO_LARGE",
       status: 431,
     });
+  });
+
+  test("a broken line that passes headBytes is too large, however it is cut", () => {
+    const limits = { ...usualLimits, headBytes: 60 };
+    expect(read(get(`Bad Name: ${"v".repeat(60)}\r\n`), limits).violation?.code).toBe("E_HTTP_HEAD_TOO_LARGE");
+    expect(read(get("Bad Name: v\r\n"), limits).violation?.code).toBe("E_HTTP_FIELD_NAME");
   });
 
   test("a request line may have requestLine bytes, and not one more", () => {
@@ -687,6 +696,12 @@ describe("boundaries", () => {
     expect(violation).toBeUndefined();
     expect(messages.map(({ body }) => body)).toEqual(["one", "two", "", "four"]);
     expect(messages.map(({ trailers }) => trailers)).toEqual([undefined, ["X", "y"], undefined, undefined]);
+  });
+
+  test("each request may have an empty line before it", () => {
+    const { messages, violation } = read(`\r\n${get("")}\r\n${get("")}\r\n`);
+    expect(violation).toBeUndefined();
+    expect(messages).toHaveLength(2);
   });
 
   test("a message before a broken one is complete", () => {

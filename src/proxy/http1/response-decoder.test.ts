@@ -249,6 +249,8 @@ describe("interim responses", () => {
   test("may be a hundred, and not one more", () => {
     const interim = "HTTP/1.1 102 Processing\r\n\r\n";
     expect(read(interim.repeat(100) + ok("Content-Length: 0\r\n")).violation).toBeUndefined();
+    const twice = (interim.repeat(100) + ok("Content-Length: 0\r\n")).repeat(2);
+    expect(read(twice, [GET, GET]).violation).toBeUndefined();
     expect(read(interim.repeat(101)).violation).toEqual({ code: "E_HTTP_RESPONSE_UNEXPECTED", status: 502 });
   });
 });

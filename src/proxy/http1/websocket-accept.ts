@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { fieldValue } from "./field-access.ts";
+import { fieldValue } from "./field-value.ts";
 import type { Fields } from "./http1-events.ts";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
