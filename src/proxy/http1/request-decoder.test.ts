@@ -576,6 +576,8 @@ describe("limits", () => {
   test("a broken line that passes headBytes is too large, however it is cut", () => {
     const limits = { ...usualLimits, headBytes: 60 };
     expect(read(get(`Bad Name: ${"v".repeat(60)}\r\n`), limits).violation?.code).toBe("E_HTTP_HEAD_TOO_LARGE");
+    const goodThenBad = get(`X: ${"v".repeat(60)}\r\nBad Name: v\r\n`);
+    expect(read(goodThenBad, limits).violation?.code).toBe("E_HTTP_HEAD_TOO_LARGE");
     expect(read(get("Bad Name: v\r\n"), limits).violation?.code).toBe("E_HTTP_FIELD_NAME");
   });
 
