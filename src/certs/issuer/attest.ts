@@ -6,10 +6,11 @@ import { type Entry, entriesOf, needsHash } from "./entries.ts";
 
 /** Looks at a caller as it is now and returns what it is entitled to, one entry an ID, in the file's order; never empty.
  *  Throws CallRefusal (PermissionDenied: it says who the caller is, not what would match) and what LocalPeer#inspect throws. */
-export async function attest(peer: LocalPeer, entries: readonly Entry[]): Promise<readonly Entry[]> {
+export async function attest(peer: LocalPeer, entries: () => readonly Entry[]): Promise<readonly Entry[]> {
   const { uid, gid, pid } = peer.credentials;
-  const program = await peer.inspect((path) => needsHash(entries, { uid, gid, path, sha256: undefined }));
-  const matching = entriesOf(entries, { uid, gid, ...program });
+  const program = await peer.inspect((path) => needsHash(entries(), { uid, gid, path, sha256: undefined }));
+  // Asked anew: a reload during the look counts.
+  const matching = entriesOf(entries(), { uid, gid, ...program });
   if (matching.length === 0) {
     const path = program.path === undefined ? "an executable that was replaced or removed" : printable(program.path);
     const caller = `uid ${uid}, gid ${gid}, pid ${pid}, ${path}`;

@@ -7,8 +7,8 @@ import { guardFolder } from "./guarded-folder.ts";
 
 const GROUP_OR_OTHERS_WRITE = 0o022;
 
-/** Listens on a Unix socket that every local user may connect to (mode 0777, as SPIRE's: attestation decides, not the
- *  file's mode), in a folder that only root and this user may change, or another user could put a socket of his own in its
+/** Listens on a Unix socket that every local user may connect to (readable and writable by all, as SPIRE's: attestation
+ *  decides, not the file's mode), in a folder that only root and this user may change, or another user could put a socket of his own in its
  *  place. A socket that a dead process left behind is removed. Throws CountersignError E_ISSUER_SOCKET. */
 export async function listenUnix(server: Server, path: string): Promise<void> {
   const folder = guardFolder(dirname(path), { mode: 0o755, forbidden: GROUP_OR_OTHERS_WRITE, code: "E_ISSUER_SOCKET" });

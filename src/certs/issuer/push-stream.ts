@@ -64,7 +64,8 @@ export function pushStream<T>(
 
   async function pushOnce(): Promise<void> {
     const { message, version, nextAtMs } = await compute();
-    if (stopped.signal.aborted) return;
+    // What changed meanwhile may have taken away what was just worked out: the caller of this looks again.
+    if (stopped.signal.aborted || changed) return;
     cancelWake();
     if (nextAtMs !== Infinity) cancelWake = wakeAt(clock, nextAtMs, look);
     if (version === sentVersion) return;

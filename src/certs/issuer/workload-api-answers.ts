@@ -27,7 +27,7 @@ export function workloadApiAnswers(context: WorkloadApiContext, peer: LocalPeer)
   const { clock, log, authorities, svids } = context;
   const { uid, gid, pid } = peer.credentials;
   const caller = { uid, gid, pid };
-  const attested = (): Promise<readonly Entry[]> => attest(peer, context.entries());
+  const attested = (): Promise<readonly Entry[]> => attest(peer, context.entries);
   /** Serials that the log already has for this connection. */
   let logged = "";
 

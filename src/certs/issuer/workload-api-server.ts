@@ -76,6 +76,7 @@ export async function serveWorkloadApi(
         for (const connection of open) connection.cut();
       });
       await closed;
+      await Promise.all([...open].map(({ released }) => released));
       cancel();
     },
   };
@@ -87,6 +88,8 @@ interface Connection {
   cut(): void;
   /** Gives back what it holds. The socket is closed. */
   release(): void;
+  /** Resolves at release. */
+  readonly released: Promise<void>;
 }
 
 function serveConnection(
@@ -106,7 +109,9 @@ function serveConnection(
   server.addService({ ...definition }, workloadApiHandlers(context, peer, streams));
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   injector.injectConnection(socket);
+  const { promise: released, resolve } = Promise.withResolvers<void>();
   return {
+    released,
     end() {
       for (const end of streams) end(new CallRefusal(status.UNAVAILABLE, "the issuer is stopping"));
       injector.destroy();
@@ -116,6 +121,7 @@ function serveConnection(
       peer.close();
       injector.destroy();
       server.forceShutdown();
+      resolve();
     },
   };
 }

@@ -1,0 +1,175 @@
+import { X509Certificate } from "node:crypto";
+import { describe, expect, it } from "vitest";
+import { type FakeClock, fakeClock } from "../../../test/support/fake-clock.ts";
+import { parseSpiffeId, parseTrustDomain } from "../../core/spiffe-id.ts";
+import { type Authorities, openAuthorities } from "./authorities.ts";
+import type { StateStore } from "./state-store.ts";
+import type { AuthoritySet } from "./trust-bundle.ts";
+import { issueX509Svid } from "./x509-authority.ts";
+
+const trustDomain = parseTrustDomain("example.org");
+const id = parseSpiffeId("spiffe://example.org/a");
+const HOUR = 3_600_000;
+
+function memoryStore(): StateStore & { written: AuthoritySet[]; broken: boolean } {
+  const written: AuthoritySet[] = [];
+  return {
+    written,
+    broken: false,
+    read: () => written.at(-1),
+    write(authorities) {
+      if (this.broken) throw new Error("ENOSPC");
+      written.push(authorities);
+    },
+    close: () => undefined,
+  };
+}
+const events: { event?: string }[] = [];
+const log = {
+  info: (fields: object) => void events.push(fields),
+  warn: (fields: object) => void events.push(fields),
+  error: (fields: object) => void events.push(fields),
+};
+const open = (store: StateStore, clock: FakeClock, ttlMs = 6 * HOUR): Promise<Authorities> =>
+  openAuthorities({ trustDomain, store, clock, log, ttlMs: () => ttlMs });
+const serials = (authorities: Authorities): string[] =>
+  authorities.current.x509.map(({ certificate }) => certificate.serialNumber);
+const changed = (authorities: Authorities): Promise<void> =>
+  new Promise((resolve) => {
+    const unsubscribe = authorities.subscribe(() => {
+      unsubscribe();
+      resolve();
+    });
+  });
+/** Moves time on; the authorities follow in the background, or with the next signature at the latest. */
+async function advance(clock: FakeClock, authorities: Authorities, ms: number): Promise<void> {
+  clock.advance(ms);
+  await authorities.signingX509();
+  await authorities.signingJwt();
+}
+
+describe("the issuer's authorities", () => {
+  it("are made once, and are on disk before anyone may trust them", async () => {
+    const store = memoryStore();
+    const authorities = await open(store, fakeClock());
+    expect(authorities.current.x509).toHaveLength(1);
+    expect(authorities.current.jwt).toHaveLength(1);
+    expect(store.written).toEqual([authorities.current]);
+  });
+
+  it("rotate with overlap: published at 1/2, signing at 5/6, trusted to the end", async () => {
+    const clock = fakeClock();
+    const authorities = await open(memoryStore(), clock);
+    const [first] = serials(authorities);
+    const signing = async (): Promise<string> => (await authorities.signingX509()).certificate.serialNumber;
+    const firstKey = (await authorities.signingJwt()).keyId;
+
+    await advance(clock, authorities, 3 * HOUR - 1);
+    expect(serials(authorities)).toEqual([first]);
+    const published = changed(authorities);
+    clock.advance(1);
+    await published;
+    const second = serials(authorities)[1] ?? expect.fail();
+    expect(serials(authorities)).toEqual([first, second]);
+    expect(authorities.current.sequence).toBe(2);
+    expect(await signing()).toBe(first);
+    expect((await authorities.signingJwt()).keyId).toBe(firstKey);
+
+    await advance(clock, authorities, 2 * HOUR - 1);
+    expect(await signing()).toBe(first);
+    await advance(clock, authorities, 1);
+    expect(await signing()).toBe(second);
+    expect((await authorities.signingJwt()).keyId).not.toBe(firstKey);
+    expect(serials(authorities)).toEqual([first, second]);
+
+    const third = changed(authorities);
+    clock.advance(HOUR);
+    await third;
+    expect(serials(authorities)).toEqual([second, expect.any(String)]);
+  });
+
+  it("keep what an old CA signed last valid until the SVID itself ends", async () => {
+    const clock = fakeClock();
+    const authorities = await open(memoryStore(), clock);
+    await advance(clock, authorities, 3 * HOUR);
+    await advance(clock, authorities, 2 * HOUR - 1);
+    const svid = await issueX509Svid(await authorities.signingX509(), id, HOUR, clock.nowMs());
+    const leaf = new X509Certificate(svid.chainDer);
+    const trusted = (): boolean =>
+      authorities.current.x509.some(
+        ({ certificate }) => leaf.checkIssued(certificate) && leaf.verify(certificate.publicKey),
+      );
+    expect(svid.notAfterMs).toBeGreaterThan(clock.nowMs() + HOUR - 1001);
+    for (const ms of [1, HOUR - 2000]) {
+      // oxlint-disable-next-line no-await-in-loop -- time passes in order
+      await advance(clock, authorities, ms);
+      expect(trusted()).toBe(true);
+    }
+    expect(clock.nowMs()).toBeLessThan(svid.notAfterMs);
+  });
+
+  it("survive a restart, in the middle of an overlap too", async () => {
+    const clock = fakeClock();
+    const store = memoryStore();
+    const before = await open(store, clock);
+    await advance(clock, before, 3 * HOUR);
+    before.close();
+    const after = await open(store, clock);
+    expect(serials(after)).toEqual(serials(before));
+    expect(store.written).toHaveLength(2);
+  });
+
+  it("give a new CA time to be known after a long stop, and start anew after the longest", async () => {
+    const clock = fakeClock();
+    const store = memoryStore();
+    const before = await open(store, clock);
+    before.close();
+    clock.advance(5.4 * HOUR);
+    const late = await open(store, clock);
+    expect(serials(late)).toHaveLength(2);
+    expect((await late.signingX509()).certificate.serialNumber).toBe(serials(before)[0]);
+    await advance(clock, late, 0.41 * HOUR);
+    expect((await late.signingX509()).certificate.serialNumber).toBe(serials(late)[1]);
+    late.close();
+    clock.advance(100 * HOUR);
+    const anew = await open(store, clock);
+    expect(serials(anew)).toHaveLength(1);
+    expect(serials(late)).not.toContain(serials(anew)[0]);
+  });
+
+  it("catch up when timers slept through the time of preparation", async () => {
+    const clock = fakeClock();
+    const asleep = { ...clock, nowMs: clock.nowMs, after: () => () => undefined };
+    const authorities = await openAuthorities({
+      trustDomain,
+      store: memoryStore(),
+      clock: asleep,
+      log,
+      ttlMs: () => HOUR,
+    });
+    clock.advance(50 * HOUR);
+    expect((await authorities.signingX509()).notAfterMs).toBe(clock.nowMs() + HOUR);
+  });
+
+  it("go on signing with the present CA while the disk is full, and catch up afterwards", async () => {
+    const clock = fakeClock();
+    const store = memoryStore();
+    const authorities = await open(store, clock);
+    store.broken = true;
+    await advance(clock, authorities, 4 * HOUR);
+    expect(serials(authorities)).toHaveLength(1);
+    expect(events).toContainEqual(expect.objectContaining({ event: "ca.rotation_failed" }));
+    store.broken = false;
+    const published = changed(authorities);
+    clock.advance(10_000);
+    await published;
+    expect(serials(authorities)).toHaveLength(2);
+  });
+
+  it("have no timer left after close", async () => {
+    const clock = fakeClock();
+    const authorities = await open(memoryStore(), clock);
+    authorities.close();
+    expect(clock.pending).toBe(0);
+  });
+});
