@@ -22,7 +22,11 @@ export interface X509SvidSettings {
   readonly svidRotationMs: number | undefined;
 }
 
-export function createX509Svids(authorities: Authorities, clock: Clock, settings: () => X509SvidSettings): X509Svids {
+export function createX509Svids(
+  authorities: Pick<Authorities, "signingX509">,
+  clock: Clock,
+  settings: () => X509SvidSettings,
+): X509Svids {
   const issued = new Map<SpiffeId, Promise<RotatingX509Svid>>();
 
   async function issue(id: SpiffeId): Promise<RotatingX509Svid> {
