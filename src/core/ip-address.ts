@@ -67,7 +67,7 @@ function parseIpv6(text: string): readonly number[] | undefined {
     if (head === undefined || tail === undefined) return undefined;
     const missing = 8 - head.length - tail.length;
     if (missing < 1) return undefined;
-    groups = [...head, ...new Array<number>(missing).fill(0), ...tail];
+    groups = [...head, ...Array.from({ length: missing }, () => 0), ...tail];
   }
   if (groups.length !== 8) return undefined;
   const words: number[] = [];

@@ -13,4 +13,108 @@ export const policyCodes = {
     meaning: "a policy uses a kind, action or field that this version does not build",
     fix: "remove it, or wait for the version that has it",
   },
+  E_POLICY_YAML: {
+    meaning: "a policy file is not valid YAML 1.2, or is beyond the limits of size, nesting or aliases",
+    fix: "correct the YAML at the place named",
+  },
+  E_POLICY_NO_DOCUMENTS: {
+    meaning: "a policy file holds no document",
+    fix: "write a policy into it, or remove the file",
+  },
+  E_POLICY_UNKNOWN_KEY: {
+    meaning: "a policy has a key that its kind does not know",
+    fix: "correct or remove the key",
+  },
+  E_POLICY_TYPE: {
+    meaning: "a value of a policy is of the wrong kind, such as a number where a text belongs",
+    fix: "write the value as the message says",
+  },
+  E_POLICY_MISSING: {
+    meaning: "a policy lacks a key that it must have",
+    fix: "add the key",
+  },
+  E_POLICY_EMPTY: {
+    meaning: "a rule has an empty from, to, source, operation, list or text",
+    fix: "give it content, or leave the key out",
+  },
+  E_POLICY_NAME: {
+    meaning: "the name or namespace of a policy is not one that Kubernetes would take",
+    fix: "use lower-case letters, digits, - and .",
+  },
+  E_POLICY_DUPLICATE: {
+    meaning: "two policies have the same namespace and name",
+    fix: "rename or remove one of the two",
+  },
+  E_POLICY_NO_RULES: {
+    meaning: "a DENY policy has no rules and so would deny nothing",
+    fix: "write rules, or `rules: [{}]` to deny everything",
+  },
+  E_POLICY_LIMIT: {
+    meaning: "a policy has more rules or values than the format allows",
+    fix: "split the policy",
+  },
+  E_POLICY_COMBINATION: {
+    meaning: "two keys of a policy exclude each other",
+    fix: "keep one of the two",
+  },
+  E_POLICY_TARGET_REFS: {
+    meaning: "a policy is bound by targetRefs, which no sidecar applies: a DENY would fail open",
+    fix: "bind the policy by selector.matchLabels",
+  },
+  E_POLICY_SELECTOR: {
+    meaning: "a selector has a label that cannot be compared",
+    fix: "write each label as an exact key and value",
+  },
+  E_POLICY_PRINCIPAL: {
+    meaning: "a principal cannot be the identity of any caller",
+    fix: "write it without spiffe:// and with its path, like example.org/ns/shop/sa/web",
+  },
+  E_POLICY_IDENTITY: {
+    meaning: "a namespace, service account or trust domain cannot be part of any SPIFFE ID",
+    fix: "use the characters of SPIFFE IDs only",
+  },
+  E_POLICY_STAR: {
+    meaning: "a star stands where it has no special meaning",
+    fix: "put one star at the start or at the end of the value",
+  },
+  E_POLICY_CIDR: {
+    meaning: "a value is neither an IP address nor a block",
+    fix: "write an address such as 10.1.2.3, or a block such as 10.1.0.0/16",
+  },
+  E_POLICY_PORT: {
+    meaning: "a value is not a port",
+    fix: 'write a decimal number from 1 to 65535 as text, like "8080"',
+  },
+  E_POLICY_TEMPLATE: {
+    meaning: "a path template is not valid",
+    fix: "use {*} for one segment and at most one {**}, as the last operator, each as a whole segment",
+  },
+  E_POLICY_WHEN_KEY: {
+    meaning: "a condition has a key that does not exist",
+    fix: "use a key of the reference, such as request.headers[x-tenant]",
+  },
+  E_POLICY_TCP_PORT: {
+    meaning: "a rule looks at HTTP and also applies to a TCP port, where it would deny too much or allow nothing",
+    fix: "limit the rule by ports to HTTP ports",
+  },
+  E_POLICY_UNIX_PORT: {
+    meaning: "a rule compares ports and meets an app on a Unix socket, which has none",
+    fix: "give the listener a port:",
+  },
+  E_PATH_ESCAPE: {
+    meaning: "the path of a request has a % that two hexadecimal digits do not follow",
+    fix: "write a literal % as %25",
+  },
+  E_PATH_NUL: {
+    meaning: "the path of a request has an encoded NUL",
+    fix: "remove %00 from the path",
+  },
+  E_PATH_FRAGMENT: {
+    meaning: "the target of a request has a raw #",
+    fix: "encode # as %23; a fragment is not sent to a server",
+  },
+  E_PATH_AMBIGUOUS: {
+    meaning: "the path has an encoded slash, an encoded backslash or a ; parameter, and a policy would match it differently without",
+    fix: "send the plain form of the path",
+  },
 } as const satisfies Record<`E_${string}`, CodeEntry>;

@@ -1,0 +1,87 @@
+import type { FieldGroup, RuleModel } from "./policy-model.ts";
+import { type ReadContext, readCondition, readFieldGroup } from "./read-fields.ts";
+import { asList, asMap, childOf, refuseUnknownKeys } from "./yaml-access.ts";
+import type { YamlMap, YamlValue } from "./yaml-documents.ts";
+
+/** Reads one item of `rules`. */
+export function readRule(value: YamlValue, index: number, context: ReadContext): RuleModel | undefined {
+  const label = `rules[${index}]`;
+  // `- ` with nothing after it is null: as a rule it would match everything, so it must be written as {}.
+  if (value.kind === "null") {
+    context.findings.error("E_POLICY_EMPTY", value.at, `${label} is empty`, "write {} for a rule that always matches");
+    return undefined;
+  }
+  const map = asMap(value, label, context.findings);
+  if (map === undefined) return undefined;
+  refuseUnknownKeys(map, label, ["from", "to", "when"], context.findings);
+  return {
+    index,
+    sources: readGroups(map, "from", "source", context),
+    operations: readGroups(map, "to", "operation", context),
+    conditions: readConditions(map, context),
+    at: map.at,
+  };
+}
+
+function readGroups(
+  rule: YamlMap,
+  key: "from" | "to",
+  what: "source" | "operation",
+  context: ReadContext,
+): readonly FieldGroup[] {
+  const { findings } = context;
+  const list = childOf(rule, key);
+  const items = asList(list, key, findings);
+  if (list === undefined || items === undefined) return [];
+  const empty = (at: YamlValue["at"], label: string) =>
+    findings.error(
+      "E_POLICY_EMPTY",
+      at,
+      `${label} is empty`,
+      "give it content, or remove it: as it stands its meaning is unclear",
+    );
+  if (items.length === 0) empty(list.at, key);
+  const groups: FieldGroup[] = [];
+  for (const [index, item] of items.entries()) {
+    const label = `${key}[${index}]`;
+    const map = asMap(item, label, findings);
+    if (map === undefined) {
+      if (item.kind === "null") empty(item.at, label);
+      continue;
+    }
+    refuseUnknownKeys(map, label, [what], findings);
+    const body = asMap(childOf(map, what), `${label}.${what}`, findings);
+    const written = childOf(map, what);
+    if (written === undefined) empty(map.at, `${label}.${what}`);
+    if (body === undefined) continue;
+    const fields = readFieldGroup(body, what, `${label}.${what}`, context);
+    if (body.entries.every(({ value }) => value.kind === "null" || (value.kind === "list" && value.items.length === 0)))
+      empty(body.at, `${label}.${what}`);
+    refuseServiceAccountsBeside(fields, body, `${label}.${what}`, context);
+    groups.push(fields);
+  }
+  return groups;
+}
+
+function refuseServiceAccountsBeside(fields: FieldGroup, map: YamlMap, label: string, context: ReadContext): void {
+  const has = (...kinds: readonly string[]) => fields.some(({ kind }) => kinds.includes(kind));
+  if (!has("serviceAccount") || !has("principal", "namespace")) return;
+  const message = `${label} has service accounts beside principals or namespaces`;
+  context.findings.error(
+    "E_POLICY_COMBINATION",
+    map.at,
+    message,
+    "keep one of them: a service account names its namespace",
+  );
+}
+
+function readConditions(rule: YamlMap, context: ReadContext): FieldGroup {
+  const items = asList(childOf(rule, "when"), "when", context.findings) ?? [];
+  return items.flatMap((item, index) => {
+    const label = `when[${index}]`;
+    const map = asMap(item, label, context.findings);
+    if (map !== undefined) return readCondition(map, label, context);
+    if (item.kind === "null") context.findings.error("E_POLICY_EMPTY", item.at, `${label} is empty`, "remove it");
+    return [];
+  });
+}

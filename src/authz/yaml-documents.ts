@@ -1,0 +1,134 @@
+import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
+import type { SourcePosition } from "../core/errors.ts";
+import type { Findings } from "./findings.ts";
+
+/** One value of a policy file with its place. Aliases are resolved. */
+export type YamlValue =
+  | { readonly kind: "map"; readonly at: SourcePosition; readonly entries: readonly YamlEntry[] }
+  | { readonly kind: "list"; readonly at: SourcePosition; readonly items: readonly YamlValue[] }
+  | { readonly kind: "text"; readonly at: SourcePosition; readonly text: string }
+  /** A number or boolean, as written: Kubernetes refuses one where a text belongs. */
+  | { readonly kind: "bare"; readonly at: SourcePosition; readonly text: string }
+  | { readonly kind: "null"; readonly at: SourcePosition };
+
+export type YamlMap = Extract<YamlValue, { kind: "map" }>;
+
+export interface YamlEntry {
+  readonly key: string;
+  readonly at: SourcePosition;
+  readonly value: YamlValue;
+}
+
+const MAX_FILE_CHARS = 16 * 1024 * 1024;
+/** Counted after aliases are resolved: what stops a bomb of nested aliases. */
+const MAX_VALUES = 2_000_000;
+const MAX_DEPTH = 32;
+const MAX_SYNTAX_ERRORS = 20;
+
+interface Reading {
+  readonly document: Document;
+  readonly findings: Findings;
+  readonly at: (offset: number | undefined) => SourcePosition;
+  readonly budget: { left: number };
+}
+
+/** Reads a file of any number of YAML 1.2 documents; empty ones are skipped. Everything that is wrong is in `findings`,
+ *  a document with errors is left out. */
+export function readYamlDocuments(file: string, text: string, findings: Findings): readonly YamlValue[] {
+  const start = { file, line: 1, column: 1 };
+  if (text.length > MAX_FILE_CHARS) {
+    findings.error("E_POLICY_YAML", start, `the file is larger than ${MAX_FILE_CHARS} characters`, "split it");
+    return [];
+  }
+  const lines = new LineCounter();
+  const at = (offset: number | undefined): SourcePosition => {
+    const { line, col } = lines.linePos(offset ?? 0);
+    return { file, line: Math.max(line, 1), column: Math.max(col, 1) };
+  };
+  const documents = parseAllDocuments(text, {
+    lineCounter: lines,
+    logLevel: "silent",
+    prettyErrors: false,
+    stringKeys: true,
+    uniqueKeys: false, // checked below, in linear time and with the place of the first
+    version: "1.2",
+  });
+  const values: YamlValue[] = [];
+  const budget = { left: MAX_VALUES };
+  for (const document of documents) {
+    const problems = [...document.errors, ...document.warnings];
+    for (const problem of problems.slice(0, MAX_SYNTAX_ERRORS)) {
+      const message = problem.message.split("\n", 1)[0] ?? "";
+      findings.error("E_POLICY_YAML", at(problem.pos[0]), message, "correct the YAML here");
+    }
+    if (problems.length > 0 || document.contents === null) continue;
+    const value = convert(document.contents, { document, findings, at, budget }, []);
+    if (value !== undefined && value.kind !== "null") values.push(value);
+  }
+  if (documents.every((document) => document.errors.length === 0 && isEmpty(document))) {
+    findings.error("E_POLICY_NO_DOCUMENTS", start, "the file holds no policy", "write a policy into it, or remove it");
+  }
+  return values;
+}
+
+function isEmpty(document: Document): boolean {
+  return document.contents === null || (isScalar(document.contents) && document.contents.value === null);
+}
+
+/** `above` holds the collections around this node: an alias to one of them would never end. */
+function convert(node: Node, reading: Reading, above: readonly Node[]): YamlValue | undefined {
+  const at = reading.at(node.range?.[0]);
+  if (reading.budget.left-- <= 0 || above.length > MAX_DEPTH) {
+    // Said once: the budget is spent for everything that follows.
+    if (reading.budget.left >= -1) {
+      const message = above.length > MAX_DEPTH ? "nested too deeply" : "the file holds too many values";
+      reading.findings.error("E_POLICY_YAML", at, message, "write it without nested aliases, or split it");
+      reading.budget.left = -1;
+    }
+    return undefined;
+  }
+  if (isAlias(node)) {
+    const target = node.resolve(reading.document);
+    if (target !== undefined && !above.includes(target)) return convert(target, reading, above);
+    const why = target === undefined ? "names no anchor before it" : "contains itself";
+    reading.findings.error("E_POLICY_YAML", at, `the alias *${node.source} ${why}`, "write the value out");
+    return undefined;
+  }
+  if (isMap(node)) return { kind: "map", at, entries: convertPairs(node, at, reading, above) };
+  if (isSeq(node)) {
+    const items = node.items.map((item) => convert(item as Node, reading, [...above, node]));
+    return { kind: "list", at, items: items.filter((item) => item !== undefined) };
+  }
+  if (!isScalar(node)) return undefined;
+  if (typeof node.value === "string") return { kind: "text", at, text: node.value };
+  return node.value === null ? { kind: "null", at } : { kind: "bare", at, text: node.source ?? String(node.value) };
+}
+
+function convertPairs(
+  node: Extract<Node, { items: unknown }>,
+  mapAt: SourcePosition,
+  reading: Reading,
+  above: readonly Node[],
+): YamlEntry[] {
+  const entries: YamlEntry[] = [];
+  const seen = new Map<string, SourcePosition>();
+  for (const pair of node.items as readonly { key: unknown; value: unknown }[]) {
+    // The parser refuses keys that are no scalars (`stringKeys`).
+    if (!isScalar(pair.key)) continue;
+    const key = String(pair.key.value);
+    const at = reading.at(pair.key.range?.[0] ?? mapAt.line);
+    const first = seen.get(key);
+    if (first !== undefined) {
+      const message = `the key ${JSON.stringify(key)} already stands at line ${first.line}`;
+      reading.findings.error("E_POLICY_YAML", at, message, "keep one of the two");
+      continue;
+    }
+    seen.set(key, at);
+    const value =
+      pair.value === null || pair.value === undefined
+        ? { kind: "null" as const, at }
+        : convert(pair.value as Node, reading, [...above, node]);
+    if (value !== undefined) entries.push({ key, at, value });
+  }
+  return entries;
+}
