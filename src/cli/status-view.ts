@@ -1,0 +1,110 @@
+import type { StatusDocument, StatusListener, StatusProblem } from "../admin/status-document.ts";
+import { printable } from "../core/safe-text.ts";
+
+const red = 31;
+const green = 32;
+const LABEL_WIDTH = 11;
+
+/** A status document as people read it: a label in the first column, what belongs to it in the second. */
+export function formatStatus(document: StatusDocument, colour: boolean): string {
+  const paint = (code: number, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
+  const lines: string[] = [];
+  const section = (label: string, texts: readonly string[]): void => {
+    texts.forEach((text, i) => {
+      lines.push(`${(i === 0 ? label : "").padEnd(LABEL_WIDTH)}${text}`);
+    });
+  };
+  const { identity, policy, audit } = document;
+  const nowMs = Date.parse(document.startedAt) + document.uptimeSeconds * 1000;
+
+  section("sidecar", [
+    `countersign ${show(document.version)}, pid ${show(document.pid)}, up ${duration(document.uptimeSeconds)}`,
+  ]);
+  section("ready", document.ready ? [paint(green, "yes")] : [paint(red, "no"), ...document.reasons.map(problemText)]);
+  section("identity", [
+    `${show(identity.state)}, from ${show(identity.source)}${identity.generation === undefined ? "" : `, generation ${show(identity.generation)}`}`,
+    ...identity.svids.map(
+      ({ spiffeId, serial, hint, notAfter }) =>
+        `${show(spiffeId)}  serial ${show(serial)}  ${until(notAfter, nowMs)}${hint === "" ? "" : `  hint ${show(hint)}`}`,
+    ),
+    ...(identity.problem === undefined ? [] : [problemText(identity.problem)]),
+  ]);
+  section(
+    "bundles",
+    identity.bundles.map(
+      ({ trustDomain, authorities }) => `${show(trustDomain)}  ${plural(authorities, "authority", "authorities")}`,
+    ),
+  );
+  section("policy", [
+    policy === undefined
+      ? "none"
+      : `version ${show(policy.version)}, ${plural(policy.policies, "policy", "policies")}, ${plural(policy.rules, "rule", "rules")}, loaded ${duration((nowMs - Date.parse(policy.loadedAt)) / 1000)} ago`,
+  ]);
+  section(
+    "reload",
+    document.reloadProblems.length === 0
+      ? []
+      : [paint(red, "failed; the last good state serves"), ...document.reloadProblems.map(problemText)],
+  );
+  section("audit", [
+    audit.problem === undefined ? paint(green, "healthy") : paint(red, show(audit.problem)),
+    `${show(audit.queued)} of ${show(audit.capacity)} places taken, ${show(audit.written)} written, ${show(audit.dropped)} dropped, on failure ${show(audit.onFailure)}`,
+    ...audit.sinks.map(({ name, problem }) => `${show(name)}${problem === undefined ? "" : `: ${show(problem)}`}`),
+  ]);
+  section("listeners", document.listeners.length === 0 ? ["none"] : table(document.listeners));
+  return `${lines.join("\n")}\n`;
+}
+
+/** Texts come from another process. */
+function show(value: unknown): string {
+  return printable(String(value));
+}
+
+function problemText({ code, message, fix }: StatusProblem): string {
+  return `${show(code)} ${show(message)}${fix === undefined ? "" : `; fix: ${show(fix)}`}`;
+}
+
+function plural(count: number, one: string, many: string): string {
+  return `${show(count)} ${count === 1 ? one : many}`;
+}
+
+/** The two largest units: `3 d 4 h`, `5 min 2 s`, `12 s`. */
+function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return "?";
+  let left = Math.max(0, Math.floor(seconds));
+  const parts: string[] = [];
+  for (const [unit, size] of [
+    ["d", 86_400],
+    ["h", 3600],
+    ["min", 60],
+    ["s", 1],
+  ] as const) {
+    const count = Math.floor(left / size);
+    left -= count * size;
+    if (count > 0 || (unit === "s" && parts.length === 0)) parts.push(`${count} ${unit}`);
+  }
+  return parts.slice(0, 2).join(" ");
+}
+
+function until(time: string, nowMs: number): string {
+  const seconds = (Date.parse(time) - nowMs) / 1000;
+  return seconds >= 0 ? `expires in ${duration(seconds)} (${show(time)})` : `expired ${duration(-seconds)} ago`;
+}
+
+function table(listeners: readonly StatusListener[]): string[] {
+  const rows = [
+    ["name", "direction", "address", "to", "protocol", "open", "upstream"],
+    ...listeners.map((one) =>
+      [one.name, one.direction, one.address, one.target, one.protocol, one.connections, one.upstreamConnections].map(
+        show,
+      ),
+    ),
+  ];
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+}
