@@ -4,6 +4,8 @@ import { start } from "./start.ts";
 
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<CliCommand> }>> = {
   // keep in the order of the help text
+  status: { summary: "what a running sidecar says of itself", load: () => import("./status.ts") },
+  audit: { summary: "the audit log: tail", load: () => import("./audit.ts") },
   issuer: { summary: "the embedded identity provider: run, entries, bundle", load: () => import("./issuer.ts") },
 };
 
