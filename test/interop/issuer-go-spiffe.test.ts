@@ -1,0 +1,59 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, it, type TestContext } from "vitest";
+import { runClient, startIssuerProcess, succeeds, temporaryFolder } from "./issuer-process.ts";
+
+const source = join(import.meta.dirname, "go-spiffe");
+
+function buildClient(test: TestContext): { readonly folder: string; readonly client: string } {
+  test.skip(!succeeds("go", ["version"]), "install Go 1.24 or later (https://go.dev/dl) to run it");
+  test.skip(!succeeds("go", ["mod", "download"], source), "the modules of test/interop/go-spiffe cannot be downloaded");
+  const folder = temporaryFolder();
+  test.onTestFinished(() => folder.remove());
+  const client = join(folder.path, "go-client");
+  expect(succeeds("go", ["build", "-o", client, "."], source)).toBe(true);
+  return { folder: folder.path, client };
+}
+
+it("the issuer serves go-spiffe: SVIDs, three rotations, bundles, JWT-SVIDs, sources", async (test) => {
+  const { folder, client } = buildClient(test);
+
+  const uid = process.getuid?.();
+  const sha256 = createHash("sha256").update(readFileSync(client)).digest("hex");
+  const exact = `["unix:uid:${uid}", "unix:path:${client}", "unix:sha256:${sha256}"]`;
+  const issuer = await startIssuerProcess(
+    folder,
+    `[{ id: spiffe://example.org/ns/shop/sa/orders, selectors: ${exact}, hint: internal },
+      { id: spiffe://example.org/ns/shop/sa/admin, selectors: ["unix:uid:${uid}", "unix:path:${client}"], hint: admin },
+      { id: spiffe://example.org/ns/shop/sa/other, selectors: ["unix:uid:${uid}", "unix:path:/opt/other"] }]`,
+  );
+  test.onTestFinished(async () => void (await issuer.stop()));
+
+  const steps = await runClient(client, [], issuer.address);
+  expect(steps.get("x509")).toMatchObject({
+    ids: ["spiffe://example.org/ns/shop/sa/orders", "spiffe://example.org/ns/shop/sa/admin"],
+    hints: ["internal", "admin"],
+  });
+  expect(new Set(steps.get("watch")?.["serials"] as string[]).size).toBe(4);
+  expect(steps.get("x509-bundles")).toMatchObject({ authorities: { "example.org": 1 } });
+  expect(steps.get("jwt")).toMatchObject({
+    id: "spiffe://example.org/ns/shop/sa/orders",
+    audience: ["payments", "stock"],
+    local: "spiffe://example.org/ns/shop/sa/orders",
+    remote: "spiffe://example.org/ns/shop/sa/orders",
+    wrongAudience: true,
+  });
+  expect(steps.get("jwt")?.["lifeSeconds"]).toBeGreaterThan(290);
+  expect(steps.get("sources")).toMatchObject({ id: "spiffe://example.org/ns/shop/sa/orders" });
+  expect(await issuer.stop()).toBe(0);
+});
+
+it("go-spiffe is told who it is when no entry matches", async (test) => {
+  const { folder, client } = buildClient(test);
+  const issuer = await startIssuerProcess(folder, "[]");
+  test.onTestFinished(async () => void (await issuer.stop()));
+  await expect(runClient(client, [], issuer.address)).rejects.toThrow(
+    `PermissionDenied desc = no identity issued: no entry matches uid ${process.getuid?.()}`,
+  );
+});

