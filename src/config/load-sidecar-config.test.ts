@@ -252,7 +252,8 @@ describe("errors name the place and the fix", () => {
   it.each([
     ["inbuond: []", 'c.yaml:1:1: E_CONFIG_KEY the file has no key "inbuond"; fix: did you mean "inbound"?'],
     ["log: { lvl: info }", 'c.yaml:1:8: E_CONFIG_KEY log has no key "lvl"; fix: remove it; known here: level'],
-    ["drain_timeout: 5s", /E_CONFIG_KEY .*known here: workload, identity/],
+    ["drain_timeout: 5s", /did you mean "drain"\?/],
+    ["foo: 5s", /E_CONFIG_KEY .*known here: workload, identity/],
     ["trust_domain_aliases: []", /did you mean "trustDomainAliases"\?/],
     ["<<: { a: 1 }", /no merge keys/],
     ["# all gone", "c.yaml:1:1: E_CONFIG_VALUE the file is empty; fix: write a mapping"],

@@ -6,11 +6,13 @@ import type { SidecarConfig } from "./sidecar-config.ts";
 import { sidecarShape } from "./sidecar-shape.ts";
 import { readYaml } from "./yaml-shape.ts";
 
-const MAX_FILE_BYTES = 1024 * 1024;
+export const MAX_CONFIG_BYTES = 1024 * 1024;
 
 export interface LoadedSidecarConfig {
   readonly config: SidecarConfig;
   readonly warnings: readonly Warning[];
+  /** The file as it was read: what a watch of it compares with. */
+  readonly text: string;
 }
 
 /** Reads and checks countersign.yaml. Touches that one file and nothing else: no agent, no network.
@@ -18,7 +20,7 @@ export interface LoadedSidecarConfig {
 export async function loadSidecarConfig(file: string, environment: Environment): Promise<LoadedSidecarConfig> {
   let text: string;
   try {
-    text = await readTextFile(file, MAX_FILE_BYTES);
+    text = await readTextFile(file, MAX_CONFIG_BYTES);
   } catch (error) {
     if (error instanceof CountersignError) throw new CountersignErrors([error]);
     throw error;
@@ -31,5 +33,5 @@ export async function loadSidecarConfig(file: string, environment: Environment):
 export function parseSidecarConfig(text: string, file: string, environment: Environment): LoadedSidecarConfig {
   const absolute = resolve(file);
   const { value, warnings } = readYaml(sidecarShape, text, { file, folder: dirname(absolute) }, environment);
-  return { config: { file: absolute, ...value }, warnings };
+  return { config: { file: absolute, ...value }, warnings, text };
 }

@@ -17,7 +17,7 @@ export async function readTextFile(file: string, maxBytes: number, at?: SourcePo
     if (bytes.length > maxBytes) throw fail(`is larger than ${maxBytes} bytes`);
   } catch (error) {
     if (error instanceof CountersignError) throw error;
-    throw fail(reasonOf(error), error);
+    throw fail(fileProblem(error), error);
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -40,7 +40,8 @@ async function readUpTo(handle: FileHandle, maxBytes: number): Promise<Buffer> {
   return Buffer.concat(chunks, length);
 }
 
-function reasonOf(error: unknown): string {
+/** What an error of the file system means, in words that follow a path. */
+export function fileProblem(error: unknown): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (code === "ENOENT") return "does not exist";
   if (code === "EACCES" || code === "EPERM") return "may not be read by this user";
