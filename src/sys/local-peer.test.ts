@@ -19,7 +19,7 @@ import { createPeerCredentialsReader, type LocalPeer, type PeerCredentialsReader
 import { systemClock } from "./system-clock.ts";
 
 const isRoot = process.getuid?.() === 0;
-const canUnshare = isRoot && spawnSync("unshare", ["--mount", "true"]).status === 0;
+const canUnshare = isRoot && spawnSync("/usr/bin/env", ["unshare", "--mount", "true"]).status === 0;
 const refusal = (text: string): Error =>
   expect.objectContaining({ code: "E_PEER_CREDENTIALS", message: expect.stringContaining(text) as string }) as Error;
 
@@ -140,7 +140,7 @@ describe.runIf(process.platform === "linux")("a local peer", () => {
     ["user", ["--user", "--map-root-user"]],
     ["pid", ["--pid", "--fork"]],
   ])("in another %s namespace is refused", async (name, args) => {
-    const { peer } = await connectFrom("unshare", [...args, process.execPath]);
+    const { peer } = await connectFrom("/usr/bin/env", ["unshare", ...args, process.execPath]);
     await expect(peer.inspect(() => false)).rejects.toThrow(refusal(`another ${name} namespace`));
   });
 });

@@ -14,10 +14,6 @@ export const issuerCodes = {
     meaning: "an executable was not hashed because it is too large or too much was hashed lately",
     fix: "try again in a minute, or drop the unix:sha256 selector",
   },
-  E_ISSUER_CONFIG: {
-    meaning: "issuer.yaml has an error",
-    fix: "correct the place that the message names; config/issuer.yaml is an example",
-  },
   E_ISSUER_STATE: {
     meaning: "the issuer's state folder or file is damaged, of another trust domain, or open to other users",
     fix: "restore it from a backup, or correct its owner and mode (folder 0700, file 0600)",
