@@ -5,7 +5,7 @@ import type { IdentitySource } from "../../core/identity.ts";
 import { createIdentityHolder, sourceOf } from "../identity-holder.ts";
 import type { IdentityLog } from "../identity-log.ts";
 import { grpcTarget } from "./endpoint-address.ts";
-import { loadWorkloadApi, type X509SvidResponse } from "./proto.ts";
+import { loadWorkloadApi, type WorkloadApiDefinition, type X509SvidResponse } from "./proto.ts";
 import { readX509Response } from "./read-x509-response.ts";
 
 /** identity.workloadApi of the configuration. */
@@ -108,12 +108,10 @@ export function createWorkloadApiSource(options: WorkloadApiOptions, clock: Cloc
   };
 
   const dial = (): void => {
-    openStream(target).then(
-      ({ client, stream }) => {
-        if (isClosed) {
-          client.close();
-          return;
-        }
+    Promise.all([import("@grpc/grpc-js"), loadWorkloadApi()]).then(
+      ([grpc, api]) => {
+        if (isClosed) return;
+        const { client, stream } = openStream(grpc, api, target);
         hangUp = () => {
           hangUp = () => undefined;
           stream.cancel();
@@ -137,8 +135,11 @@ export function createWorkloadApiSource(options: WorkloadApiOptions, clock: Cloc
   });
 }
 
-async function openStream(target: string): Promise<{ client: Client; stream: ClientReadableStream<X509SvidResponse> }> {
-  const [grpc, { FetchX509SVID: method }] = await Promise.all([import("@grpc/grpc-js"), loadWorkloadApi()]);
+function openStream(
+  grpc: typeof import("@grpc/grpc-js"),
+  { FetchX509SVID: method }: WorkloadApiDefinition,
+  target: string,
+): { client: Client; stream: ClientReadableStream<X509SvidResponse> } {
   const client = new grpc.Client(target, grpc.credentials.createInsecure(), {
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.enable_http_proxy": 0,
