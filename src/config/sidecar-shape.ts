@@ -102,7 +102,7 @@ const workers: Shape<number> = {
   },
 };
 
-const sidecar = object({
+export const sidecarFields = {
   workload: optional(workload, "Which policies apply to this app."),
   identity: withDefault(identityShape, { workloadApi: {} }, "Where our identity comes from. Exactly one source."),
   trustDomainAliases: withDefault(
@@ -148,7 +148,12 @@ const sidecar = object({
   ),
   xff: unsupported("Whether our own hop is added to x-forwarded-for."),
   jwtSvid: unsupported("JWT-SVIDs as request principals."),
-});
+};
+
+const sidecar = object(sidecarFields);
+
+/** No namespace and no labels: only policies of the root namespace without selector apply. */
+export const absentWorkload: SidecarConfig["workload"] = { namespace: "", labels: new Map() };
 
 /** All of countersign.yaml but the name of the file. */
 export const sidecarShape: Shape<Omit<SidecarConfig, "file">> = refine(sidecar, (value, node, context) => {
@@ -175,7 +180,7 @@ export const sidecarShape: Shape<Omit<SidecarConfig, "file">> = refine(sidecar, 
     );
   }
   return {
-    workload: chosen ?? { namespace: "", labels: new Map() },
+    workload: chosen ?? absentWorkload,
     identity: value.identity,
     trustDomainAliases: value.trustDomainAliases,
     inbound,

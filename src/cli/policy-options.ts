@@ -1,0 +1,20 @@
+import type { PolicyListener, PolicyOptions } from "../authz/policy-options.ts";
+import type { PolicyPart } from "../config/policy-part.ts";
+import type { ProtocolSetting } from "../config/sidecar-config.ts";
+import type { TrustDomain } from "../core/spiffe-id.ts";
+
+/** What policies must know of the configuration. `localTrustDomain` is our own SVID's, undefined until there is one. */
+export function policyOptionsOf(config: PolicyPart, localTrustDomain: TrustDomain | undefined): PolicyOptions {
+  return {
+    ...config.authorization,
+    workload: config.workload,
+    localTrustDomain,
+    trustDomainAliases: config.trustDomainAliases,
+    listeners: config.inbound.map(({ name, appPort, protocol }) => ({ name, appPort, protocol: spoken(protocol) })),
+  };
+}
+
+/** Policies only ask whether a port speaks HTTP, not which version. */
+function spoken(protocol: ProtocolSetting): PolicyListener["protocol"] {
+  return protocol === "http1" ? "http" : protocol;
+}
