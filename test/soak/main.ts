@@ -7,6 +7,9 @@ import { createChecks } from "./checks.ts";
 import { buildCli } from "./sidecar.ts";
 import type { SoakProgram } from "./soak-program.ts";
 
+/** Whatever hangs ends after this long. */
+const limitMs = 20 * 60_000;
+
 const programs: Readonly<Record<string, () => Promise<SoakProgram>>> = {
   rotation: async () => (await import("./rotation.ts")).rotation,
   "large-body": async () => (await import("./large-body.ts")).largeBody,
@@ -34,7 +37,7 @@ const stop = new AbortController();
 for (const kind of ["SIGINT", "SIGTERM"] as const)
   process.once(kind, () => stop.abort(new Error(`stopped by ${kind}; nothing is left running`)));
 try {
-  process.exitCode = await main(process.argv.slice(2), stop.signal);
+  process.exitCode = await main(process.argv.slice(2), AbortSignal.any([stop.signal, AbortSignal.timeout(limitMs)]));
 } catch (error) {
   for (let current: unknown = error; current instanceof Error; current = current.cause)
     console.error(`soak: ${current.message}`);
