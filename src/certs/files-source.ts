@@ -1,15 +1,14 @@
-import { closeSync, constants, type FSWatcher, fstatSync, openSync, readFileSync, watch } from "node:fs";
+import { type FSWatcher, watch } from "node:fs";
 import { dirname } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { asCountersignError, CountersignError } from "../core/errors.ts";
 import type { IdentitySource, TrustBundle } from "../core/identity.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
+import { readBundleFile, readFile } from "./identity-file.ts";
 import { createIdentityHolder, type IdentityMaterial, logWarning, sourceOf } from "./identity-holder.ts";
 import type { IdentityLog } from "./identity-log.ts";
 import { readPrivateKey, verifyOwnSvid } from "./own-svid.ts";
 import { encodePem, parsePem, parsePemCertificates } from "./pem.ts";
-import { parseSpiffeBundle } from "./spiffe-bundle.ts";
-import { makeTrustBundle } from "./trust-bundle.ts";
 
 /** identity.files of the configuration: absolute paths. */
 export interface FilesSourceOptions {
@@ -21,7 +20,6 @@ export interface FilesSourceOptions {
   readonly bundles: ReadonlyMap<TrustDomain, string>;
 }
 
-const MAX_FILE_BYTES = 1024 * 1024;
 /** Files of one update come within this time of each other. */
 const SETTLE_MS = 100;
 /** Watching misses changes on some file systems. */
@@ -103,16 +101,6 @@ function readMaterial(options: FilesSourceOptions, nowMs: number): { material: I
   return { material: { svids: [svid], bundles }, keyMode: keyFile.mode };
 }
 
-/** Reads one trust domain's bundle from PEM or from a SPIFFE bundle document. Throws CountersignError. */
-export function readBundleFile(trustDomain: TrustDomain, path: string): TrustBundle {
-  const text = readFile(path).bytes.toString("utf8");
-  const isJson = text.trimStart().startsWith("{");
-  return makeTrustBundle(
-    trustDomain,
-    isJson ? parseSpiffeBundle(text, path).authorities : parsePemCertificates(text, path),
-  );
-}
-
 /** The one private key of a file that may hold more (EC PARAMETERS, certificates). */
 function onlyKey(bytes: Buffer, path: string): Buffer {
   const keys = parsePem(bytes.toString("utf8"), path).filter(({ label }) => label.endsWith("PRIVATE KEY"));
@@ -120,29 +108,4 @@ function onlyKey(bytes: Buffer, path: string): Buffer {
   if (key === undefined || keys.length > 1)
     throw new CountersignError("E_IDENTITY_KEY", `${path} has ${keys.length} private keys, not one`);
   return Buffer.from(encodePem(key.label, key.der));
-}
-
-/** Reads a regular file of at most 1 MiB. Not blocking on a pipe that somebody put there. */
-function readFile(path: string): { readonly bytes: Buffer; readonly mode: number } {
-  try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      const { size, mode } = statOf(fd, path);
-      if (size > MAX_FILE_BYTES)
-        throw new CountersignError("E_IDENTITY_FILE", `${path} is larger than ${MAX_FILE_BYTES} bytes`);
-      return { bytes: readFileSync(fd), mode };
-    } finally {
-      closeSync(fd);
-    }
-  } catch (cause) {
-    if (cause instanceof CountersignError) throw cause;
-    const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "unreadable";
-    throw new CountersignError("E_IDENTITY_FILE", `${path} cannot be read: ${reason}`, { cause });
-  }
-}
-
-function statOf(fd: number, path: string): { readonly size: number; readonly mode: number } {
-  const stat = fstatSync(fd);
-  if (!stat.isFile()) throw new CountersignError("E_IDENTITY_FILE", `${path} is no regular file`);
-  return stat;
 }

@@ -32,7 +32,7 @@ export function judgePeer(
   const [leaf] = chain;
   if (proven === undefined || leaf === undefined) {
     const [first = { code: "E_PEER_NO_CERTIFICATE" as const, reason: "no certificate was presented" }] = problems;
-    return { verdict: { kind: "refused", ...first, claimed: claimed && printable(claimed) }, proven: undefined };
+    return { verdict: { kind: "refused", ...first, claimed: claimed && asciiLine(claimed) }, proven: undefined };
   }
   return { verdict: { kind: "verified", peer: peerOf(leaf, proven) }, proven };
 }
@@ -42,7 +42,7 @@ function peerOf(leaf: X509Certificate, proven: ProvenChain): Peer {
     spiffeId: proven.spiffeId,
     trustDomain: proven.trustDomain,
     serial: proven.serial,
-    issuer: printable(leaf.issuer.replaceAll("\n", ", ")),
+    issuer: asciiLine(leaf.issuer.replaceAll("\n", ", ")),
     notAfterMs: proven.notAfterMs,
     validUntilMs: proven.validUntilMs,
     fingerprint: createHash("sha256").update(leaf.raw).digest("hex"),
@@ -50,6 +50,6 @@ function peerOf(leaf: X509Certificate, proven: ProvenChain): Peer {
 }
 
 /** A text of the peer's choosing on one line of bounded length. */
-function printable(text: string): string {
+function asciiLine(text: string): string {
   return text.slice(0, MAX_TEXT).replace(/[^\x20-\x7e]/g, "?");
 }

@@ -1,21 +1,17 @@
 // The entry of `countersign`. It knows the commands' names and one-line summaries, and loads only the one that runs.
 import type { CliCommand, CliIo } from "./cli-io.ts";
 import { start } from "./start.ts";
+import { countersignVersion } from "./version.ts";
 
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<CliCommand> }>> = {
   // keep in the order of the help text
+  run: { summary: "the sidecar", load: () => import("./run.ts") },
+  demo: { summary: "issuer, two apps and their sidecars on this machine", load: () => import("./demo.ts") },
+  svid: { summary: "X.509-SVIDs: show what a certificate file is", load: () => import("./svid.ts") },
   status: { summary: "what a running sidecar says of itself", load: () => import("./status.ts") },
   audit: { summary: "the audit log: tail", load: () => import("./audit.ts") },
   issuer: { summary: "the embedded identity provider: run, entries, bundle", load: () => import("./issuer.ts") },
 };
-
-async function version(): Promise<string> {
-  const built = process.env["COUNTERSIGN_VERSION"];
-  if (built !== undefined) return built;
-  const { readFileSync } = await import("node:fs");
-  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
-}
 
 function help(): string {
   const width = Math.max(0, ...Object.keys(commands).map((name) => name.length));
@@ -35,7 +31,7 @@ function help(): string {
 export async function main(argv: readonly string[], io: CliIo): Promise<number> {
   const [name, ...rest] = argv;
   if (name === "--version" || name === "-V") {
-    io.out(`${await version()}\n`);
+    io.out(`${countersignVersion()}\n`);
     return 0;
   }
   if (name === "--help" || name === "-h" || name === "help") {

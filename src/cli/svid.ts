@@ -1,0 +1,84 @@
+import { resolve } from "node:path";
+import { Command, CommanderError } from "commander";
+import { readBundleFile, readCertificatesFile } from "../certs/identity-file.ts";
+import { inspectSvid, type SvidInspection } from "../certs/inspect-svid.ts";
+import { errorCodes } from "../core/error-codes.ts";
+import { CountersignError, formatError } from "../core/errors.ts";
+import type { TrustBundle } from "../core/identity.ts";
+import { asciiJson } from "../core/safe-text.ts";
+import { type SpiffeId, spiffeIdProblem, type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
+import type { CliIo } from "./cli-io.ts";
+import { formatSvid, type ShownSvid } from "./svid-view.ts";
+
+interface ShowArguments {
+  readonly bundle?: string;
+  readonly json?: true;
+}
+
+/** `countersign svid show`: what a certificate file is, and every reason why it is no X.509-SVID. 0: it is one; 1: it is
+ *  not; 2: wrong usage, or a file that cannot be read. */
+export async function run(argv: readonly string[], io: CliIo): Promise<number> {
+  let exitCode = 0;
+  const program = new Command("countersign svid").description("X.509-SVIDs: look at what a file holds");
+  program
+    .command("show <file>")
+    .description("what a certificate chain is (PEM or DER), and every reason why it is no SVID")
+    .option("--bundle <file>", "trust bundle of its trust domain, PEM or SPIFFE JSON: check the chain's end, too")
+    .option("--json", "as JSON")
+    .action((file: string, options: ShowArguments) => {
+      exitCode = show(file, options, io);
+    });
+  for (const command of [program, ...program.commands])
+    command.exitOverride().configureOutput({ writeOut: io.out, writeErr: io.err });
+  try {
+    await program.parseAsync(argv, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : 2;
+  }
+  return exitCode;
+}
+
+function show(file: string, options: ShowArguments, io: CliIo): number {
+  let shown: ShownSvid;
+  try {
+    shown = inspect(file, options.bundle, io.cwd);
+  } catch (error) {
+    if (!(error instanceof CountersignError)) throw error;
+    io.err(
+      `${formatError(new CountersignError(error.code, error.message, { fix: error.fix ?? errorCodes[error.code].fix }))}\n`,
+    );
+    return 2;
+  }
+  io.out(options.json === true ? `${asciiJson(JSON.stringify(shown))}\n` : formatSvid(shown, io.colour));
+  return shown.isSvid ? 0 : 1;
+}
+
+function inspect(file: string, bundleFile: string | undefined, cwd: string): ShownSvid {
+  const chain = readCertificatesFile(resolve(cwd, file));
+  const nowMs = Date.now();
+  const first = inspectSvid(chain, undefined, nowMs);
+  if (bundleFile === undefined) return shownOf(file, first, false);
+  const trustDomain = trustDomainIn(first);
+  // A chain without a SPIFFE ID has no trust domain whose bundle this could be; that is said already.
+  if (trustDomain === undefined) return shownOf(file, first, false);
+  const bundle: TrustBundle = readBundleFile(trustDomain, resolve(cwd, bundleFile));
+  return shownOf(file, inspectSvid(chain, new Map([[trustDomain, bundle]]), nowMs), true);
+}
+
+function trustDomainIn({ claimed }: SvidInspection): TrustDomain | undefined {
+  return claimed === undefined || spiffeIdProblem(claimed) !== undefined
+    ? undefined
+    : trustDomainOf(claimed as SpiffeId);
+}
+
+function shownOf(file: string, { claimed, problems, certificates }: SvidInspection, withBundle: boolean): ShownSvid {
+  return {
+    file,
+    isSvid: problems.length === 0,
+    spiffeId: claimed ?? null,
+    trust: !withBundle ? "not checked" : problems.length === 0 ? "proven" : "refused",
+    problems: problems.map(({ code, reason }) => ({ code, message: reason, fix: errorCodes[code].fix })),
+    certificates,
+  };
+}
