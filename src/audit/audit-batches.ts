@@ -11,6 +11,7 @@ import { type Batch, type SinkWriter, startSinkWriter } from "./sink-writer.ts";
 const MAX_BATCH_CALLS = 1024;
 const MAX_EVENTS = 1000;
 const SPARE_BYTES_MAX = 4 * 1024 * 1024;
+const FIRST_GATHER_BYTES = 64 * 1024;
 
 /** Turns what waits in the queues into batches and brings each batch to every sink. */
 export interface AuditBatches {
@@ -32,6 +33,11 @@ export interface AuditBatches {
   /** While one sink works, a broken one must not make it lose records too: what waits for the broken one is given up and
    *  counted as dropped. */
   shedBroken(): void;
+  /** Calls that are serialised or wait to be, and that no batch holds yet. */
+  readonly callsWaiting: number;
+  /** Serialises what waits, at the end of an event-loop turn: an outcome that lived until the batch is sent would be old enough for
+   *  the garbage collector to promote it, and thousands of them double the process's memory. */
+  gather(): void;
   /** Makes a batch of what waits, unless every sink is busy: then the one that becomes free leads to the next `send`. */
   send(): void;
   /** Resolves when nothing waits and nothing is being written. */
@@ -61,6 +67,12 @@ export function createAuditBatches(parts: {
   let recordsInBatches = 0;
   let othersInBatches = 0;
   let spare: Buffer | undefined;
+  /** Serialised records on their way into a batch. */
+  let gathered: Buffer = Buffer.allocUnsafeSlow(FIRST_GATHER_BYTES);
+  let gatheredBytes = 0;
+  let gatheredCalls = 0;
+  let gatheredRefusals = 0;
+  let gatheredOthers = 0;
   let drained: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
   const writers = parts.sinks.map((sink) => startSinkWriter(sink, clock, { written: onBatch, health: onSinkHealth }));
 
@@ -99,22 +111,36 @@ export function createAuditBatches(parts: {
     return dropped > droppedReported;
   }
   function isWaiting(): boolean {
-    return calls.waiting > 0 || refusals.waiting > 0 || refusals.hasFolds || events.length > 0 || hasDrops();
+    return (
+      gatheredBytes > 0 ||
+      calls.waiting > 0 ||
+      refusals.waiting > 0 ||
+      refusals.hasFolds ||
+      events.length > 0 ||
+      hasDrops()
+    );
   }
   function isIdle(): boolean {
     return recordsInBatches === 0 && !isWaiting();
   }
-  function line(outcome: CallOutcome): string {
-    seq++;
-    return serialiseOutcome(outcome, seq);
+  /** Records are ASCII, so a character is a byte. */
+  function append(line: string): void {
+    const needed = gatheredBytes + line.length;
+    if (needed > gathered.length) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(needed, gathered.length * 2));
+      gathered.copy(grown, 0, 0, gatheredBytes);
+      gathered = grown;
+    }
+    gathered.write(line, gatheredBytes, "latin1");
+    gatheredBytes = needed;
   }
-  function eventLine(event: AuditEvent): string {
+  function appendOutcome(outcome: CallOutcome): void {
     seq++;
-    return serialiseEvent(event, clock.nowMs(), seq);
+    append(serialiseOutcome(outcome, seq));
   }
   /** Events, and counts of what has no record of its own. They wait while a broken sink holds too many of them. */
   function takeEvents(): AuditEvent[] {
-    if (othersInBatches >= MAX_EVENTS) return [];
+    if (othersInBatches + gatheredOthers >= MAX_EVENTS) return [];
     const counts = [...events, ...refusals.takeFolds()];
     events = [];
     if (hasDrops()) {
@@ -125,41 +151,43 @@ export function createAuditBatches(parts: {
     }
     return counts;
   }
-  function send(): void {
-    if (!isWaiting() || writers.every((writer) => writer.pending > 0)) return;
-    const waitingEvents = takeEvents();
-    let text = "";
-    for (const event of waitingEvents) text += eventLine(event);
-    let refused = 0;
-    for (let next = refusals.take(); next !== undefined; next = refusals.take()) {
-      text += line(next);
-      refused++;
+  function gather(): void {
+    for (const event of takeEvents()) {
+      seq++;
+      append(serialiseEvent(event, clock.nowMs(), seq));
+      gatheredOthers++;
     }
-    let called = 0;
-    while (called < MAX_BATCH_CALLS) {
+    for (let next = refusals.take(); next !== undefined; next = refusals.take()) {
+      appendOutcome(next);
+      gatheredRefusals++;
+    }
+    while (gatheredCalls < MAX_BATCH_CALLS) {
       const next = calls.take();
       if (next === undefined) break;
-      text += line(next);
-      called++;
+      appendOutcome(next);
+      gatheredCalls++;
     }
-    // Records are ASCII, so a character is a byte.
-    const { length } = text;
-    if (length === 0) return;
-    let target = spare;
-    spare = undefined;
-    if (target === undefined || target.length < length) target = Buffer.allocUnsafeSlow(Math.max(65_536, length * 2));
-    target.write(text, 0, "latin1");
-    const others = waitingEvents.length;
-    recordsInBatches += called + refused + others;
-    othersInBatches += others;
+  }
+  function send(): void {
+    if (!isWaiting() || writers.every((writer) => writer.pending > 0)) return;
+    gather();
+    if (gatheredBytes === 0) return;
     const batch: Batch = {
-      bytes: target,
-      length,
-      calls: called,
-      refusals: refused,
-      others,
+      bytes: gathered,
+      length: gatheredBytes,
+      calls: gatheredCalls,
+      refusals: gatheredRefusals,
+      others: gatheredOthers,
       missing: writers.length,
     };
+    recordsInBatches += gatheredCalls + gatheredRefusals + gatheredOthers;
+    othersInBatches += gatheredOthers;
+    gathered = spare ?? Buffer.allocUnsafeSlow(FIRST_GATHER_BYTES);
+    spare = undefined;
+    gatheredBytes = 0;
+    gatheredCalls = 0;
+    gatheredRefusals = 0;
+    gatheredOthers = 0;
     for (const writer of writers) writer.add(batch);
   }
   function shedBroken(): void {
@@ -194,7 +222,8 @@ export function createAuditBatches(parts: {
       return isWaiting();
     },
     get unwritten() {
-      return recordsInBatches + calls.waiting + refusals.waiting + events.length;
+      const gatheredRecords = gatheredCalls + gatheredRefusals + gatheredOthers;
+      return recordsInBatches + gatheredRecords + calls.waiting + refusals.waiting + events.length;
     },
     sinkStates: () => writers.map(({ name, problem }) => ({ name, problem })),
     addEvent(event) {
@@ -205,6 +234,10 @@ export function createAuditBatches(parts: {
       dropped++;
     },
     shedBroken,
+    get callsWaiting() {
+      return gatheredCalls + calls.waiting;
+    },
+    gather,
     send,
     drain() {
       send();

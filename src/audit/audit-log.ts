@@ -70,6 +70,7 @@ export function createAuditLog(
   const listeners = new Set<(state: AuditState) => void>();
   let cancelTimer: (() => void) | undefined;
   let urgent = false;
+  let gathering = false;
   let closed = false;
 
   const sinks: Sink[] = [];
@@ -97,6 +98,10 @@ export function createAuditLog(
 
   const batches = createAuditBatches({ calls, refusals, sinks, clock, log, lastSeq, onWritten, onHealth });
 
+  function gatherNow(): void {
+    gathering = false;
+    batches.gather();
+  }
   function onTimer(): void {
     cancelTimer = undefined;
     urgent = false;
@@ -104,9 +109,13 @@ export function createAuditLog(
   }
   /** Sees to it that what waits is sent soon. Costs a comparison when that is already so. */
   function wake(): void {
+    if (!gathering) {
+      gathering = true;
+      setImmediate(gatherNow);
+    }
     if (cancelTimer === undefined) {
       cancelTimer = clock.after(FLUSH_MS, onTimer);
-    } else if (!urgent && calls.waiting >= BIG_BATCH) {
+    } else if (!urgent && batches.callsWaiting >= BIG_BATCH) {
       urgent = true;
       cancelTimer();
       cancelTimer = clock.after(0, onTimer);

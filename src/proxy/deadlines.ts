@@ -1,7 +1,11 @@
+import { DenseSet, type Place } from "./dense-set.ts";
+
 /** Something with a deadline. Setting `deadlineMs` (monotonic; Infinity: none) costs an assignment: no timer is made or
  *  cleared per call, one sweep looks at all of them. */
 export interface HasDeadline {
   readonly deadlineMs: number;
+  /** Set and read by Deadlines alone. */
+  deadlinePlace?: Place | undefined;
   /** Called by the sweep once `deadlineMs` has passed; again at each sweep until it is moved or removed. */
   onDeadline(nowMs: number): void;
 }
@@ -11,16 +15,20 @@ export const SWEEP_INTERVAL_MS = 200;
 
 /** The one timer of the data plane. */
 export class Deadlines {
-  readonly #members = new Set<HasDeadline>();
+  readonly #members = new DenseSet<HasDeadline>();
   #timer: NodeJS.Timeout | undefined;
 
   add(member: HasDeadline): void {
-    this.#members.add(member);
+    if (member.deadlinePlace !== undefined) throw new TypeError("a deadline is added once");
+    member.deadlinePlace = this.#members.add(member);
     this.#timer ??= setInterval(() => this.sweep(performance.now()), SWEEP_INTERVAL_MS).unref();
   }
 
   delete(member: HasDeadline): void {
-    this.#members.delete(member);
+    const place = member.deadlinePlace;
+    if (place === undefined) return;
+    member.deadlinePlace = undefined;
+    this.#members.delete(place);
     if (this.#members.size === 0 && this.#timer !== undefined) {
       clearInterval(this.#timer);
       this.#timer = undefined;
@@ -32,8 +40,8 @@ export class Deadlines {
   }
 
   sweep(nowMs: number): void {
-    for (const member of this.#members) {
-      if (member.deadlineMs <= nowMs) member.onDeadline(nowMs);
+    for (const member of this.#members.list()) {
+      if (member.deadlinePlace !== undefined && member.deadlineMs <= nowMs) member.onDeadline(nowMs);
     }
   }
 }

@@ -33,7 +33,7 @@ export function sniffFirstBytes(
   };
   const owner: TransportOwner = {
     onBytes: (chunk) => {
-      bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
+      bytes = Buffer.concat([bytes, chunk]);
       const kind = classifyFirstBytes(bytes);
       if (kind !== "more") settle({ kind, bytes });
     },

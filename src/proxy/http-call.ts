@@ -90,7 +90,6 @@ export class HttpCall implements UpstreamReceiver {
       this.refuse("E_AUDIT_UNAVAILABLE", "no audit record could be reserved");
       return;
     }
-    service.activeCalls.add(this);
     this.#request = service.outgoing(this.head, prepared, this.outcome);
     this.#acquire(false);
   }
@@ -266,7 +265,7 @@ export class HttpCall implements UpstreamReceiver {
       upgrade: undefined,
       declaredLength: head.declaredLength,
       // an HTTP/1.0 client that asked for it must hear that the connection stays
-      keepAlive: this.head.minor === 0,
+      keepAlive: this.head.minor === 0 && this.head.keepAlive,
     });
   }
 
@@ -366,10 +365,9 @@ export class HttpCall implements UpstreamReceiver {
   }
 
   /** Ends the call with a stable code: answered locally if nothing of a response has left yet, else broken off. */
-  refuse(code: ErrorCode, detail: string): void {
+  refuse(code: ErrorCode, detail: string, status: number = statusOf(code)): void {
     if (this.#done) return;
     const { outcome } = this;
-    const status = statusOf(code);
     if (outcome.decision === "allow") outcome.decision = "error";
     if (status === 403) outcome.decision = "deny";
     outcome.reason = code;
@@ -411,7 +409,6 @@ export class HttpCall implements UpstreamReceiver {
   #finish(reusable: boolean): void {
     this.#done = true;
     this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;
-    this.#service.activeCalls.delete(this);
     finishOutcome(this.#service, this.outcome, this.#slot);
     this.#slot = undefined;
     this.#owner.onCallDone(reusable);

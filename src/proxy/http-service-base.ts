@@ -2,7 +2,6 @@ import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import { newTraceparent, traceIdOf } from "./call-identifiers.ts";
 import { newOutcome, openRecord } from "./call-outcomes.ts";
 import { deadlineAfter } from "./deadlines.ts";
-import type { HttpCall } from "./http-call.ts";
 import type { Fields, RequestHead } from "./http1/http1-events.ts";
 import { HOPS, MAX_HOPS } from "./identity-fields.ts";
 import { type ScannedFields, safeTrailers } from "./request-fields.ts";
@@ -14,11 +13,9 @@ const HOP_TEXTS: readonly string[] = Array.from({ length: MAX_HOPS + 2 }, (_, ho
 /** What both directions of HTTP have in common for one downstream connection. */
 export abstract class HttpServiceBase {
   readonly runtime: Runtime;
-  readonly activeCalls: Set<HttpCall>;
 
-  constructor(runtime: Runtime, activeCalls: Set<HttpCall>) {
+  constructor(runtime: Runtime) {
     this.runtime = runtime;
-    this.activeCalls = activeCalls;
   }
 
   /** Of the call that starts now: an outbound one changes with our SVID. */

@@ -3,14 +3,12 @@ import type { CallOutcome } from "../core/call-outcome.ts";
 import type { Decision, Permit } from "../core/decision.ts";
 import type { CountersignError } from "../core/errors.ts";
 import type { OutcomeSinks } from "./call-outcomes.ts";
-import type { HttpCall } from "./http-call.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
 /** What differs between inbound and outbound HTTP, seen from one downstream connection. */
 export interface HttpService extends OutcomeSinks {
-  readonly activeCalls: Set<HttpCall>;
   /** Version of the policy in force now. */
   readonly policyVersion: string;
   /** The connection should not be kept: drain, an identity near its end, or its age. */

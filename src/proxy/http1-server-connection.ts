@@ -69,6 +69,20 @@ export class Http1ServerConnection
     return this.#call === undefined && !this.#readingHead;
   }
 
+  get calls(): number {
+    return this.#call === undefined || this.#call.done ? 0 : 1;
+  }
+
+  /** A new policy is in force: the call under way is decided again. */
+  reauthorize(): void {
+    this.#call?.reauthorize();
+  }
+
+  /** About twice a second. */
+  onTick(): void {
+    this.#call?.onTick();
+  }
+
   /** Ends an idle connection; a busy one ends after its response. */
   drain(): void {
     if (this.idle) this.#goodbye();
@@ -112,7 +126,7 @@ export class Http1ServerConnection
         break;
       }
       if (this.#call?.requestEnded === true) {
-        this.#leftover = chunk.subarray(from);
+        this.#leftover = Buffer.from(chunk.subarray(from));
         this.#transport.pause();
         break;
       }
@@ -236,7 +250,7 @@ export class Http1ServerConnection
     if (call !== undefined && !call.done) {
       // the body broke: whatever the upstream got is incomplete, and it sees its connection end
       call.outcome.close = "bad-request-body";
-      call.refuse(error.code, error.message);
+      call.refuse(error.code, error.message, status);
       this.#goodbye();
       return;
     }

@@ -12,7 +12,6 @@ import { canonicalIpAddress } from "../core/ip-address.ts";
 import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
-import type { HttpCall } from "./http-call.ts";
 import { writeResponseHead } from "./http1/write-head.ts";
 import { Http1ServerConnection } from "./http1-server-connection.ts";
 import { type InboundContext, InboundHttp } from "./inbound-http.ts";
@@ -28,7 +27,6 @@ import type { HttpPool } from "./upstream/http-pool.ts";
 export interface InboundListenerParts {
   readonly config: InboundConfig;
   readonly pool: HttpPool;
-  readonly activeCalls: Set<HttpCall>;
 }
 
 const HTTP1_ALPN = "http/1.1";
@@ -255,7 +253,7 @@ export class InboundConnection implements OpenConnection {
     const inbound = this.#inbound;
     if (inbound === undefined) throw new TypeError("served before it was identified");
     const { limits, timeouts, deadlines } = this.#runtime;
-    const service = new InboundHttp(this.#runtime, inbound, this.#parts.activeCalls);
+    const service = new InboundHttp(this.#runtime, inbound);
     const http = new Http1ServerConnection(transport, service, {
       limits,
       timeouts,
@@ -338,8 +336,8 @@ export class InboundConnection implements OpenConnection {
     this.#onClosed();
   }
 
-  get carriesTcp(): boolean {
-    return this.#tcp !== undefined;
+  get calls(): number {
+    return this.#tcp === undefined ? (this.#http?.calls ?? 0) : 1;
   }
 
   drain(): void {
@@ -361,10 +359,12 @@ export class InboundConnection implements OpenConnection {
   }
 
   onPolicy(): void {
+    this.#http?.reauthorize();
     this.#tcp?.reauthorize();
   }
 
   onTick(nowWallMs: number): void {
+    this.#http?.onTick();
     this.#tcp?.onTick();
     const end = this.#end;
     if (end === undefined) return;

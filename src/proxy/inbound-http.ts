@@ -6,7 +6,6 @@ import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import type { Decision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import type { Peer, Svid } from "../core/identity.ts";
-import type { HttpCall } from "./http-call.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
 import type { HttpService } from "./http-service.ts";
 import { HttpServiceBase } from "./http-service-base.ts";
@@ -40,8 +39,8 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   #scanned: ScannedFields | undefined;
   #path = "";
 
-  constructor(runtime: Runtime, inbound: InboundContext, activeCalls: Set<HttpCall>) {
-    super(runtime, activeCalls);
+  constructor(runtime: Runtime, inbound: InboundContext) {
+    super(runtime);
     this.#inbound = inbound;
     const { peer, svid } = inbound;
     this.#xfcc =

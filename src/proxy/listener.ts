@@ -2,6 +2,7 @@ import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { Address } from "../config/sidecar-config.ts";
 import { CountersignError } from "../core/errors.ts";
+import { DenseSet, type Place } from "./dense-set.ts";
 import type { OpenConnection } from "./open-connection.ts";
 import { addressText, reasonOf } from "./upstream/dial.ts";
 
@@ -30,7 +31,7 @@ export interface Listener {
   readonly direction: "inbound" | "outbound";
   /** As bound: the port that the system chose where 0 was asked. */
   readonly address: Address;
-  readonly connections: ReadonlySet<OpenConnection>;
+  readonly connections: Pick<DenseSet<OpenConnection>, "size" | "list">;
   /** Takes no new connection; open ones go on. */
   stopAccepting(): void;
   /** Changes what new connections become. */
@@ -40,7 +41,7 @@ export interface Listener {
 /** Opens a listener. Rejects with CountersignError E_LISTEN. A Unix socket left behind by a dead process is removed, one that somebody
  *  answers is not. */
 export async function openListener(options: ListenerOptions): Promise<Listener> {
-  const connections = new Set<OpenConnection>();
+  const connections = new DenseSet<OpenConnection>();
   const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 });
   const listener = {
     name: options.name,
@@ -57,12 +58,12 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       socket.destroy();
       return;
     }
-    let connection: (OpenConnection & { start(): void }) | undefined;
+    let place: Place | undefined;
     const onClosed = (): void => {
-      if (connection !== undefined && connections.delete(connection)) options.onClosed();
+      if (place !== undefined && connections.delete(place)) options.onClosed();
     };
-    connection = listener.accept(socket, onClosed);
-    connections.add(connection);
+    const connection = listener.accept(socket, onClosed);
+    place = connections.add(connection);
     options.onOpened();
     connection.start();
   });

@@ -3,8 +3,8 @@ import type { IdentitySnapshot } from "../core/identity.ts";
 
 /** A connection as its listener sees it, from the accept on. Registered before anything can fail. */
 export interface OpenConnection {
-  /** It is a TCP call that is still open. */
-  readonly carriesTcp: boolean;
+  /** Calls that are open on it. */
+  readonly calls: number;
   /** Ends it when its calls have ended. */
   drain(): void;
   /** Ends it now; its calls are recorded with this code. */

@@ -9,7 +9,6 @@ import type { IdentitySnapshot } from "../core/identity.ts";
 import { canonicalIpAddress } from "../core/ip-address.ts";
 import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
-import type { HttpCall } from "./http-call.ts";
 import { Http1ServerConnection } from "./http1-server-connection.ts";
 import { type LocalCaller, localCaller } from "./local-caller.ts";
 import type { OpenConnection } from "./open-connection.ts";
@@ -25,7 +24,6 @@ export interface OutboundListenerParts {
   readonly config: OutboundConfig;
   readonly endpoints: readonly [Address, ...Address[]];
   readonly pool: HttpPool;
-  readonly activeCalls: Set<HttpCall>;
   /** TCP endpoints that refused ALPN names; shared by the listener's connections. */
   readonly withoutAlpn: Set<string>;
 }
@@ -130,7 +128,7 @@ export class OutboundConnection implements OpenConnection {
   }
 
   #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {
-    const { config, pool, activeCalls } = this.#parts;
+    const { config, pool } = this.#parts;
     const { limits, timeouts, deadlines } = this.#runtime;
     this.#outbound = {
       currentContext: () => this.#currentContext(),
@@ -141,7 +139,7 @@ export class OutboundConnection implements OpenConnection {
       pool,
       closing: this.#draining,
     };
-    const service = new OutboundHttp(this.#runtime, this.#outbound, activeCalls);
+    const service = new OutboundHttp(this.#runtime, this.#outbound);
     const http = new Http1ServerConnection(transport, service, {
       limits,
       timeouts,
@@ -229,8 +227,8 @@ export class OutboundConnection implements OpenConnection {
     this.#raw.destroy();
   }
 
-  get carriesTcp(): boolean {
-    return this.#tcp !== undefined;
+  get calls(): number {
+    return this.#tcp === undefined ? (this.#http?.calls ?? 0) : 1;
   }
 
   drain(): void {
@@ -251,10 +249,12 @@ export class OutboundConnection implements OpenConnection {
   }
 
   onPolicy(): void {
+    this.#http?.reauthorize();
     this.#tcp?.reauthorize();
   }
 
   onTick(nowWallMs: number): void {
+    this.#http?.onTick();
     this.#tcp?.onTick();
     if (nowWallMs >= this.#end.drainMs && !this.#draining) this.drain();
   }

@@ -3,7 +3,6 @@ import type { CallFacts, ConnectionFacts } from "../core/call-facts.ts";
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import type { Decision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
-import type { HttpCall } from "./http-call.ts";
 import { requestFacts } from "./http-facts.ts";
 import type { HttpService } from "./http-service.ts";
 import { HttpServiceBase, replaceField } from "./http-service-base.ts";
@@ -36,8 +35,8 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
   readonly #outbound: OutboundContext;
   #scanned: ScannedFields | undefined;
 
-  constructor(runtime: Runtime, outbound: OutboundContext, activeCalls: Set<HttpCall>) {
-    super(runtime, activeCalls);
+  constructor(runtime: Runtime, outbound: OutboundContext) {
+    super(runtime);
     this.#outbound = outbound;
   }
 

@@ -8,10 +8,10 @@ import { CountersignError } from "../core/errors.ts";
 import type { IdentitySource, IdentityState } from "../core/identity.ts";
 import { parseCidr } from "../core/ip-address.ts";
 import { Deadlines } from "./deadlines.ts";
-import type { HttpCall } from "./http-call.ts";
 import { InboundConnection } from "./inbound-connection.ts";
 import { type Listener, type ListenerOptions, openListener } from "./listener.ts";
 import { OutboundConnection } from "./outbound-connection.ts";
+import { adoptPlainSocket } from "./plain-socket.ts";
 import { recordRefusal } from "./refusals.ts";
 import { type CallRecorder, currentSvid, type ProxyLog, type Runtime } from "./runtime.ts";
 import { addressText } from "./upstream/dial.ts";
@@ -55,7 +55,6 @@ interface Entry {
   readonly config: InboundConfig | OutboundConfig;
   readonly listener: Listener;
   readonly pool: HttpPool;
-  readonly activeCalls: Set<HttpCall>;
 }
 
 const TICK_MS = 500;
@@ -98,12 +97,12 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       if (state.kind === "serving" || state.kind === "stale") {
         const ours = currentSvid(runtime, entry.config.svidHint);
         entry.pool.onIdentity(state.snapshot, ours instanceof CountersignError ? "" : ours.svid.fingerprint);
-        for (const connection of entry.listener.connections) connection.onIdentity(state.snapshot);
+        for (const connection of entry.listener.connections.list()) connection.onIdentity(state.snapshot);
       } else if (state.kind === "revoked" || state.kind === "expired") {
         // fail closed: what was opened with an identity that we no longer have ends with it
         entry.pool.expire(Number.POSITIVE_INFINITY);
         if (entry.direction === "inbound" && !isPlain(entry.config)) {
-          for (const connection of entry.listener.connections)
+          for (const connection of entry.listener.connections.list())
             connection.cut(state.problem.code, state.problem.message);
         }
       }
@@ -114,8 +113,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     const nowMs = Date.now();
     for (const entry of everyEntry()) {
       entry.pool.expire(nowMs);
-      for (const connection of entry.listener.connections) connection.onTick(nowMs);
-      for (const call of entry.activeCalls) call.onTick();
+      for (const connection of entry.listener.connections.list()) connection.onTick(nowMs);
     }
     for (const entry of retired) if (entry.listener.connections.size === 0) retired.delete(entry);
   }, TICK_MS);
@@ -124,14 +122,13 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
   function applyPolicy(policy: CompiledPolicy): void {
     runtime.inForce = { policy, trustedProxies: trustedProxies(config) };
     for (const entry of everyEntry()) {
-      for (const call of [...entry.activeCalls]) call.reauthorize();
-      for (const connection of entry.listener.connections) connection.onPolicy();
+      for (const connection of entry.listener.connections.list()) connection.onPolicy();
     }
   }
 
   function retire(entry: Entry): void {
     entry.listener.stopAccepting();
-    for (const connection of entry.listener.connections) connection.drain();
+    for (const connection of entry.listener.connections.list()) connection.drain();
     entry.pool.close();
     retired.add(entry);
   }
@@ -141,7 +138,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       return entries.map(describe);
     },
     get activeCalls() {
-      return everyEntry().reduce((sum, entry) => sum + entry.activeCalls.size, 0);
+      return everyEntry().reduce((sum, entry) => sum + callsOf(entry), 0);
     },
     setPolicy: applyPolicy,
     async setConfig(next, policy) {
@@ -181,13 +178,12 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       for (const entry of everyEntry()) entry.listener.stopAccepting();
       const busy = (): boolean => everyEntry().some((entry) => entry.listener.connections.size > 0);
       await until(() => !busy(), Math.min(deadline, performance.now() + IDLE_GRACE_MS));
-      for (const entry of everyEntry()) for (const connection of entry.listener.connections) connection.drain();
+      for (const entry of everyEntry()) for (const connection of entry.listener.connections.list()) connection.drain();
       await until(() => !busy(), deadline);
       let cut = 0;
       for (const entry of everyEntry()) {
-        cut += entry.activeCalls.size;
-        for (const connection of [...entry.listener.connections]) {
-          if (connection.carriesTcp) cut++;
+        cut += callsOf(entry);
+        for (const connection of entry.listener.connections.list()) {
           connection.cut("E_DRAIN_CUT", `still open after the drain timeout of ${timeoutMs} ms`);
         }
         entry.pool.close();
@@ -201,6 +197,10 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
 
 function trustedProxies(config: SidecarConfig): Runtime["inForce"]["trustedProxies"] {
   return cidrSet(config.trustedProxies.flatMap((text) => parseCidr(text) ?? []));
+}
+
+function callsOf(entry: Entry): number {
+  return entry.listener.connections.list().reduce((sum, connection) => sum + connection.calls, 0);
 }
 
 function isPlain(config: InboundConfig | OutboundConfig): boolean {
@@ -244,7 +244,6 @@ async function openEntry(
   direction: "inbound" | "outbound",
   one: InboundConfig | OutboundConfig,
 ): Promise<Entry> {
-  const activeCalls = new Set<HttpCall>();
   const inbound = "app" in one ? one : undefined;
   const endpoints: [Address, ...Address[]] = "app" in one ? [one.app] : endpointsOf(one);
   const poolOptions: PoolOptions = {
@@ -263,8 +262,8 @@ async function openEntry(
   const pool = new HttpPool(poolOptions);
   const accept: ListenerOptions["accept"] =
     "app" in one
-      ? (socket, onClosed) => new InboundConnection(runtime, { config: one, pool, activeCalls }, socket, onClosed)
-      : outboundAccept(runtime, one, endpoints, pool, activeCalls);
+      ? (socket, onClosed) => new InboundConnection(runtime, { config: one, pool }, socket, onClosed)
+      : outboundAccept(runtime, one, endpoints, pool);
   const listener = await openListener({
     name: one.name,
     direction,
@@ -301,7 +300,7 @@ async function openEntry(
     onClosed: () => runtime.recorder.connectionClosed(direction, one.name),
   });
   runtime.log.info({ event: "listening", name: one.name, direction, address: addressText(listener.address) });
-  return { direction, config: one, listener, pool, activeCalls };
+  return { direction, config: one, listener, pool };
 }
 
 function outboundAccept(
@@ -309,11 +308,10 @@ function outboundAccept(
   config: OutboundConfig,
   endpoints: readonly [Address, ...Address[]],
   pool: HttpPool,
-  activeCalls: Set<HttpCall>,
 ): ListenerOptions["accept"] {
   const withoutAlpn = new Set<string>();
-  const parts = { config, endpoints, pool, activeCalls, withoutAlpn };
-  return (socket, onClosed) => new OutboundConnection(runtime, parts, socket, onClosed);
+  const parts = { config, endpoints, pool, withoutAlpn };
+  return (socket, onClosed) => new OutboundConnection(runtime, parts, adoptPlainSocket(socket), onClosed);
 }
 
 function endpointsOf(config: OutboundConfig): [Address, ...Address[]] {

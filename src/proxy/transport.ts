@@ -1,9 +1,10 @@
 import type { Socket } from "node:net";
-import { OutputBuffer } from "./http1/output-buffer.ts";
+import { OutputBuffer, recycle } from "./http1/output-buffer.ts";
+import { receiveBytes } from "./plain-socket.ts";
 
 /** Who receives a transport's events. A transport has one owner at a time; a protocol switch hands it over. */
 export interface TransportOwner {
-  /** The chunk is the owner's: the transport doesn't reuse it. */
+  /** The bytes are valid during the call only: what is to stay is copied. */
   onBytes(chunk: Buffer): void;
   /** The other side sent its last byte (FIN, close_notify). */
   onFin(): void;
@@ -15,6 +16,9 @@ export interface TransportOwner {
 
 /** Output waiting above this many bytes holds the source back: `streamBuffer` of the limits, 64 KiB. */
 const HIGH_WATER_BYTES = 64 * 1024;
+
+/** From here on a copy costs more than lending the buffer until it is written. */
+const DETACH_BYTES = 16 * 1024;
 
 const dirty: Transport[] = [];
 let flushScheduled = false;
@@ -44,7 +48,7 @@ export class Transport {
   constructor(socket: Socket, owner: TransportOwner) {
     this.socket = socket;
     this.#owner = owner;
-    socket.on("data", (chunk: Buffer) => this.#owner.onBytes(chunk));
+    receiveBytes(socket, (bytes) => this.#owner.onBytes(bytes));
     socket.on("end", () => this.#owner.onFin());
     socket.on("drain", () => {
       this.#blocked = false;
@@ -93,15 +97,10 @@ export class Transport {
     }
   }
 
-  /** Appends body bytes. They are copied, but for a chunk so large that a write of its own is cheaper. */
+  /** Appends a copy of body bytes. Much at once is written at once. */
   writeBytes(chunk: Uint8Array): void {
-    if (chunk.length >= 32 * 1024 && !this.#ending) {
-      this.#flushOut();
-      this.#write(chunk);
-      return;
-    }
     this.out.bytes(chunk);
-    if (this.out.length > HIGH_WATER_BYTES) this.#flushOut();
+    if (this.out.length >= HIGH_WATER_BYTES) this.#flushOut();
     else this.touch();
   }
 
@@ -118,12 +117,12 @@ export class Transport {
       this.out.reset();
       return;
     }
-    this.#write(this.out.take());
-  }
-
-  #write(bytes: Uint8Array): void {
-    if (this.closed) return;
-    if (!this.socket.write(bytes)) this.#blocked = true;
+    if (this.out.length < DETACH_BYTES) {
+      if (!this.socket.write(this.out.take())) this.#blocked = true;
+      return;
+    }
+    const bytes = this.out.detach();
+    if (!this.socket.write(bytes, () => recycle(bytes))) this.#blocked = true;
   }
 
   #drained(): void {

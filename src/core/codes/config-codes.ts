@@ -37,4 +37,8 @@ export const configCodes = {
     meaning: "an outbound listener can be reached from beyond this machine without saying who may use it",
     fix: "listen on 127.0.0.1, ::1 or unix://, or list the users in allow.uids",
   },
+  E_CONFIG_RESTART: {
+    meaning: "a reload asks for a change that only a restart can make",
+    fix: "restart the sidecar, or take the change back",
+  },
 } as const satisfies Record<`E_${string}`, CodeEntry>;

@@ -71,13 +71,21 @@ export class OutputBuffer {
     return taken;
   }
 
+  /** Everything appended since the last take, without a copy: for much at once. The caller gives the buffer that lies
+   *  under it back with `recycle` once it is written. */
+  detach(): Buffer {
+    const detached = this.#scratch.subarray(0, this.#length);
+    this.#length = 0;
+    this.#scratch = NOTHING;
+    return detached;
+  }
+
   /** Drops what waits. */
   reset(): void {
     const scratch = this.#scratch;
     this.#length = 0;
     this.#scratch = NOTHING;
-    if (scratch !== NOTHING && scratch.length <= KEPT_SCRATCH_BYTES && spare.length < KEPT_SCRATCHES)
-      spare.push(scratch);
+    if (scratch !== NOTHING) recycle(scratch);
   }
 
   #grow(needed: number): void {
@@ -95,4 +103,10 @@ export class OutputBuffer {
     old.copy(grown, 0, 0, this.#length);
     this.#scratch = grown;
   }
+}
+
+/** Takes back what `detach` gave out. */
+export function recycle(detached: Buffer): void {
+  const { buffer } = detached;
+  if (buffer.byteLength <= KEPT_SCRATCH_BYTES && spare.length < KEPT_SCRATCHES) spare.push(Buffer.from(buffer));
 }

@@ -1,4 +1,4 @@
-import { connect, type Socket } from "node:net";
+import { Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { matchesExpected } from "../../certs/expected-identity.ts";
 import type { PeerVerifier } from "../../certs/peer-verifier.ts";
@@ -7,6 +7,7 @@ import type { Address, ExpectedIdentity } from "../../config/sidecar-config.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot, Peer, Svid } from "../../core/identity.ts";
 import { type Deadlines, deadlineAfter, type HasDeadline } from "../deadlines.ts";
+import { newPlainSocket } from "../plain-socket.ts";
 
 /** How to prove ourselves and what the server must prove. */
 export interface DialIdentity {
@@ -45,14 +46,13 @@ export type DialResult =
  *  configuration says, before a byte of any call is written. Calls `done` once. */
 export function dial(options: DialOptions, done: (result: DialResult) => void): void {
   const { address, identity, deadlines } = options;
-  const raw = connect({
-    ...(address.kind === "unix" ? { path: address.path } : { host: address.host, port: address.port }),
-    ...(options.source === undefined || address.kind === "unix" ? {} : { localAddress: options.source }),
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: 30_000,
-    allowHalfOpen: true,
-  });
+  const raw = identity === undefined ? newPlainSocket() : new Socket({ allowHalfOpen: true });
+  const keepAlive = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 };
+  if (address.kind === "unix") raw.connect({ path: address.path });
+  else {
+    const source = options.source === undefined ? {} : { localAddress: options.source };
+    raw.connect({ host: address.host, port: address.port, ...source, ...keepAlive });
+  }
   let finished = false;
   let tls: TLSSocket | undefined;
   const where = addressText(address);

@@ -96,7 +96,6 @@ export class HttpPool implements ClientConnectionOwner {
       if (connection === undefined) return undefined;
       if (connection.closed) continue;
       if (connection.svidFingerprint === fingerprint && connection.validUntilMs > nowMs) {
-        this.#options.deadlines.delete(connection);
         return connection;
       }
       connection.close();
@@ -130,6 +129,7 @@ export class HttpPool implements ClientConnectionOwner {
         this,
       );
       this.#connections.add(connection);
+      this.#options.deadlines.add(connection);
       if (this.#closed || !waiter.onAcquired(connection, connection.destination, address)) this.onIdle(connection);
     });
   }
@@ -140,7 +140,6 @@ export class HttpPool implements ClientConnectionOwner {
       return;
     }
     connection.deadlineMs = performance.now() + Math.min(this.#options.idleMs, connection.serverIdleMs);
-    this.#options.deadlines.add(connection);
     this.#idle.push(connection);
   }
 

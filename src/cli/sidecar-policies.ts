@@ -1,0 +1,64 @@
+import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import { loadPolicies } from "../authz/load-policies.ts";
+import type { SourceFile } from "../config/policy-source.ts";
+import type { SidecarConfig } from "../config/sidecar-config.ts";
+import type { Warning } from "../core/errors.ts";
+import type { TrustDomain } from "../core/spiffe-id.ts";
+import { policyOptionsOf } from "./policy-options.ts";
+
+/** The policy in force and what it was made from. */
+export interface PolicyState {
+  readonly policy: CompiledPolicy;
+  readonly warnings: readonly Warning[];
+  readonly loadedAtMs: number;
+}
+
+/** Holds files and options, and compiles them anew when one of them changes. A set that doesn't compile changes nothing. */
+export interface SidecarPolicies {
+  readonly state: PolicyState;
+  /** The files of the last set that was taken. */
+  readonly files: readonly SourceFile[];
+  readonly localTrustDomain: TrustDomain | undefined;
+  /** Compiles other files, or the same for another configuration or trust domain. Throws CountersignErrors; the old state stays. */
+  load(change: {
+    readonly files?: readonly SourceFile[];
+    readonly config?: SidecarConfig;
+    readonly localTrustDomain?: TrustDomain;
+  }): PolicyState;
+}
+
+/** Compiles the first set. Throws CountersignErrors: an invalid set stops the start. */
+export function createSidecarPolicies(
+  config: SidecarConfig,
+  files: readonly SourceFile[],
+  nowMs: () => number,
+): SidecarPolicies {
+  let inputs: { config: SidecarConfig; files: readonly SourceFile[]; localTrustDomain: TrustDomain | undefined } = {
+    config,
+    files,
+    localTrustDomain: undefined,
+  };
+  const compile = (next: typeof inputs): PolicyState => {
+    const { policy, warnings } = loadPolicies(next.files, policyOptionsOf(next.config, next.localTrustDomain));
+    return { policy, warnings, loadedAtMs: nowMs() };
+  };
+  let state = compile(inputs);
+  return {
+    get state() {
+      return state;
+    },
+    get files() {
+      return inputs.files;
+    },
+    get localTrustDomain() {
+      return inputs.localTrustDomain;
+    },
+    load(change) {
+      const next = { ...inputs, ...change };
+      const compiled = compile(next);
+      inputs = next;
+      state = compiled;
+      return compiled;
+    },
+  };
+}
