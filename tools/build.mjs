@@ -1,8 +1,8 @@
 // One bundled CLI file with a source map. Each command stays behind its own dynamic import, so that a command
 // evaluates only what it uses: esbuild keeps modules of a dynamic import lazy inside a single file.
-import { chmodSync, mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { isBuiltin } from "node:module";
-import { join } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
 
@@ -29,9 +29,9 @@ function isBuiltinNow(path) {
   return path === "node:ffi" || isBuiltin(path);
 }
 
-export async function bundle(outfile) {
+async function bundle(outfile) {
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const result = await build({
+  await build({
     entryPoints: [join(root, "src/cli/bin.ts")],
     outfile,
     bundle: true,
@@ -44,7 +44,6 @@ export async function bundle(outfile) {
     sourcemap: "linked",
     sourcesContent: false,
     legalComments: "none",
-    metafile: true,
     loader: { ".proto": "text" },
     define: {
       "process.env.COUNTERSIGN_VERSION": JSON.stringify(version),
@@ -56,13 +55,11 @@ export async function bundle(outfile) {
     },
   });
   chmodSync(outfile, 0o755);
-  return result.metafile;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  mkdirSync(join(root, "dist"), { recursive: true });
-  const outfile = join(root, "dist", "countersign.mjs");
-  const { outputs } = await bundle(outfile);
-  const bytes = outputs["dist/countersign.mjs"]?.bytes ?? 0;
-  console.log(`dist/countersign.mjs: ${Math.round(bytes / 1024)} KiB`);
+  const outfile = resolve(process.argv[2] ?? join(root, "dist", "countersign.mjs"));
+  mkdirSync(dirname(outfile), { recursive: true });
+  await bundle(outfile);
+  console.log(`${relative(process.cwd(), outfile)}: ${Math.round(statSync(outfile).size / 1024)} KiB`);
 }

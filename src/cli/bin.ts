@@ -4,8 +4,10 @@ import { fileURLToPath } from "node:url";
 import { endWithParent, findOwnNode, isOldNode, missingNodeHelp, runBy } from "./own-node.ts";
 
 const OWN_NODE = "COUNTERSIGN_OWN_NODE";
+/** Answered by any Node: no second process for a line of text. */
+const runAnywhere: ReadonlySet<string | undefined> = new Set(["--version", "-V", "--help", "-h", "help", undefined]);
 
-if (isOldNode(process.versions.node)) {
+if (isOldNode(process.versions.node) && !runAnywhere.has(process.argv[2])) {
   const script = fileURLToPath(import.meta.url);
   const platform = `${process.platform}-${process.arch}`;
   const node = findOwnNode(dirname(script), platform);
