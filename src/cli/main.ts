@@ -6,6 +6,7 @@ import { countersignVersion } from "./version.ts";
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<CliCommand> }>> = {
   // keep in the order of the help text
   run: { summary: "the sidecar", load: () => import("./run.ts") },
+  check: { summary: "all errors of a configuration and its policies", load: () => import("./check.ts") },
   demo: { summary: "issuer, two apps and their sidecars on this machine", load: () => import("./demo.ts") },
   svid: { summary: "X.509-SVIDs: show what a certificate file is", load: () => import("./svid.ts") },
   status: { summary: "what a running sidecar says of itself", load: () => import("./status.ts") },

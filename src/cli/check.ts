@@ -1,0 +1,80 @@
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { Command, CommanderError } from "commander";
+import { loadPolicies } from "../authz/load-policies.ts";
+import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
+import { type PolicyPart, policyPartOfBroken } from "../config/policy-part.ts";
+import { readPolicyFiles } from "../config/policy-source.ts";
+import { type CountersignError, CountersignErrors, type Warning } from "../core/errors.ts";
+import { fileWarnings } from "./check-files.ts";
+import type { CliIo } from "./cli-io.ts";
+import { type Findings, fileNamer, findingsAsJson, findingsAsText } from "./findings-report.ts";
+import { policyOptionsOf } from "./policy-options.ts";
+
+interface CheckArguments {
+  readonly config: string;
+  readonly json?: true;
+}
+
+/** `countersign check`: all that is wrong with a configuration and its policies, at once. 0: nothing, or only warnings;
+ *  2: errors, or wrong usage. Touches neither network nor agent. */
+export async function run(argv: readonly string[], io: CliIo): Promise<number> {
+  let exitCode = 0;
+  const program = new Command("countersign check")
+    .description("all errors of a configuration and its policies, each with its place and the fix")
+    .requiredOption("-c, --config <file>", "countersign.yaml")
+    .option("--json", "as JSON")
+    .exitOverride()
+    .configureOutput({ writeOut: io.out, writeErr: io.err })
+    .action(async ({ config, json }: CheckArguments) => {
+      const findings = await check(resolve(io.cwd, config), io.env);
+      const nameFile = fileNamer(config, io.cwd);
+      io.out(json === true ? findingsAsJson(findings, nameFile) : findingsAsText(findings, nameFile, io.colour));
+      exitCode = findings.errors.length > 0 ? 2 : 0;
+    });
+  try {
+    await program.parseAsync(argv, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : 2;
+  }
+  return exitCode;
+}
+
+async function check(file: string, environment: CliIo["env"]): Promise<Findings> {
+  const errors: CountersignError[] = [];
+  const warnings: Warning[] = [];
+  const loaded = await collect(errors, () => loadSidecarConfig(file, environment));
+  if (loaded !== undefined) {
+    warnings.push(...loaded.warnings, ...fileWarnings(loaded.config, loaded.text));
+    warnings.push(...(await checkPolicies(loaded.config, errors)));
+    return { errors, warnings };
+  }
+  const part = policyPartOfBroken(await readFile(file, "utf8").catch(() => ""), file, environment);
+  // Warnings would judge the policies by a configuration that nobody wrote.
+  if (part !== undefined) await checkPolicies(part, errors);
+  return { errors, warnings };
+}
+
+/** Adds the errors of the policies and returns their warnings. */
+async function checkPolicies(config: PolicyPart, errors: CountersignError[]): Promise<readonly Warning[]> {
+  const files = await collect(errors, () => readPolicyFiles(config.policies));
+  if (files === undefined) return [];
+  const loaded = await collect(errors, () => loadPolicies(files, policyOptionsOf(config, undefined)));
+  if (loaded === undefined) return [];
+  const [first] = config.policies;
+  if (files.length > 0 || first === undefined) return loaded.warnings;
+  const message = "there is no policy file at any of the paths given";
+  return [{ code: "W_CONFIG_NO_POLICIES", message, at: first.at, fix: "put *.yaml files there" }, ...loaded.warnings];
+}
+
+/** The result, or undefined after taking over what is wrong. */
+async function collect<T>(errors: CountersignError[], load: () => T | Promise<T>): Promise<T | undefined> {
+  try {
+    return await load();
+  } catch (error) {
+    if (!(error instanceof CountersignErrors)) throw error;
+    errors.push(...error.errors);
+    return undefined;
+  }
+}
