@@ -264,6 +264,20 @@ test("an agent that goes away leaves the SVID in use until it expires", async ()
   expect(source.state).toMatchObject({ kind: "expired", problem: { code: "E_IDENTITY_EXPIRED" } });
 });
 
+test("an SVID beside the default one leaves the snapshot at its own expiry", async () => {
+  const source = start();
+  const [first, second] = [ca.issue(), ca.issue({ notAfter: clock.nowMs() + 60_000 })];
+  (await agent.nextCall()).send({ svids: [svidMessage(first, ca), svidMessage(second, ca, { hint: "short" })] });
+  await untilSerial(source, first);
+  clock.advance(59_999);
+  expect(source.state).toMatchObject({ snapshot: { generation: 1, svids: [{}, { hint: "short" }] } });
+  clock.advance(1);
+  expect(source.state).toMatchObject({ kind: "serving", snapshot: { generation: 2 } });
+  expect("snapshot" in source.state && source.state.snapshot.svids).toHaveLength(1);
+  clock.advance(3_600_000);
+  expect(source.state.kind).toBe("expired");
+});
+
 describe("hints", () => {
   test("the configured one names the default SVID, the first of equals counts", async () => {
     const source = start({ hint: "internal" });
