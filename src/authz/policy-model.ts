@@ -1,20 +1,12 @@
 import type { SourcePosition } from "../core/errors.ts";
 
 /** What a field of a rule looks at. One kind may be written in `from`, in `to` or as a `when` key. */
-export type FieldKind =
-  | "principal"
-  | "namespace"
-  | "serviceAccount"
-  | "trustDomain"
-  | "sourceIp"
-  | "remoteIp"
-  | "destinationIp"
-  | "host"
-  | "method"
-  | "path"
-  | "port"
-  | "sni"
-  | "header";
+export type FieldKind = IdentityKind | ConnectionKind | HttpKind;
+/** Only a caller with a verified identity has these (authorization, section 5). */
+export type IdentityKind = "principal" | "namespace" | "serviceAccount" | "trustDomain";
+export type ConnectionKind = "sourceIp" | "remoteIp" | "destinationIp" | "port" | "sni";
+/** Only an HTTP request has these (authorization, section 7). */
+export type HttpKind = "host" | "method" | "path" | "header";
 
 /** One field of a source, an operation or a condition, with values that were checked. */
 export interface FieldModel {
@@ -55,12 +47,10 @@ export interface PolicyModel {
   readonly at: SourcePosition;
 }
 
-/** Kinds that only an HTTP request has (authorization, section 7). */
-export function isHttpOnly(kind: FieldKind): boolean {
+export function isHttpOnly(kind: FieldKind): kind is HttpKind {
   return kind === "host" || kind === "method" || kind === "path" || kind === "header";
 }
 
-/** Kinds that only a caller with a verified identity has (authorization, section 5). */
-export function isIdentity(kind: FieldKind): boolean {
+export function isIdentity(kind: FieldKind): kind is IdentityKind {
   return kind === "principal" || kind === "namespace" || kind === "serviceAccount" || kind === "trustDomain";
 }

@@ -101,7 +101,7 @@ function convert(node: Node, reading: Reading, above: readonly Node[]): YamlValu
   }
   if (!isScalar(node)) return undefined;
   if (typeof node.value === "string") return { kind: "text", at, text: node.value };
-  return node.value === null ? { kind: "null", at } : { kind: "bare", at, text: node.source ?? String(node.value) };
+  return node.value === null ? { kind: "null", at } : { kind: "bare", at, text: node.source ?? "" };
 }
 
 function convertPairs(

@@ -1,0 +1,76 @@
+import type { CallFacts, ConnectionFacts, RequestFacts } from "../core/call-facts.ts";
+import { type IpAddress, parseIpAddress } from "../core/ip-address.ts";
+import { principalOf } from "../core/spiffe-id.ts";
+import { canonicalHost, hostWithoutPort } from "./host-name.ts";
+
+/** The facts of a connection, taken apart once for all of its calls. */
+export interface ConnectionView {
+  /** Whether the caller proved an identity. Without one the texts below are empty. */
+  readonly hasPeer: boolean;
+  /** The SPIFFE ID without its scheme. */
+  readonly principal: string;
+  readonly trustDomain: string;
+  /** Set when the ID has the form `<trust domain>/ns/<namespace>/sa/<service account>` exactly. */
+  readonly kubernetes: { readonly namespace: string; readonly account: string } | undefined;
+  /** The whole ID, in which namespaces and service accounts are looked for at any depth. */
+  readonly id: string;
+  /** Every segment after a segment `ns`, but for the last. */
+  readonly namespaces: readonly string[];
+  /** Every segment after a segment `sa`. */
+  readonly accountNames: readonly string[];
+  readonly sourceIp: IpAddress | undefined;
+  readonly remoteIp: IpAddress | undefined;
+  readonly destinationIp: IpAddress | undefined;
+  readonly port: number;
+  readonly portText: string;
+  readonly sni: string;
+}
+
+/** One call as the matchers see it. */
+export interface CallView {
+  readonly connection: ConnectionView;
+  /** undefined for TCP. */
+  readonly request: RequestFacts | undefined;
+  /** The authority as it is compared: lower case; strict: without a trailing dot. */
+  readonly host: string;
+  /** The same without its port. */
+  readonly hostName: string;
+}
+
+const views = new WeakMap<ConnectionFacts, ConnectionView>();
+
+export function viewCall(facts: CallFacts, strict: boolean): CallView {
+  const { connection, request } = facts;
+  let view = views.get(connection);
+  if (view === undefined) {
+    view = viewConnection(connection);
+    views.set(connection, view);
+  }
+  const host = request === undefined ? "" : canonicalHost(request.authority, strict);
+  return { connection: view, request, host, hostName: hostWithoutPort(host) };
+}
+
+function viewConnection(facts: ConnectionFacts): ConnectionView {
+  const id = facts.peer?.spiffeId ?? "";
+  // "spiffe:" and the empty part before the trust domain count as segments: `.*/ns/x/.*` may begin there.
+  const segments = id.split("/");
+  const after = (word: string, end: number) =>
+    segments.slice(0, end).filter((_, i) => i > 1 && segments[i - 1] === word);
+  const [, , , ns, namespace, sa, name] = segments;
+  const isKubernetes = segments.length === 7 && ns === "ns" && sa === "sa";
+  return {
+    hasPeer: facts.peer !== undefined,
+    principal: facts.peer === undefined ? "" : principalOf(facts.peer.spiffeId),
+    trustDomain: facts.peer?.trustDomain ?? "",
+    kubernetes: isKubernetes && namespace !== undefined ? { namespace, account: `${namespace}/${name}` } : undefined,
+    id,
+    namespaces: after("ns", segments.length - 1),
+    accountNames: after("sa", segments.length),
+    sourceIp: parseIpAddress(facts.sourceIp),
+    remoteIp: parseIpAddress(facts.remoteIp),
+    destinationIp: parseIpAddress(facts.destinationIp),
+    port: facts.destinationPort,
+    portText: String(facts.destinationPort),
+    sni: facts.sni,
+  };
+}

@@ -1,0 +1,117 @@
+import { appliesHere, ruleIdOf } from "./compile-policies.ts";
+import type { Findings } from "./findings.ts";
+import type { FieldGroup, FieldModel, PolicyModel, RuleModel } from "./policy-model.ts";
+import type { PolicyOptions } from "./policy-options.ts";
+import { covers, ruleCovers } from "./rule-cover.ts";
+import { homeTrustDomains, unknownTrustDomain } from "./trust-domains.ts";
+
+/** Warns of what is valid and yet probably not meant (authorization, section 11). */
+export function lintPolicies(policies: readonly PolicyModel[], options: PolicyOptions, findings: Findings): void {
+  for (const policy of policies) {
+    warnOfSelector(policy, options, findings);
+    for (const rule of policy.rules) {
+      warnOfContradiction(policy, rule, findings);
+      warnOfTrustDomains(rule, options, findings);
+      warnOfSplitAlternatives(rule, findings);
+    }
+    warnOfSplitRules(policy, findings);
+    warnOfShadows(policy, findings);
+  }
+}
+
+/** A policy for our namespace that does not select us: often a label that is written differently. */
+function warnOfSelector(policy: PolicyModel, options: PolicyOptions, findings: Findings): void {
+  const { namespace, labels } = options.workload;
+  const isNear = policy.namespace === namespace || policy.namespace === options.rootNamespace;
+  if (!isNear || policy.elsewhere || appliesHere(policy, options)) return;
+  const missing = [...policy.selector].filter(([key, value]) => labels.get(key) !== value);
+  const wanted = missing.map(([key, value]) => `${key}=${value}`).join(", ");
+  const message = `the selector of policy ${policy.namespace}/${policy.name} selects nothing here: the workload lacks ${wanted}`;
+  findings.warn(
+    "W_POLICY_SELECTOR",
+    policy.at,
+    message,
+    "correct the label, or ignore this if it is for another workload",
+  );
+}
+
+function groupsOf(rule: RuleModel): readonly FieldGroup[] {
+  return [...rule.sources, ...rule.operations, rule.conditions];
+}
+
+/** A field whose every value its own negation takes away. */
+function warnOfContradiction(policy: PolicyModel, rule: RuleModel, findings: Findings): void {
+  for (const group of groupsOf(rule)) {
+    for (const field of group) {
+      const negation = group.find(
+        ({ kind, header, negated }) => negated && !field.negated && kind === field.kind && header === field.header,
+      );
+      if (negation === undefined || !field.values.every((value) => covers(negation, value))) continue;
+      const message = `${ruleIdOf(policy, rule)}: ${negation.label} takes away all that ${field.label} gives, so it can never match`;
+      findings.warn("W_POLICY_NEVER_MATCHES", negation.at, message, "remove one of the two");
+    }
+  }
+}
+
+function warnOfTrustDomains(rule: RuleModel, options: PolicyOptions, findings: Findings): void {
+  // Before identity has arrived nobody can tell.
+  if (options.localTrustDomain === undefined) return;
+  const home = homeTrustDomains(options);
+  const unknownOf = ({ kind, values }: FieldModel) => {
+    if (kind === "principal") return values.map((value) => unknownTrustDomain(value, home));
+    if (kind === "trustDomain")
+      return values.map((value) => (value.includes("*") || home.includes(value) ? undefined : value));
+    return [];
+  };
+  for (const field of groupsOf(rule).flat()) {
+    for (const unknown of new Set(unknownOf(field))) {
+      if (unknown === undefined) continue;
+      const message = `${field.label} names trust domain ${JSON.stringify(unknown)}, which is neither ours nor an alias`;
+      findings.warn("W_POLICY_TRUST_DOMAIN", field.at, message, "correct it, or ignore this if it is a federated one");
+    }
+  }
+}
+
+/** `- source: {principals}` and `- source: {namespaces}`: one field each, and all different, where AND was probably meant. */
+function warnOfSplitAlternatives(rule: RuleModel, findings: Findings): void {
+  for (const groups of [rule.sources, rule.operations]) {
+    for (const [index, group] of groups.entries()) {
+      const [field, ...more] = group;
+      const [other, ...others] = groups[index - 1] ?? [];
+      if (field === undefined || other === undefined || more.length + others.length > 0) continue;
+      if (field.kind === other.kind) continue;
+      const message = `${other.label} and ${field.label} stand in two list items, of which either is enough`;
+      findings.warn(
+        "W_POLICY_TWO_ITEMS",
+        field.at,
+        message,
+        "if both must hold, write them into one item: remove the second `-`",
+      );
+    }
+  }
+}
+
+/** `- from: …` and `- to: …` as two rules. */
+function warnOfSplitRules(policy: PolicyModel, findings: Findings): void {
+  for (const [index, rule] of policy.rules.entries()) {
+    const before = policy.rules[index - 1];
+    if (before === undefined) continue;
+    const onlyFrom = before.sources.length > 0 && before.operations.length + before.conditions.length === 0;
+    const noFrom = rule.sources.length === 0 && rule.operations.length + rule.conditions.length > 0;
+    if (!onlyFrom || !noFrom) continue;
+    const message = `rule ${before.index} has only from and rule ${rule.index} has none: they are two rules, of which either is enough`;
+    findings.warn("W_POLICY_TWO_ITEMS", rule.at, message, "if both must hold, write one rule: remove the second `-`");
+  }
+}
+
+/** Within a policy, which has 512 rules at most. */
+function warnOfShadows(policy: PolicyModel, findings: Findings): void {
+  for (const [index, rule] of policy.rules.entries()) {
+    const wider = policy.rules.find(
+      (candidate, i) => i !== index && ruleCovers(candidate, rule) && (i < index || !ruleCovers(rule, candidate)),
+    );
+    if (wider === undefined) continue;
+    const message = `${ruleIdOf(policy, rule)} changes nothing: rule ${wider.index} matches whatever it matches`;
+    findings.warn("W_POLICY_SHADOWED", rule.at, message, "remove it, or narrow the other");
+  }
+}

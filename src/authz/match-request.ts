@@ -1,0 +1,67 @@
+import type { RequestFacts } from "../core/call-facts.ts";
+import type { CallView } from "./call-view.ts";
+import { joinedHeader, nextHeaderLine } from "./header-lines.ts";
+import { canonicalHost, namesPort } from "./host-name.ts";
+import { compilePathTemplate, isPathTemplate, matchesPathTemplate } from "./path-template.ts";
+import type { PolicyMode } from "./policy-options.ts";
+import { inTextSet, parseTextPattern, type TextPattern, textSet } from "./text-pattern.ts";
+
+type PathMatch = (path: string) => boolean;
+
+/** A host value as a pattern over canonical hosts. */
+export function hostPattern(value: string, mode: PolicyMode): TextPattern {
+  const pattern = parseTextPattern(value.toLowerCase());
+  if (pattern.form === "exact" || pattern.form === "suffix")
+    return { form: pattern.form, text: canonicalHost(pattern.text, mode === "strict") };
+  return pattern;
+}
+
+/** strict: a value without port stands for the host at any port. */
+export function matchHost(values: readonly string[], mode: PolicyMode): (call: CallView) => boolean {
+  const patterns = (some: readonly string[]) => textSet(some.map((value) => hostPattern(value, mode)));
+  if (mode === "istio") {
+    const all = patterns(values);
+    return (call) => inTextSet(all, call.host);
+  }
+  const withPort = patterns(values.filter(namesPort));
+  const withoutPort = patterns(values.filter((value) => !namesPort(value)));
+  return (call) => inTextSet(withoutPort, call.hostName) || inTextSet(withPort, call.host);
+}
+
+export function matchPath(values: readonly string[], mode: PolicyMode): PathMatch {
+  const plain = textSet(values.filter((value) => !isPathTemplate(value)).map(parseTextPattern));
+  const templates = values.filter(isPathTemplate).map((value) => compilePathTemplate(value, mode === "istio"));
+  if (templates.length === 0) return (path) => inTextSet(plain, path);
+  return (path) => {
+    if (inTextSet(plain, path)) return true;
+    for (const template of templates) if (matchesPathTemplate(template, path)) return true;
+    return false;
+  };
+}
+
+/** A header condition, its negation included: with several lines it is more than NOT (authorization, section 2).
+ *  `careful`: strict mode, in a DENY any line that fits is enough, in an ALLOW several lines never are. */
+export function matchHeader(
+  name: string,
+  values: readonly string[],
+  negated: boolean,
+  careful: "ALLOW" | "DENY" | undefined,
+): (request: RequestFacts) => boolean {
+  const set = textSet(values.map(parseTextPattern));
+  // A star stands for a header that is there, even with an empty value.
+  const fits = (value: string) => (set.any || inTextSet(set, value)) !== negated;
+  return (request) => {
+    const joined = joinedHeader(request, name);
+    if (joined === undefined) return negated;
+    if (careful === undefined || name === "host") return fits(joined);
+    const first = nextHeaderLine(request, name, 0);
+    const second = nextHeaderLine(request, name, first + 1);
+    if (second === -1) return fits(joined);
+    if (careful === "ALLOW") return false;
+    if (fits(joined)) return true;
+    for (let at = first; at !== -1; at = nextHeaderLine(request, name, at + 1)) {
+      if (fits(request.headers[at] ?? "")) return true;
+    }
+    return false;
+  };
+}
