@@ -78,7 +78,7 @@ export async function runDemoCall(demo: RunningDemo, call: DemoCall): Promise<De
     status: answer.status,
     asExpected,
     parties: `${call.kind === "plaintext" ? "(nobody)" : SHORT.web} → ${SHORT[to]}`,
-    rule: record?.rule ?? record?.nearest?.rule,
+    rule: record?.rule,
     reason,
   };
 }
@@ -87,8 +87,8 @@ function explain(record: DemoRecord | undefined): string {
   if (record === undefined) return "";
   const { nearest } = record;
   if (nearest !== undefined)
-    return `nearest rule fails at ${nearest.field}: wants ${nearest.expected}, got ${nearest.actual}`;
-  return record.detail ?? record.reason ?? "";
+    return `no rule allows it; nearest is ${nearest.rule}: ${nearest.field} wants ${nearest.expected}, got ${nearest.actual}`;
+  return record.detail ?? (record.reason === "rule" ? "the rule allows it" : (record.reason ?? ""));
 }
 
 function throughWeb(demo: RunningDemo, call: DemoCall): Promise<Answer> {

@@ -234,7 +234,7 @@ export class InboundConnection implements OpenConnection {
       case "silent":
       case "more":
         // The caller must not choose which rules see it (authorization section 7).
-        if (policyReadsHttp(this.#runtime.inForce.policy)) {
+        if (policyReadsHttp(this.#runtime.inForce.policy, this.#parts.config.appPort)) {
           const code = sniffed.kind === "silent" ? "E_CLASSIFY_TIMEOUT" : "E_CLASSIFY";
           this.#refuse(
             new CountersignError(code, "policies with HTTP fields apply, and the caller does not speak HTTP"),

@@ -147,7 +147,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       );
       // an address can change hands between listeners: those that lose it let go of it first
       const gone = entries.filter((entry) => !kept.includes(entry));
-      const freed = gone.filter((entry) => namesAddress(next, entry.config.listen));
+      const freed = gone.filter((entry) => namesAddress(next, entry.listener.address));
       for (const entry of freed) entry.listener.stopAccepting();
       let opened: Entry[];
       try {

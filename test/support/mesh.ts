@@ -1,3 +1,4 @@
+import type { CompiledPolicy } from "../../src/authz/compiled-policy.ts";
 import { loadPolicies } from "../../src/authz/load-policies.ts";
 import { policyOptionsOf } from "../../src/cli/policy-options.ts";
 import { parseSidecarConfig } from "../../src/config/load-sidecar-config.ts";
@@ -21,6 +22,7 @@ export interface TestSidecar {
   /** Port of the listener with that name. */
   port(name: string): number;
   setPolicies(yaml: string): void;
+  compile(yaml: string): CompiledPolicy;
 }
 
 export interface TestSidecarOptions {
@@ -46,7 +48,7 @@ export async function startTestSidecar(options: TestSidecarOptions): Promise<Tes
 identity: { files: { svid: svid.pem, key: svid.key, bundles: { example.org: bundle.pem } } }
 ${options.config}`;
   const { config } = parseSidecarConfig(yaml, "/test/countersign.yaml", {});
-  const compile = (text: string): ReturnType<typeof loadPolicies>["policy"] =>
+  const compile = (text: string): CompiledPolicy =>
     loadPolicies(
       text === "" ? [] : [{ file: "policies.yaml", text }],
       policyOptionsOf(config, parseTrustDomain(TRUST_DOMAIN)),
@@ -71,6 +73,7 @@ ${options.config}`;
       const address = sidecar.listeners.find((one) => one.name === name)?.address ?? "";
       return Number(address.slice(address.lastIndexOf(":") + 1));
     },
+    compile,
     setPolicies: (text) => sidecar.setPolicy(compile(text)),
   };
 }
