@@ -93,14 +93,14 @@ describe("errors", () => {
   it("shows those of the configuration and of the policies at once, each with place and fix", async () => {
     write("c.yaml", `${sidecar}log: { level: loud }\nlimts: {}\n`);
     write("policies/a.yaml", policy.replace("principals", "principles"));
-    write("policies/b.yaml", `${policy}---\nkind: Unheard\n`);
+    write("policies/b.yaml", `${policy.replace("name: web", "name: b")}---\nkind: Unheard\n`);
     const { code, errors } = await checkJson();
     expect(code).toBe(2);
     expect(errors.map(({ code: each, file, line }) => [each.slice(0, 9), file, line])).toEqual([
       ["E_CONFIG_", "c.yaml", 4],
       ["E_CONFIG_", "c.yaml", 5],
       ["E_POLICY_", "policies/a.yaml", 6],
-      ["E_POLICY_", "policies/b.yaml", expect.any(Number)],
+      ["E_POLICY_", "policies/b.yaml", 8],
     ]);
     for (const error of errors) {
       expect(error.column).toBeGreaterThan(0);
