@@ -152,7 +152,8 @@ c.yaml:3:1  error E_CONFIG_KEY  the file has no key "limts"
     write("c.yaml", 'log: { level: "${SECRET}" }\n"\\e[31m": 1\n');
     const { out } = await check("-c", "c.yaml");
     expect(out).toContain("log.level");
-    expect(out).not.toMatch(/hunter2|\u001b/);
+    expect(out).not.toContain("hunter2");
+    expect(out).not.toContain("\u001b");
   });
 
   it.each([[], ["--what"], ["-c"]])("ends with 2 on wrong usage: %s", async (...argv) => {
