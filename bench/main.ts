@@ -96,6 +96,8 @@ for (const kind of ["SIGINT", "SIGTERM"] as const)
 try {
   process.exitCode = await main(process.argv.slice(2), stop.signal);
 } catch (error) {
-  for (let current: unknown = error; current instanceof Error; current = current.cause) say(current.message);
+  // What fails after an interruption fails because of it.
+  const first: unknown = stop.signal.aborted ? stop.signal.reason : error;
+  for (let current = first; current instanceof Error; current = current.cause) say(current.message);
   process.exitCode = 2;
 }

@@ -33,13 +33,15 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
   return checks.close();
 }
 
-const stop = new AbortController();
+const interrupt = new AbortController();
 for (const kind of ["SIGINT", "SIGTERM"] as const)
-  process.once(kind, () => stop.abort(new Error(`stopped by ${kind}; nothing is left running`)));
+  process.once(kind, () => interrupt.abort(new Error(`stopped by ${kind}; nothing is left running`)));
+const stop = AbortSignal.any([interrupt.signal, AbortSignal.timeout(limitMs)]);
 try {
-  process.exitCode = await main(process.argv.slice(2), AbortSignal.any([stop.signal, AbortSignal.timeout(limitMs)]));
+  process.exitCode = await main(process.argv.slice(2), stop);
 } catch (error) {
-  for (let current: unknown = error; current instanceof Error; current = current.cause)
+  const first: unknown = stop.aborted ? stop.reason : error; // what fails after an interruption fails because of it
+  for (let current = first; current instanceof Error; current = current.cause)
     console.error(`soak: ${current.message}`);
   process.exitCode = 2;
 }
