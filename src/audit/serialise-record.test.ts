@@ -238,3 +238,27 @@ describe("serialiseEvent", () => {
     });
   });
 });
+
+describe("calls of one connection", () => {
+  it("are written as each would be alone, whatever the one before it was", () => {
+    const short = fc.constantFrom(undefined, "a", "b");
+    const call = fc.record({
+      method: short,
+      authority: short,
+      decision: fc.constantFrom("allow" as const, "deny" as const, "error" as const),
+      policyVersion: short,
+      reason: short,
+      rule: short.map((value) => value as RuleId | undefined),
+      destinationAddress: short,
+    });
+    fc.assert(
+      fc.property(fc.array(call, { maxLength: 12 }), (calls) => {
+        const shared = connectionContext();
+        for (const over of calls) {
+          const together = serialiseOutcome(callOutcome({ ...over, connection: shared }), 1);
+          expect(together).toBe(serialiseOutcome(callOutcome({ ...over, connection: connectionContext() }), 1));
+        }
+      }),
+    );
+  });
+});

@@ -33,6 +33,16 @@ interface ConnectionJson {
   destination: CallOutcome["destination"];
   destinationAddress: string | undefined;
   destinationJson: string;
+  /** Method and authority last written, with what they were made of: the calls of a connection mostly share them. */
+  method: string | undefined;
+  authority: string | undefined;
+  targetJson: string;
+  /** The verdict last written, for the same reason. */
+  decision: CallOutcome["decision"] | undefined;
+  policyVersion: string | undefined;
+  rule: string | undefined;
+  reason: string | undefined;
+  verdictJson: string;
 }
 
 const connections = new WeakMap<ConnectionContext, ConnectionJson>();
@@ -87,7 +97,46 @@ function connectionJson(connection: ConnectionContext): ConnectionJson {
     destination: connection.destination,
     destinationAddress: connection.destinationAddress,
     destinationJson: destinationJson(connection.destination, connection.destinationAddress),
+    method: undefined,
+    authority: undefined,
+    targetJson: "",
+    decision: undefined,
+    policyVersion: undefined,
+    rule: undefined,
+    reason: undefined,
+    verdictJson: "",
   };
+}
+
+function targetJson(shared: ConnectionJson, outcome: CallOutcome): string {
+  const { method, authority } = outcome;
+  if (method !== shared.method || authority !== shared.authority) {
+    shared.method = method;
+    shared.authority = authority;
+    shared.targetJson = text("method", method, limits.method) + text("authority", authority, limits.authority);
+  }
+  return shared.targetJson;
+}
+
+function verdictJson(shared: ConnectionJson, outcome: CallOutcome): string {
+  const { decision, policyVersion, rule, reason } = outcome;
+  if (
+    decision !== shared.decision ||
+    policyVersion !== shared.policyVersion ||
+    rule !== shared.rule ||
+    reason !== shared.reason
+  ) {
+    shared.decision = decision;
+    shared.policyVersion = policyVersion;
+    shared.rule = rule;
+    shared.reason = reason;
+    shared.verdictJson =
+      `,"decision":"${decision}"` +
+      (policyVersion === undefined ? "" : `,"policy":{"version":${quoteJson(policyVersion, limits.code)}}`) +
+      text("rule", rule, limits.rule) +
+      text("reason", reason, limits.code);
+  }
+  return shared.verdictJson;
 }
 
 function nearestJson(nearest: NearestRule | undefined): string {
@@ -121,15 +170,9 @@ export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
     `{"time":"${formatTimeUs(outcome.startedUs + elapsedUs)}","phase":"${outcome.phase}"` +
     text("id", outcome.id === "" ? undefined : outcome.id, limits.id) +
     `,"kind":"${outcome.kind}"${shared.head}${shared.destinationJson}${shared.tail},"protocol":"${outcome.protocol}"` +
-    text("method", outcome.method, limits.method) +
-    text("authority", outcome.authority, limits.authority) +
+    targetJson(shared, outcome) +
     text("path", outcome.path, limits.path) +
-    `,"decision":"${outcome.decision}"` +
-    (outcome.policyVersion === undefined
-      ? ""
-      : `,"policy":{"version":${quoteJson(outcome.policyVersion, limits.code)}}`) +
-    text("rule", outcome.rule, limits.rule) +
-    text("reason", outcome.reason, limits.code) +
+    verdictJson(shared, outcome) +
     text("detail", outcome.detail, limits.detail) +
     nearestJson(outcome.nearest) +
     integer("status", outcome.status) +

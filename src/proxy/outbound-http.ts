@@ -86,13 +86,8 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
       outcome.authority = authority;
     }
     // the path goes as it came: it may be signed
-    return {
-      method: head.method,
-      target: head.path + head.query,
-      fields,
-      framing: head.framing,
-      upgrade: head.upgrade,
-    };
+    const upgrade = head.upgrade === "websocket" ? head.upgrade : undefined;
+    return { method: head.method, target: head.path + head.query, fields, framing: head.framing, upgrade };
   }
 
   upstream(_permit: Permit): HttpPool {
