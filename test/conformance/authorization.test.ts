@@ -1,0 +1,171 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import type { CompiledPolicy } from "../../src/authz/compiled-policy.ts";
+import { decide } from "../../src/authz/decide.ts";
+import { loadPolicies } from "../../src/authz/load-policies.ts";
+import { normalizeForPolicy } from "../../src/authz/normalize-for-policy.ts";
+import type { PolicyListener, PolicyMode, PolicyOptions } from "../../src/authz/policy-options.ts";
+import { CountersignErrors, type Warning } from "../../src/core/errors.ts";
+import type { Peer } from "../../src/core/identity.ts";
+import { parseSpiffeId, parseTrustDomain, trustDomainOf } from "../../src/core/spiffe-id.ts";
+
+// Runs the cases of authorization/*.yaml; authorization/README.md says how they are written.
+
+interface Case {
+  readonly spec: string;
+  readonly mode?: PolicyMode;
+  readonly options?: {
+    readonly default?: "allow" | "deny";
+    readonly pathNormalization?: PolicyOptions["pathNormalization"];
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly trustDomain?: string | null;
+    readonly aliases?: readonly string[];
+    readonly listeners?: readonly PolicyListener[];
+  };
+  readonly allow?: readonly unknown[];
+  readonly deny?: readonly unknown[];
+  readonly documents?: readonly unknown[];
+  readonly text?: string;
+  readonly calls?: readonly Row[];
+  readonly errors?: readonly string[] | Readonly<Record<PolicyMode, readonly string[]>>;
+  readonly warnings?: readonly string[] | Readonly<Record<PolicyMode, readonly string[]>>;
+}
+
+interface Row {
+  readonly from?: string;
+  readonly ip?: string;
+  readonly remoteIp?: string;
+  readonly destinationIp?: string;
+  readonly port?: number;
+  readonly sni?: string;
+  readonly tcp?: boolean;
+  readonly method?: string;
+  readonly host?: string;
+  readonly path?: string;
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+  readonly expect?: string;
+  readonly strict?: string;
+  readonly istio?: string;
+}
+
+const folder = join(import.meta.dirname, "authorization");
+const files = readdirSync(folder).filter((file) => file.endsWith(".yaml"));
+
+function optionsOf({ options = {} }: Case, mode: PolicyMode): PolicyOptions {
+  const trustDomain = options.trustDomain === undefined ? "example.org" : options.trustDomain;
+  return {
+    mode,
+    default: options.default ?? (mode === "strict" ? "deny" : "allow"),
+    pathNormalization: options.pathNormalization ?? (mode === "strict" ? "MERGE_SLASHES" : "BASE"),
+    rootNamespace: "istio-system",
+    workload: { namespace: "shop", labels: new Map(Object.entries(options.labels ?? { app: "orders" })) },
+    localTrustDomain: trustDomain === null ? undefined : parseTrustDomain(trustDomain),
+    trustDomainAliases: (options.aliases ?? []).map(parseTrustDomain),
+    listeners: options.listeners ?? [{ name: "web", appPort: 8080, protocol: "http" }],
+  };
+}
+
+function load(one: Case, mode: PolicyMode): { readonly policy: CompiledPolicy; readonly warnings: readonly Warning[] } {
+  const document = (name: string, action: string, rules: readonly unknown[] | undefined) =>
+    rules === undefined ? [] : [{ metadata: { name, namespace: "shop" }, spec: { action, rules } }];
+  const documents = [
+    ...document("deny", "DENY", one.deny),
+    ...document("allow", "ALLOW", one.allow),
+    ...(one.documents ?? []).map((some) => some as object),
+  ].map((some) => JSON.stringify({ apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy", ...some }));
+  const texts = [
+    ...(documents.length > 0 ? [documents.join("\n---\n")] : []),
+    ...(one.text === undefined ? [] : [one.text]),
+  ];
+  return loadPolicies(
+    texts.map((text, i) => ({ file: `policy-${i}.yaml`, text })),
+    optionsOf(one, mode),
+  );
+}
+
+function peerOf(from: string): Peer | undefined {
+  if (from === "nobody") return undefined;
+  const spiffeId = parseSpiffeId(`spiffe://${from}`);
+  const times = { notAfterMs: 0, validUntilMs: 0 };
+  return { spiffeId, trustDomain: trustDomainOf(spiffeId), serial: "1", issuer: "", fingerprint: "", ...times };
+}
+
+/** What becomes of a call, as the rows write it: `allow by allow 0`, `deny`, `400 E_PATH_NUL`. */
+function outcomeOf(policy: CompiledPolicy, row: Row): { readonly text: string; readonly reason: string } {
+  const sourceIp = row.ip ?? "10.0.0.1";
+  const connection = {
+    peer: peerOf(row.from ?? "example.org/ns/shop/sa/web"),
+    sourceIp,
+    remoteIp: row.remoteIp ?? sourceIp,
+    destinationIp: row.destinationIp ?? "10.9.0.1",
+    destinationPort: row.port ?? 8080,
+    sni: row.sni ?? "",
+  };
+  const target = row.path ?? "/";
+  const question = target.indexOf("?");
+  const path = question === -1 ? target : target.slice(0, question);
+  const normal = normalizeForPolicy(policy, path, target.slice(path.length));
+  if (!normal.ok) return { text: `400 ${normal.code}`, reason: normal.reason };
+  const headers = Object.entries(row.headers ?? {}).flatMap(([name, lines]) =>
+    [lines].flat().flatMap((line) => [name, line]),
+  );
+  const request = {
+    method: row.method ?? "GET",
+    authority: row.host ?? "shop.example",
+    path: normal.path,
+    headers,
+  };
+  const decision = decide(policy, { connection, request: row.tcp === true ? undefined : request });
+  const id = decision.kind === "allow" ? decision.permit.rule : decision.rule;
+  const rule =
+    id === undefined
+      ? ""
+      : ` by ${id.replace(/^ns\[(.*)\]-policy\[(.*)\]-rule\[(.*)\]$/, (_, ns: string, name: string, index: string) => `${ns === "shop" ? "" : `${ns}/`}${name} ${index}`)}`;
+  return { text: `${decision.kind}${rule}`, reason: decision.reason };
+}
+
+/** `allow` and `deny` alone say nothing about the rule. */
+function fits(expected: string, outcome: string): boolean {
+  return outcome === expected || (/^(?:allow|deny)$/.test(expected) && outcome.startsWith(expected));
+}
+
+function codesFor(codes: Case["errors"], mode: PolicyMode): readonly string[] {
+  if (codes === undefined) return [];
+  return "strict" in codes ? codes[mode] : codes;
+}
+
+for (const file of files) {
+  const cases = parse(readFileSync(join(folder, file), "utf8")) as readonly Case[];
+  describe(file, () => {
+    describe.each(cases)("$spec", (one) => {
+      const modes = one.mode === undefined ? (["strict", "istio"] as const) : [one.mode];
+      it.each(modes)("%s", (mode) => {
+        const errors = codesFor(one.errors, mode);
+        if (errors.length > 0) {
+          let found: readonly string[] = [];
+          try {
+            load(one, mode);
+          } catch (error) {
+            if (!(error instanceof CountersignErrors)) throw error;
+            found = error.errors.map(({ code }) => code);
+          }
+          expect(found).toEqual(errors);
+          return;
+        }
+        const { policy, warnings } = load(one, mode);
+        if (one.warnings !== undefined) expect(warnings.map(({ code }) => code)).toEqual(codesFor(one.warnings, mode));
+        for (const row of one.calls ?? []) {
+          const expected = row.expect ?? row[mode];
+          if (expected === undefined) throw new Error(`no expectation for ${mode}: ${JSON.stringify(row)}`);
+          const { text, reason } = outcomeOf(policy, row);
+          expect(fits(expected, text), `${JSON.stringify(row)} was: ${text} (${reason})`).toBe(true);
+        }
+      });
+      it("says what it expects", () => {
+        expect((one.calls ?? []).length > 0 || one.errors !== undefined || one.warnings !== undefined).toBe(true);
+      });
+    });
+  });
+}
