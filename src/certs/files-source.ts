@@ -37,18 +37,22 @@ export function createFilesSource(options: FilesSourceOptions, clock: Clock, log
   let warnedOfKey = false;
 
   const load = (): void => {
+    let read: ReturnType<typeof readMaterial>;
     try {
-      const { material, keyMode } = readMaterial(options, clock.nowMs());
-      if (!warnedOfKey && (keyMode & 0o007) !== 0) {
-        warnedOfKey = true;
-        logWarning(log, { code: "W_KEY_PERMISSIONS", message: `${options.key} can be used by every local user` });
-      }
-      holder.serve(material);
+      read = readMaterial(options, clock.nowMs());
     } catch (error) {
       const problem = asCountersignError(error, "E_IDENTITY_FILE", "identity files cannot be read");
       if (problem.code === "E_BUNDLE_EMPTY") holder.revoke(problem);
       else holder.fail(problem);
+      return;
     }
+    // outside the try: what a listener throws is no fault of the files
+    const { material, keyMode } = read;
+    if (!warnedOfKey && (keyMode & 0o007) !== 0) {
+      warnedOfKey = true;
+      logWarning(log, { code: "W_KEY_PERMISSIONS", message: `${options.key} can be used by every local user` });
+    }
+    holder.serve(material);
   };
   const onChange = (): void => {
     cancelReload ??= clock.after(SETTLE_MS, () => {

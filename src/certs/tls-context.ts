@@ -36,6 +36,9 @@ function contextOf(svid: Svid): SecureContext {
     context = createSecureContext({
       cert: svid.chainPem,
       key: svid.key.export({ type: "pkcs8", format: "pem" }),
+      // All of TLS 1.3's suites; AES-128 first, the cheapest where there is AES in hardware.
+      ciphers: "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256",
+      honorCipherOrder: true,
       // Empty, not absent: an absent `ca` means the public roots.
       ca: [],
       minVersion: "TLSv1.3",

@@ -2,6 +2,7 @@
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { endWithParent, findOwnNode, isOldNode, missingNodeHelp, runBy } from "./own-node.ts";
+import { becomeTuned, isLongRunning } from "./tuned-node.ts";
 
 const OWN_NODE = "COUNTERSIGN_OWN_NODE";
 /** Answered by any Node: no second process for a line of text. */
@@ -23,6 +24,7 @@ if (isOldNode(process.versions.node) && !runAnywhere.has(process.argv[2])) {
     delete process.env[OWN_NODE];
     endWithParent();
   }
+  if (isLongRunning(process.argv[2])) becomeTuned(fileURLToPath(import.meta.url));
   const [{ main }, { start }] = await Promise.all([import("./main.ts"), import("./start.ts")]);
   await start(main);
 }

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
+import { isLongRunning, tunedEnvironment, tuningFlags } from "./tuned-node.ts";
 
 /** The oldest Node whose TLS, FFI and socket behaviour the program is built and tested on. */
 const WANTED_MAJOR = 26;
@@ -41,7 +42,11 @@ export function missingNodeHelp(version: string, platform: string): string {
 /** Runs this program again by another Node and ends as that one ends. On Node 20 a process cannot replace itself, so
  *  this one stays as a shell around the other: signals are passed on, and neither outlives the other. */
 export function runBy(node: string, script: string, argv: readonly string[]): void {
-  const child = spawn(node, [script, ...argv], { stdio: ["inherit", "inherit", "inherit", "ipc"] });
+  const tuned = isLongRunning(argv[0]);
+  const child = spawn(node, [...(tuned ? tuningFlags([], process.env) : []), script, ...argv], {
+    stdio: ["inherit", "inherit", "inherit", "ipc"],
+    env: tuned ? tunedEnvironment(process.env) : process.env,
+  });
   const passOn = (signal: NodeJS.Signals): void => void child.kill(signal);
   const signals: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2", "SIGQUIT"];
   for (const signal of signals) process.on(signal, passOn);

@@ -38,7 +38,10 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   const onIdentityEntry = ({ level, event, message, fields }: IdentityLogEntry): void => {
     log[level]({ event, ...fields }, message);
     if (event === "identity.rotated") telemetry.identityRotated();
-    if (event === "identity.loaded" || event === "identity.rotated") recordIdentity(audit, event, identity.state);
+    // the source may speak while it is being made, before its state can be asked
+    if (event === "identity.loaded" || event === "identity.rotated") {
+      queueMicrotask(() => recordIdentity(audit, event, identity.state));
+    }
   };
   const identity = createIdentitySource(config.identity, systemClock, onIdentityEntry);
   let sidecar: Sidecar | undefined;

@@ -11,9 +11,9 @@ import { Deadlines } from "./deadlines.ts";
 import { InboundConnection } from "./inbound-connection.ts";
 import { type Listener, type ListenerOptions, openListener } from "./listener.ts";
 import { OutboundConnection } from "./outbound-connection.ts";
-import { adoptPlainSocket } from "./plain-socket.ts";
 import { recordRefusal } from "./refusals.ts";
 import { type CallRecorder, currentSvid, type ProxyLog, type Runtime } from "./runtime.ts";
+import { adoptPlainSocket } from "./socket-reads.ts";
 import { addressText } from "./upstream/dial.ts";
 import { HttpPool, type PoolOptions } from "./upstream/http-pool.ts";
 

@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { OutputBuffer, recycle } from "./http1/output-buffer.ts";
-import { receiveBytes } from "./plain-socket.ts";
+import { receiveBytes } from "./socket-reads.ts";
 
 /** Who receives a transport's events. A transport has one owner at a time; a protocol switch hands it over. */
 export interface TransportOwner {

@@ -7,7 +7,7 @@ import type { Address, ExpectedIdentity } from "../../config/sidecar-config.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot, Peer, Svid } from "../../core/identity.ts";
 import { type Deadlines, deadlineAfter, type HasDeadline } from "../deadlines.ts";
-import { newPlainSocket } from "../plain-socket.ts";
+import { newPlainSocket } from "../socket-reads.ts";
 
 /** How to prove ourselves and what the server must prove. */
 export interface DialIdentity {

@@ -1,4 +1,5 @@
 import { Socket, type SocketConstructorOpts } from "node:net";
+import { TLSSocket } from "node:tls";
 
 const READ_BYTES = 64 * 1024;
 /** Every plaintext read of this thread lands here: what a read brought is dealt with, or copied, before the next. Left alone Node gives
@@ -43,9 +44,37 @@ export function adoptPlainSocket(accepted: Socket): Socket {
   return makeSocket({ handle });
 }
 
-/** Sends a socket's bytes to `receive`, whether it reads into the shared buffer or emits `data`. */
+/** Where every TLS read of this thread lands, for the same reason. */
+const tlsLanding = Buffer.allocUnsafeSlow(READ_BYTES);
+
+interface TlsHandle {
+  useUserBuffer?: (buffer: Buffer) => void;
+}
+
+/** Lets a TLS socket read into the shared buffer, as its `onread` option would if Node took that option for a socket that wraps another one.
+ *  What the option sets are fields named by symbols; where a Node has others, or bytes were read already, nothing is changed and the
+ *  socket emits `data`: slower, and right. */
+function landTlsReads(socket: Socket, receive: ByteReceiver): boolean {
+  const handle = (socket as { _handle?: TlsHandle | null })._handle;
+  const symbols = Object.getOwnPropertySymbols(socket);
+  const bufferKey = symbols.find(({ description }) => description === "kBuffer");
+  const callbackKey = symbols.find(({ description }) => description === "kBufferCb");
+  if (handle?.useUserBuffer === undefined || bufferKey === undefined || callbackKey === undefined) return false;
+  if (socket.readableLength > 0 || socket.readableFlowing !== null) return false;
+  Object.assign(socket, {
+    [bufferKey]: tlsLanding,
+    [callbackKey]: (length: number) => {
+      receive(tlsLanding.subarray(0, length));
+      return true;
+    },
+  });
+  handle.useUserBuffer(tlsLanding);
+  return true;
+}
+
+/** Sends a socket's bytes to `receive` and starts reading. */
 export function receiveBytes(socket: Socket, receive: ByteReceiver): void {
   const slot = receivers.get(socket);
-  if (slot === undefined) socket.on("data", receive);
-  else slot.receive = receive;
+  if (slot !== undefined) slot.receive = receive;
+  else if (!(socket instanceof TLSSocket && landTlsReads(socket, receive))) socket.on("data", receive);
 }
