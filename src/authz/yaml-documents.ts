@@ -1,4 +1,14 @@
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
+import {
+  type Alias,
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseAllDocuments,
+} from "yaml";
 import type { SourcePosition } from "../core/errors.ts";
 import type { Findings } from "./findings.ts";
 
@@ -20,8 +30,10 @@ export interface YamlEntry {
 }
 
 const MAX_FILE_CHARS = 16 * 1024 * 1024;
-/** Counted after aliases are resolved: what stops a bomb of nested aliases. */
-const MAX_VALUES = 2_000_000;
+/** Counted after aliases are resolved. */
+const MAX_VALUES = 1_000_000;
+/** What stops a bomb of nested aliases; each is looked for in the whole document. */
+const MAX_ALIASES = 1_000;
 const MAX_DEPTH = 32;
 const MAX_SYNTAX_ERRORS = 20;
 
@@ -29,7 +41,7 @@ interface Reading {
   readonly document: Document;
   readonly findings: Findings;
   readonly at: (offset: number | undefined) => SourcePosition;
-  readonly budget: { left: number };
+  readonly budget: { values: number; aliases: number };
 }
 
 /** Reads a file of any number of YAML 1.2 documents; empty ones are skipped. Everything that is wrong is in `findings`,
@@ -54,7 +66,7 @@ export function readYamlDocuments(file: string, text: string, findings: Findings
     version: "1.2",
   });
   const values: YamlValue[] = [];
-  const budget = { left: MAX_VALUES };
+  const budget = { values: MAX_VALUES, aliases: MAX_ALIASES };
   for (const document of documents) {
     const problems = [...document.errors, ...document.warnings];
     for (const problem of problems.slice(0, MAX_SYNTAX_ERRORS)) {
@@ -78,23 +90,18 @@ function isEmpty(document: Document): boolean {
 /** `above` holds the collections around this node: an alias to one of them would never end. */
 function convert(node: Node, reading: Reading, above: readonly Node[]): YamlValue | undefined {
   const at = reading.at(node.range?.[0]);
-  if (reading.budget.left-- <= 0 || above.length > MAX_DEPTH) {
-    // Said once: the budget is spent for everything that follows.
-    if (reading.budget.left >= -1) {
-      const message = above.length > MAX_DEPTH ? "nested too deeply" : "the file holds too many values";
-      reading.findings.error("E_POLICY_YAML", at, message, "write it without nested aliases, or split it");
-      reading.budget.left = -1;
-    }
+  const { budget, findings } = reading;
+  if (budget.values === 0) return undefined; // said before
+  if (--budget.values === 0) {
+    findings.error("E_POLICY_YAML", at, "the file holds too many values, aliases counted", "split it");
     return undefined;
   }
-  if (isAlias(node)) {
-    const target = node.resolve(reading.document);
-    if (target !== undefined && !above.includes(target)) return convert(target, reading, above);
-    const why = target === undefined ? "names no anchor before it" : "contains itself";
-    reading.findings.error("E_POLICY_YAML", at, `the alias *${node.source} ${why}`, "write the value out");
+  if (above.length > MAX_DEPTH) {
+    findings.error("E_POLICY_YAML", at, "nested too deeply", "flatten it");
     return undefined;
   }
-  if (isMap(node)) return { kind: "map", at, entries: convertPairs(node, at, reading, above) };
+  if (isAlias(node)) return convertAlias(node, at, reading, above);
+  if (isMap(node)) return { kind: "map", at, entries: convertPairs(node, reading, above) };
   if (isSeq(node)) {
     const items = node.items.map((item) => convert(item as Node, reading, [...above, node]));
     return { kind: "list", at, items: items.filter((item) => item !== undefined) };
@@ -104,19 +111,33 @@ function convert(node: Node, reading: Reading, above: readonly Node[]): YamlValu
   return node.value === null ? { kind: "null", at } : { kind: "bare", at, text: node.source ?? "" };
 }
 
-function convertPairs(
-  node: Extract<Node, { items: unknown }>,
-  mapAt: SourcePosition,
+function convertAlias(
+  node: Alias,
+  at: SourcePosition,
   reading: Reading,
   above: readonly Node[],
-): YamlEntry[] {
+): YamlValue | undefined {
+  const { budget, findings, document } = reading;
+  if (--budget.aliases === 0) {
+    findings.error("E_POLICY_YAML", at, `the file holds more than ${MAX_ALIASES} aliases`, "write the values out");
+    budget.values = 0;
+    return undefined;
+  }
+  const target = node.resolve(document);
+  if (target !== undefined && !above.includes(target)) return convert(target, reading, above);
+  const why = target === undefined ? "names no anchor before it" : "contains itself";
+  findings.error("E_POLICY_YAML", at, `the alias *${node.source} ${why}`, "write the value out");
+  return undefined;
+}
+
+function convertPairs(node: Extract<Node, { items: unknown }>, reading: Reading, above: readonly Node[]): YamlEntry[] {
   const entries: YamlEntry[] = [];
   const seen = new Map<string, SourcePosition>();
   for (const pair of node.items as readonly { key: unknown; value: unknown }[]) {
     // The parser refuses keys that are no scalars (`stringKeys`).
     if (!isScalar(pair.key)) continue;
     const key = String(pair.key.value);
-    const at = reading.at(pair.key.range?.[0] ?? mapAt.line);
+    const at = reading.at(pair.key.range?.[0]);
     const first = seen.get(key);
     if (first !== undefined) {
       const message = `the key ${JSON.stringify(key)} already stands at line ${first.line}`;
