@@ -2,6 +2,7 @@ import type { CallFacts, ConnectionFacts, RequestFacts } from "../core/call-fact
 import { type IpAddress, parseIpAddress } from "../core/ip-address.ts";
 import { principalOf } from "../core/spiffe-id.ts";
 import { canonicalHost, hostWithoutPort } from "./host-name.ts";
+import type { PolicyMode } from "./policy-options.ts";
 
 /** The facts of a connection, taken apart once for all of its calls. */
 export interface ConnectionView {
@@ -31,7 +32,7 @@ export interface CallView {
   readonly connection: ConnectionView;
   /** undefined for TCP. */
   readonly request: RequestFacts | undefined;
-  /** The authority as it is compared: lower case; strict: without a trailing dot. */
+  /** The authority as it is compared: lower case; strict: without a trailing dot. "" when no rule compares hosts. */
   readonly host: string;
   /** The same without its port. */
   readonly hostName: string;
@@ -39,14 +40,15 @@ export interface CallView {
 
 const views = new WeakMap<ConnectionFacts, ConnectionView>();
 
-export function viewCall(facts: CallFacts, strict: boolean): CallView {
+/** `hosts`: how to compare hosts, or undefined when no rule does. */
+export function viewCall(facts: CallFacts, hosts: PolicyMode | undefined): CallView {
   const { connection, request } = facts;
   let view = views.get(connection);
   if (view === undefined) {
     view = viewConnection(connection);
     views.set(connection, view);
   }
-  const host = request === undefined ? "" : canonicalHost(request.authority, strict);
+  const host = request === undefined || hosts === undefined ? "" : canonicalHost(request.authority, hosts === "strict");
   return { connection: view, request, host, hostName: hostWithoutPort(host) };
 }
 

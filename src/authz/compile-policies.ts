@@ -39,6 +39,7 @@ export function compilePolicies(all: readonly PolicyModel[], options: PolicyOpti
     allowPolicyCount: policies.filter(({ action }) => action === "ALLOW").length,
     deny: ruleIndex(rules.filter(({ action }) => action === "DENY")),
     allow: ruleIndex(rules.filter(({ action }) => action === "ALLOW")),
+    comparesHosts: models.some(({ operations }) => operations.flat().some(({ kind }) => kind === "host")),
     readsHttp: models.some(readsHttp),
     portsWithoutHttpRules: portsWithoutHttpRules(policies, options),
     paths: pathIndex(pathValues(models), options.mode),

@@ -51,6 +51,7 @@ export interface CompiledPolicy {
   readonly allowPolicyCount: number;
   readonly deny: RuleIndex;
   readonly allow: RuleIndex;
+  readonly comparesHosts: boolean;
   /** Some rule looks at HTTP. */
   readonly readsHttp: boolean;
   /** Those of the listeners' ports that no such rule applies to. */

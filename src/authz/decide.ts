@@ -9,13 +9,13 @@ import { findRule } from "./rule-index.ts";
  *  call is denied; without any ALLOW policy the default of the options decides. Pure: no clock, no I/O, no throw. The cost
  *  hardly depends on the number of rules, but for a denial by default, which looks for the nearest among a bounded number of rules. */
 export function decide(policy: CompiledPolicy, facts: CallFacts): Decision {
-  const call = viewCall(facts, policy.options.mode === "strict");
+  const call = viewCall(facts, policy.comparesHosts ? policy.options.mode : undefined);
   const deny = findRule(policy.deny, call);
   if (deny !== undefined) return deniedByRule(policy, deny, call.connection.hasPeer);
   if (policy.allowPolicyCount === 0) return byDefault(policy);
   const allow = findRule(policy.allow, call);
   if (allow !== undefined) return { kind: "allow", permit: permit(policy, allow.id), reason: "rule" };
-  const nearest = nearestRule(policy.allow.rules, call);
+  const nearest = nearestRule(policy.allow, call);
   return {
     kind: "deny",
     code: "E_POLICY_DENIED_BY_DEFAULT",

@@ -5,8 +5,12 @@ import type { PolicyOptions } from "./policy-options.ts";
 import { covers, ruleCovers } from "./rule-cover.ts";
 import { homeTrustDomains, unknownTrustDomain } from "./trust-domains.ts";
 
+/** Pairs of rules that are compared in one load, about 50 ms: beyond it no rule is called shadowed. */
+const MAX_COMPARISONS = 300_000;
+
 /** Warns of what is valid and yet probably not meant (authorization, section 11). */
 export function lintPolicies(policies: readonly PolicyModel[], options: PolicyOptions, findings: Findings): void {
+  const budget = { left: MAX_COMPARISONS };
   for (const policy of policies) {
     warnOfSelector(policy, options, findings);
     for (const rule of policy.rules) {
@@ -15,7 +19,7 @@ export function lintPolicies(policies: readonly PolicyModel[], options: PolicyOp
       warnOfSplitAlternatives(rule, findings);
     }
     warnOfSplitRules(policy, findings);
-    warnOfShadows(policy, findings);
+    warnOfShadows(policy, budget, findings);
   }
 }
 
@@ -105,7 +109,9 @@ function warnOfSplitRules(policy: PolicyModel, findings: Findings): void {
 }
 
 /** Within a policy, which has 512 rules at most. */
-function warnOfShadows(policy: PolicyModel, findings: Findings): void {
+function warnOfShadows(policy: PolicyModel, budget: { left: number }, findings: Findings): void {
+  budget.left -= policy.rules.length ** 2;
+  if (budget.left < 0) return;
   for (const [index, rule] of policy.rules.entries()) {
     const wider = policy.rules.find(
       (candidate, i) => i !== index && ruleCovers(candidate, rule) && (i < index || !ruleCovers(rule, candidate)),

@@ -4,9 +4,12 @@ import { quoteJson } from "../core/safe-text.ts";
 import type { CallView } from "./call-view.ts";
 import type { CompiledField, CompiledGroup, CompiledRule } from "./compiled-policy.ts";
 import { joinedHeader } from "./header-lines.ts";
+import { likelyRules, type RuleIndex } from "./rule-index.ts";
 
-/** More rules are not looked at: a denial by default stays cheap, and its explanation stays good enough. */
-const MAX_RULES = 2_000;
+/** How many rules are compared: those that have something in common with the call, and the first ones. A denial by default must stay cheap, for any
+ *  caller may cause it. */
+const MAX_LIKELY = 96;
+const MAX_FIRST = 256;
 const MAX_TEXT = 256;
 
 /** How far a rule is from matching: fewer failing fields are nearer, then more matching ones, then the earlier rule. */
@@ -52,20 +55,33 @@ function distanceOf(rule: CompiledRule, call: CallView): Distance {
   return distance;
 }
 
-/** The ALLOW rule that came nearest to allowing a call which none allowed, with the first field that failed. Looks at the first
- *  2 000 rules. undefined when there is none to name. */
-export function nearestRule(rules: readonly CompiledRule[], call: CallView): NearestRule | undefined {
+/** The ALLOW rule that came nearest to allowing a call which none allowed, with the first field that failed. Among more than 256
+ *  rules there may be a nearer one. undefined when there is none to name. */
+export function nearestRule(index: RuleIndex, call: CallView): NearestRule | undefined {
   let best: Distance | undefined;
   let nearest: CompiledRule | undefined;
-  for (let i = 0; i < rules.length && i < MAX_RULES; i++) {
-    const rule = rules[i];
-    if (rule === undefined) break;
+  const consider = (rule: CompiledRule) => {
     const distance = distanceOf(rule, call);
-    if (best === undefined || isNearer(distance, best)) {
-      best = distance;
-      nearest = rule;
-    }
-  }
+    const isBetter =
+      best === undefined ||
+      nearest === undefined ||
+      isNearer(distance, best) ||
+      (!isNearer(best, distance) && rule.order < nearest.order);
+    if (!isBetter) return;
+    best = distance;
+    nearest = rule;
+  };
+  const { rules } = index;
+  if (rules.length > MAX_FIRST) for (const rule of likelyRules(index, call, MAX_LIKELY)) consider(rule);
+  for (const rule of rules.length > MAX_FIRST ? rules.slice(0, MAX_FIRST) : rules) consider(rule);
+  return describe(nearest, best, call);
+}
+
+function describe(
+  nearest: CompiledRule | undefined,
+  best: Distance | undefined,
+  call: CallView,
+): NearestRule | undefined {
   if (nearest === undefined || best === undefined) return undefined;
   const field = best.first ?? httpField(nearest);
   if (field === undefined) return undefined;
