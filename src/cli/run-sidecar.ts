@@ -1,24 +1,21 @@
-import { readFile } from "node:fs/promises";
 import { type RunningAdmin, startAdmin } from "../admin/admin.ts";
 import { notReadyReasons, type StatusInput, statusDocument } from "../admin/status-document.ts";
 import { createAuditLog, type RunningAuditLog } from "../audit/audit-log.ts";
 import type { IdentityLogEntry } from "../certs/identity-log.ts";
 import { createIdentitySource } from "../certs/identity-source.ts";
-import { loadSidecarConfig, parseSidecarConfig } from "../config/load-sidecar-config.ts";
+import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
 import { readPolicyFiles } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
-import { type FilesChange, type FilesWatch, watchConfigFile, watchPolicyFiles } from "../config/watch-files.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { IdentityState } from "../core/identity.ts";
-import { trustDomainOf } from "../core/spiffe-id.ts";
 import { type Sidecar, startSidecar } from "../proxy/sidecar.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import { createLogger } from "../telemetry/logger.ts";
 import { createMetricsPage, type MetricsPage, type MetricsState } from "../telemetry/metrics-page.ts";
 import { createTelemetry } from "../telemetry/telemetry.ts";
 import type { CliIo } from "./cli-io.ts";
-import { restartProblems } from "./restart-problems.ts";
 import { createSidecarPolicies, type SidecarPolicies } from "./sidecar-policies.ts";
+import { createReloads } from "./sidecar-reload.ts";
 import { countersignVersion } from "./version.ts";
 
 /** Runs one sidecar until the signal: 0 when every call ended by itself, 1 when the drain deadline cut some or the start failed, 2 when
@@ -49,7 +46,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   let metrics: MetricsPage | undefined;
   let isDraining = false;
   let wasReady = false;
-  let reloadError: CountersignErrors | undefined;
+  const { env } = io;
+  const reloads = createReloads({ file, env, config, text: started.text, policies, log, telemetry, audit });
   const startedMs = systemClock.nowMs();
   const version = countersignVersion();
   const policyStatus = (): StatusInput["policy"] => {
@@ -65,7 +63,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     identity: { description: identity.description, state: identity.state },
     listeners: sidecar?.listeners ?? [],
     policy: policyStatus(),
-    reloadError,
+    reloadError: reloads.error,
     audit: audit.state,
   });
   const sayReady = (): void => {
@@ -76,60 +74,14 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     wasReady = now;
   };
 
-  let current = config;
-  let policyWatch: FilesWatch | undefined;
-  let watching = new AbortController();
-  const watchPolicies = (): void => {
-    watching.abort();
-    watching = new AbortController();
-    const signal = AbortSignal.any([watching.signal, stop.signal]);
-    policyWatch = watchPolicyFiles(current.policies, {
-      initial: policies.files,
-      clock: systemClock,
-      onChange: onPolicyFiles,
-      signal,
-    });
-  };
-  const policyFailed = (error: CountersignErrors): void => {
-    reloadError = error;
-    telemetry.reloadFailed("policy");
-    log.error(
-      { event: "policy.rejected", errors: error.errors.map(formatError) },
-      "new policies are invalid; the old ones stay",
-    );
-    audit.event({ kind: "policy", reason: "policy.rejected", detail: `${error.errors.length} errors` });
-  };
-  const policyLoaded = (): void => {
-    const { policy, warnings } = policies.state;
-    for (const warning of warnings) log.warn({ event: "policy.warning", code: warning.code }, formatError(warning));
-    log.info(
-      { event: "policy.loaded", version: policy.version, policies: policy.policyCount, rules: policy.ruleCount },
-      "policies in force",
-    );
-    audit.event({ kind: "policy", reason: "policy.loaded", policyVersion: policy.version });
-  };
-  function onPolicyFiles(change: FilesChange): void {
-    if (change.kind === "failed") {
-      policyFailed(change.error);
-      return;
-    }
-    try {
-      sidecar?.setPolicy(policies.load({ files: change.files }).policy);
-      reloadError = undefined;
-      policyLoaded();
-    } catch (error) {
-      policyFailed(asErrors(error));
-    }
-  }
-
   const unsubscribe = identity.subscribe((state) => {
-    adoptTrustDomain(state, policies, sidecar);
+    reloads.adoptIdentity(state);
     sayReady();
   });
   audit.subscribe(sayReady);
   try {
     // an identity that came before the listeners decides which trust domain is ours
-    adoptTrustDomain(identity.state, policies, undefined);
+    reloads.adoptIdentity(identity.state);
     sidecar = await startSidecar({ config, policy: policies.state.policy, identity, audit, recorder: telemetry, log });
     if (config.metrics !== undefined) {
       const state = (): MetricsState => ({
@@ -157,60 +109,19 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     return 1;
   }
   audit.event({ kind: "lifecycle", reason: "started", policyVersion: policies.state.policy.version });
-  policyLoaded();
+  reloads.announce();
   sayReady();
-  watchPolicies();
-
-  const configFailed = (error: CountersignErrors): void => {
-    reloadError = error;
-    telemetry.reloadFailed("config");
-    log.error(
-      { event: "config.rejected", errors: error.errors.map(formatError) },
-      "the new configuration is invalid; the old one stays",
-    );
-    audit.event({ kind: "lifecycle", reason: "config.rejected", detail: `${error.errors.length} errors` });
-  };
-  const configWatch = watchConfigFile(file, {
-    initial: [{ file, text: started.text }],
-    clock: systemClock,
-    signal: stop.signal,
-    onChange: (change) => {
-      if (change.kind === "failed") configFailed(change.error);
-      else reloads = reloads.then(() => adoptConfig(change.files[0]?.text ?? ""));
-    },
-  });
-  /** Reloads one after another: two at once could interleave their listeners. */
-  let reloads: Promise<void> = Promise.resolve();
-  async function adoptConfig(text: string): Promise<void> {
-    try {
-      const { config: next } = parseSidecarConfig(text, file, io.env);
-      const problems = restartProblems(current, next);
-      if (problems.length > 0) throw new CountersignErrors(problems);
-      const files = await readPolicyFiles(next.policies);
-      const { policy } = policies.load({ config: next, files });
-      await sidecar?.setConfig(next, policy);
-      current = next;
-      reloadError = undefined;
-      log.level = next.logLevel;
-      watchPolicies();
-      log.info({ event: "config.loaded" }, "configuration in force");
-      policyLoaded();
-    } catch (error) {
-      configFailed(asErrors(error));
-    }
-  }
-  const onHangup = (): void => {
-    log.info({ event: "reload" }, "SIGHUP");
-    void configWatch.reloadNow().then(() => policyWatch?.reloadNow());
-  };
+  reloads.start(sidecar, stop.signal);
+  const onHangup = (): void => reloads.reloadNow();
   process.on("SIGHUP", onHangup);
 
   await aborted(io.signal);
   process.removeListener("SIGHUP", onHangup);
   isDraining = true;
-  log.info({ event: "draining", timeoutMs: current.drainTimeoutMs }, "draining");
+  const { drainTimeoutMs } = reloads.config;
+  log.info({ event: "draining", timeoutMs: drainTimeoutMs }, "draining");
   stop.abort();
-  const cut = await sidecar.drain(current.drainTimeoutMs);
+  const cut = await sidecar.drain(drainTimeoutMs);
   unsubscribe();
   identity.close();
   audit.event({ kind: "lifecycle", reason: "stopped", detail: `${cut} calls cut` });
@@ -231,9 +142,7 @@ interface Started {
 /** Configuration and policies, or undefined after printing all that is wrong with them. */
 async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
   try {
-    const { config, warnings } = await loadSidecarConfig(file, io.env);
-    // only for the watch to compare with: a change in between is noticed as one
-    const text = await readFile(file, "utf8");
+    const { config, warnings, text } = await loadSidecarConfig(file, io.env);
     const files = await readPolicyFiles(config.policies);
     return { config, policies: createSidecarPolicies(config, files, () => systemClock.nowMs()), warnings, text };
   } catch (error) {
@@ -243,15 +152,6 @@ async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
   }
 }
 
-/** What `cluster.local` and the aliases stand for is known once an SVID says which trust domain is ours. */
-function adoptTrustDomain(state: IdentityState, policies: SidecarPolicies, sidecar: Sidecar | undefined): void {
-  if (state.kind !== "serving" && state.kind !== "stale") return;
-  const localTrustDomain = trustDomainOf(state.snapshot.svids[0].spiffeId);
-  if (policies.localTrustDomain === localTrustDomain) return;
-  const { policy } = policies.load({ localTrustDomain });
-  sidecar?.setPolicy(policy);
-}
-
 function recordIdentity(audit: RunningAuditLog, event: string, state: IdentityState): void {
   if (state.kind !== "serving" && state.kind !== "stale") return;
   const [svid] = state.snapshot.svids;
@@ -259,14 +159,8 @@ function recordIdentity(audit: RunningAuditLog, event: string, state: IdentitySt
   audit.event({
     kind: "identity",
     reason: event,
-    source: { spiffeId, serial, notAfterMs, issuer: chain[0]?.issuer ?? "" },
+    source: { spiffeId, serial, notAfterMs, issuer: (chain[0]?.issuer ?? "").replaceAll("\n", ", ") },
   });
-}
-
-function asErrors(error: unknown): CountersignErrors {
-  if (error instanceof CountersignErrors) return error;
-  if (error instanceof CountersignError) return new CountersignErrors([error]);
-  throw error;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -13,18 +13,28 @@ export interface PolicyState {
   readonly loadedAtMs: number;
 }
 
-/** Holds files and options, and compiles them anew when one of them changes. A set that doesn't compile changes nothing. */
+export interface PolicyChange {
+  readonly files?: readonly SourceFile[];
+  readonly config?: SidecarConfig;
+  readonly localTrustDomain?: TrustDomain;
+}
+
+/** A compiled change that is not in force yet. */
+export interface PreparedPolicies {
+  readonly policy: CompiledPolicy;
+  /** Makes it the state. */
+  commit(): void;
+}
+
+/** Holds files and options, and compiles them anew when one of them changes. */
 export interface SidecarPolicies {
   readonly state: PolicyState;
-  /** The files of the last set that was taken. */
+  /** The files of the last set that was committed. */
   readonly files: readonly SourceFile[];
   readonly localTrustDomain: TrustDomain | undefined;
-  /** Compiles other files, or the same for another configuration or trust domain. Throws CountersignErrors; the old state stays. */
-  load(change: {
-    readonly files?: readonly SourceFile[];
-    readonly config?: SidecarConfig;
-    readonly localTrustDomain?: TrustDomain;
-  }): PolicyState;
+  /** Compiles other files, or the same for another configuration or trust domain. Throws CountersignErrors. Nothing changes
+   *  before the commit. */
+  prepare(change: PolicyChange): PreparedPolicies;
 }
 
 /** Compiles the first set. Throws CountersignErrors: an invalid set stops the start. */
@@ -53,12 +63,16 @@ export function createSidecarPolicies(
     get localTrustDomain() {
       return inputs.localTrustDomain;
     },
-    load(change) {
+    prepare(change) {
       const next = { ...inputs, ...change };
       const compiled = compile(next);
-      inputs = next;
-      state = compiled;
-      return compiled;
+      return {
+        policy: compiled.policy,
+        commit() {
+          inputs = next;
+          state = compiled;
+        },
+      };
     },
   };
 }

@@ -1,0 +1,169 @@
+import type { RunningAuditLog } from "../audit/audit-log.ts";
+import { parseSidecarConfig } from "../config/load-sidecar-config.ts";
+import { readPolicyFiles } from "../config/policy-source.ts";
+import type { SidecarConfig } from "../config/sidecar-config.ts";
+import { type FilesChange, type FilesWatch, watchConfigFile, watchPolicyFiles } from "../config/watch-files.ts";
+import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
+import type { IdentityState } from "../core/identity.ts";
+import { trustDomainOf } from "../core/spiffe-id.ts";
+import type { Sidecar } from "../proxy/sidecar.ts";
+import { systemClock } from "../sys/system-clock.ts";
+import type { createLogger } from "../telemetry/logger.ts";
+import type { Telemetry } from "../telemetry/telemetry.ts";
+import { restartProblems } from "./restart-problems.ts";
+import type { PolicyChange, SidecarPolicies } from "./sidecar-policies.ts";
+
+export interface ReloadParts {
+  readonly file: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly config: SidecarConfig;
+  /** The configuration's text as it was read. */
+  readonly text: string;
+  readonly policies: SidecarPolicies;
+  readonly log: ReturnType<typeof createLogger>;
+  readonly telemetry: Telemetry;
+  readonly audit: RunningAuditLog;
+}
+
+/** Brings new files into force while the sidecar runs. Whatever is invalid changes nothing and says so in log, metric, audit and status. */
+export interface Reloads {
+  /** In force now. */
+  readonly config: SidecarConfig;
+  /** Why the newest configuration, or the newest policies, are not in force. */
+  readonly error: CountersignErrors | undefined;
+  /** What `cluster.local` and the aliases stand for is known once an SVID says which trust domain is ours. */
+  adoptIdentity(state: IdentityState): void;
+  /** Says which policies are in force. */
+  announce(): void;
+  /** Begins to watch and to apply to this sidecar. */
+  start(sidecar: Sidecar, signal: AbortSignal): void;
+  /** SIGHUP: reads everything again now. */
+  reloadNow(): void;
+}
+
+export function createReloads(parts: ReloadParts): Reloads {
+  const { file, env, policies, log, telemetry, audit } = parts;
+  let { config } = parts;
+  let sidecar: Sidecar | undefined;
+  let stop: AbortSignal | undefined;
+  let configError: CountersignErrors | undefined;
+  let policyError: CountersignErrors | undefined;
+  let configWatch: FilesWatch | undefined;
+  let policyWatch: FilesWatch | undefined;
+  let watching = new AbortController();
+  /** Reloads one after another: two at once could interleave their listeners. */
+  let turn: Promise<void> = Promise.resolve();
+
+  function announce(): void {
+    const { policy, warnings } = policies.state;
+    for (const warning of warnings) log.warn({ event: "policy.warning", code: warning.code }, formatError(warning));
+    log.info(
+      { event: "policy.loaded", version: policy.version, policies: policy.policyCount, rules: policy.ruleCount },
+      "policies in force",
+    );
+    audit.event({ kind: "policy", reason: "policy.loaded", policyVersion: policy.version });
+  }
+  function policyFailed(error: CountersignErrors): void {
+    policyError = error;
+    telemetry.reloadFailed("policy");
+    log.error(
+      { event: "policy.rejected", errors: error.errors.map(formatError) },
+      "new policies are invalid; the old ones stay",
+    );
+    audit.event({ kind: "policy", reason: "policy.rejected", detail: `${error.errors.length} errors` });
+  }
+  function configFailed(error: CountersignErrors): void {
+    configError = error;
+    telemetry.reloadFailed("config");
+    log.error(
+      { event: "config.rejected", errors: error.errors.map(formatError) },
+      "the new configuration is invalid; the old one stays",
+    );
+    audit.event({ kind: "lifecycle", reason: "config.rejected", detail: `${error.errors.length} errors` });
+  }
+  function adoptPolicies(change: PolicyChange): void {
+    try {
+      const prepared = policies.prepare(change);
+      prepared.commit();
+      sidecar?.setPolicy(prepared.policy);
+      policyError = undefined;
+      if (sidecar !== undefined) announce();
+    } catch (error) {
+      policyFailed(asErrors(error));
+    }
+  }
+  async function adoptConfig(text: string): Promise<void> {
+    try {
+      const { config: next } = parseSidecarConfig(text, file, env);
+      const problems = restartProblems(config, next);
+      if (problems.length > 0) throw new CountersignErrors(problems);
+      const prepared = policies.prepare({ config: next, files: await readPolicyFiles(next.policies) });
+      await sidecar?.setConfig(next, prepared.policy);
+      prepared.commit();
+      config = next;
+      configError = undefined;
+      policyError = undefined;
+      log.level = next.logLevel;
+      watchPolicies();
+      log.info({ event: "config.loaded" }, "configuration in force");
+      announce();
+    } catch (error) {
+      configFailed(asErrors(error));
+    }
+  }
+  function onPolicyFiles(change: FilesChange): void {
+    if (change.kind === "failed") policyFailed(change.error);
+    else adoptPolicies({ files: change.files });
+  }
+  function onConfigFile(change: FilesChange): void {
+    if (change.kind === "failed") configFailed(change.error);
+    else turn = turn.then(() => adoptConfig(change.files[0]?.text ?? ""));
+  }
+  function watchPolicies(): void {
+    watching.abort();
+    watching = new AbortController();
+    const signal = stop === undefined ? watching.signal : AbortSignal.any([watching.signal, stop]);
+    const initial = policies.files;
+    policyWatch = watchPolicyFiles(config.policies, { initial, clock: systemClock, onChange: onPolicyFiles, signal });
+  }
+  return {
+    get config() {
+      return config;
+    },
+    get error() {
+      const errors = [...(configError?.errors ?? []), ...(policyError?.errors ?? [])];
+      return errors.length === 0 ? undefined : new CountersignErrors(errors);
+    },
+    adoptIdentity(state) {
+      if (state.kind !== "serving" && state.kind !== "stale") return;
+      const localTrustDomain = trustDomainOf(state.snapshot.svids[0].spiffeId);
+      if (policies.localTrustDomain !== localTrustDomain) adoptPolicies({ localTrustDomain });
+    },
+    announce,
+    start(running, signal) {
+      sidecar = running;
+      stop = signal;
+      configWatch = watchConfigFile(file, {
+        initial: [{ file, text: parts.text }],
+        clock: systemClock,
+        signal,
+        onChange: onConfigFile,
+      });
+      watchPolicies();
+    },
+    reloadNow() {
+      log.info({ event: "reload" }, "SIGHUP");
+      // the policies' watch may be a new one once the configuration is in
+      void configWatch
+        ?.reloadNow()
+        .then(() => turn)
+        .then(() => policyWatch?.reloadNow());
+    },
+  };
+}
+
+function asErrors(error: unknown): CountersignErrors {
+  if (error instanceof CountersignErrors) return error;
+  if (error instanceof CountersignError) return new CountersignErrors([error]);
+  throw error;
+}
