@@ -19,9 +19,9 @@ const file = object({
   path: required(path(), "The file, one JSON record a line."),
   rotate: withDefault(rotate, {}, "When a new file is begun, and how many stay."),
   fsync: withDefault(
-    choice(["always", "interval", "never"]),
+    choice(["interval", "never"], ["always"]),
     "interval",
-    "When records are forced to disk. With always an allowed call has its start record on disk before it begins.",
+    "When records are forced to disk: once a second, or when the kernel likes.",
   ),
 });
 

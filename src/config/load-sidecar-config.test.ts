@@ -140,7 +140,7 @@ policies: [policies/, extra.yaml]
 authorization: { mode: strict, default: allow, pathNormalization: NONE, rootNamespace: root }
 trustedProxies: [10.0.0.0/8, "::1"]
 audit:
-  sinks: [{ file: { path: audit.jsonl, rotate: { size: 1MiB, age: 1h, keep: 3 }, fsync: always } }, { stdout: {} }]
+  sinks: [{ file: { path: audit.jsonl, rotate: { size: 1MiB, age: 1h, keep: 3 }, fsync: never } }, { stdout: {} }]
   onFailure: drop
   queue: 100
   refusals: { queue: 7 }
@@ -148,7 +148,7 @@ admin: { listen: "unix:///run/countersign/admin.sock" }
 health: { listen: "0.0.0.0:15021" }
 metrics: { listen: "127.0.0.1:0" }
 workers: 1
-limits: { connections: 1, headBytes: 1KiB, headFields: 2, requestLine: 512B, streams: 3, streamBuffer: 1MiB }
+limits: { connections: 1, headBytes: 1KiB, headFields: 2, requestLine: 512B }
 timeouts: { handshake: 1s, classify: 250ms, connect: 3s, head: 4s, firstByte: 0s, idle: 6m, tunnelIdle: 7h, connectionAge: 8s }
 drain: { timeout: 9s }
 log: { level: debug }
@@ -209,7 +209,7 @@ log: { level: debug }
         kind: "file",
         path: "/etc/countersign/audit.jsonl",
         rotate: { sizeBytes: 2 ** 20, ageMs: 3_600_000, keep: 3 },
-        fsync: "always",
+        fsync: "never",
       },
       { kind: "stdout" },
     ],
@@ -237,6 +237,9 @@ describe("what this version does not build is refused, never ignored", () => {
     ["xff: append"],
     ["jwtSvid: {}"],
     ["audit: { sample: { allow: 0.1 } }"],
+    ["limits: { streams: 100 }"],
+    ["limits: { streamBuffer: 64KiB }"],
+    ["audit: { sinks: [{ file: { path: a.jsonl, fsync: always } }] }"],
     ["audit: { sinks: [{ otlp: { url: x } }] }"],
     ["audit: { sinks: [{ webhook: { url: x } }] }"],
     ["workload: { namespace: a }\npolicies: [https://example.org/p.yaml]"],

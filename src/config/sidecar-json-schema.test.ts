@@ -31,7 +31,9 @@ it("describes every key of a mapping, and marks what this version does not build
   };
   walk(sidecarJsonSchema(), "");
   expect(undescribed).toEqual([]);
-  expect(new Set(notBuilt)).toEqual(new Set(["tunnels", "xff", "jwtSvid", "forward", "otlp", "webhook", "sample"]));
+  expect(new Set(notBuilt)).toEqual(
+    new Set(["tunnels", "xff", "jwtSvid", "forward", "otlp", "webhook", "sample", "streams", "streamBuffer"]),
+  );
 });
 
 it("fits an example that loads without warning", async () => {
