@@ -114,7 +114,8 @@ export const policyCodes = {
     fix: "encode # as %23; a fragment is not sent to a server",
   },
   E_PATH_AMBIGUOUS: {
-    meaning: "the path has an encoded slash, an encoded backslash or a ; parameter, and a policy would match it differently without",
+    meaning:
+      "the path has an encoded slash, an encoded backslash or a ; parameter, and a policy would match it differently without",
     fix: "send the plain form of the path",
   },
 } as const satisfies Record<`E_${string}`, CodeEntry>;
