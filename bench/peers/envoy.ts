@@ -163,6 +163,7 @@ function upstreamTls({ identities: { web, orders } }: Mesh): Json {
   };
 }
 
+/** The same facts as Countersign's record, as far as Envoy has them. */
 function accessLog(path: string): Json {
   return {
     name: "file",
@@ -173,6 +174,19 @@ function accessLog(path: string): Json {
           time: "%START_TIME%",
           client: "%DOWNSTREAM_REMOTE_ADDRESS%",
           peer: "%DOWNSTREAM_PEER_URI_SAN%",
+          serial: "%DOWNSTREAM_PEER_SERIAL%",
+          issuer: "%DOWNSTREAM_PEER_ISSUER%",
+          not_after: "%DOWNSTREAM_PEER_CERT_V_END%",
+          own: "%DOWNSTREAM_LOCAL_URI_SAN%",
+          local: "%DOWNSTREAM_LOCAL_ADDRESS%",
+          tls: "%DOWNSTREAM_TLS_VERSION%",
+          cipher: "%DOWNSTREAM_TLS_CIPHER%",
+          upstream_peer: "%UPSTREAM_PEER_SUBJECT%",
+          upstream_tls: "%UPSTREAM_TLS_VERSION%",
+          protocol: "%PROTOCOL%",
+          request_id: "%REQ(X-REQUEST-ID)%",
+          upstream_ms: "%RESPONSE_DURATION%",
+          attempts: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
           server: "%UPSTREAM_HOST%",
           method: "%REQ(:METHOD)%",
           authority: "%REQ(:AUTHORITY)%",

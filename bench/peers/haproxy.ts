@@ -26,10 +26,16 @@ export const haproxy: Peer = {
   },
 };
 
+// The same facts as Countersign's record, as far as HAProxy has them: who, by which certificate, over which TLS, what, how it ended.
 const httpLog =
-  '{"time":"%t","client":"%ci:%cp","peer":"%[ssl_c_s_dn(cn)]","server":"%si:%sp","method":"%HM","path":"%HP","status":%ST,"in":%U,"out":%B,"ms":%Ta,"state":"%tsc"}';
+  '{"time":"%t","client":"%ci:%cp","peer":"%[ssl_c_s_dn(cn)]","serial":"%[ssl_c_serial,hex]","issuer":"%[ssl_c_i_dn(cn)]","not_after":"%[ssl_c_notafter]","local":"%fi:%fp","server":"%si:%sp","tls":"%sslv","cipher":"%sslc","upstream_tls":"%[ssl_bc_protocol]","upstream_cipher":"%[ssl_bc_cipher]","protocol":"%HV","method":"%HM","authority":"%[var(txn.host)]","path":"%HP","status":%ST,"in":%U,"out":%B,"ms":%Ta,"upstream_ms":%Tr,"retries":"%rc","state":"%tsc","request_id":"%ID"}';
 const tcpLog =
   '{"time":"%t","client":"%ci:%cp","peer":"%[ssl_c_s_dn(cn)]","server":"%si:%sp","in":%U,"out":%B,"ms":%Tt,"state":"%ts"}';
+
+/** The request id is made and passed on, as the other peers and Countersign do. */
+const requestFacts = `  unique-id-format %{+X}o%pid%rt%Ts%fp%cp
+  unique-id-header x-request-id
+  http-request set-var(txn.host) req.hdr(host)`;
 
 function configuration(hop: HopName, mesh: Mesh): string {
   const body = hop === "outbound" ? outbound(mesh) : inbound(mesh);
@@ -56,6 +62,7 @@ function outbound({ identities: { web, orders }, ports, tcp }: Mesh): string {
   mode http
   bind 127.0.0.1:${ports.outboundHttp}
   log-format ${quoted(httpLog)}
+${requestFacts}
   default_backend http
 backend http
   mode http
@@ -80,6 +87,7 @@ function inbound({ identities: { web, orders }, ports, tcp }: Mesh): string {
   mode http
   bind 127.0.0.1:${ports.inboundHttp} ${tls}
   log-format ${quoted(httpLog)}
+${requestFacts}
   ${caller}
   http-request deny unless caller { method GET POST }
   http-request set-header x-forwarded-client-cert "Subject=%[ssl_c_s_dn(cn)]"

@@ -33,7 +33,7 @@ export const nginx: Peer = {
 };
 
 const httpLog =
-  '{"time":"$time_iso8601","client":"$remote_addr:$remote_port","peer":"$ssl_client_s_dn","server":"$upstream_addr","method":"$request_method","authority":"$http_host","path":"$uri","status":$status,"in":$request_length,"out":$bytes_sent,"seconds":$request_time,"upstream":"$upstream_response_time"}';
+  '{"time":"$time_iso8601","client":"$remote_addr:$remote_port","peer":"$ssl_client_s_dn","serial":"$ssl_client_serial","issuer":"$ssl_client_i_dn","not_after":"$ssl_client_v_end","local":"$server_addr:$server_port","server":"$upstream_addr","tls":"$ssl_protocol","cipher":"$ssl_cipher","protocol":"$server_protocol","request_id":"$request_id","method":"$request_method","authority":"$http_host","path":"$uri","status":$status,"in":$request_length,"out":$bytes_sent,"seconds":$request_time,"upstream":"$upstream_response_time"}';
 const tcpLog =
   '{"time":"$time_iso8601","client":"$remote_addr:$remote_port","peer":"$ssl_client_s_dn","server":"$upstream_addr","status":$status,"in":$bytes_received,"out":$bytes_sent,"seconds":$session_time}';
 
@@ -56,6 +56,7 @@ ${temp}
   proxy_http_version 1.1;
   proxy_set_header Connection "";
   proxy_set_header Host $http_host;
+  proxy_set_header x-request-id $request_id;
   proxy_request_buffering off;
   proxy_buffers 32 8k;
   proxy_max_temp_file_size 0;
@@ -111,6 +112,7 @@ function inboundHttp(mesh: Mesh): string {
       limit_except GET POST { deny all; }
       proxy_set_header Connection "";
       proxy_set_header Host $http_host;
+      proxy_set_header x-request-id $request_id;
       proxy_set_header x-forwarded-client-cert "Subject=\\"$ssl_client_s_dn\\"";
       proxy_pass http://next;
     }
