@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { RunningAuditLog } from "../audit/audit-log.ts";
 import { parseSidecarConfig } from "../config/load-sidecar-config.ts";
 import { readPolicyFiles } from "../config/policy-source.ts";
@@ -48,6 +49,8 @@ export function createReloads(parts: ReloadParts): Reloads {
   let stop: AbortSignal | undefined;
   let configError: CountersignErrors | undefined;
   let policyError: CountersignErrors | undefined;
+  /** A configuration that failed for its policies alone: it is tried again when policies change. */
+  let heldText: string | undefined;
   let configWatch: FilesWatch | undefined;
   let policyWatch: FilesWatch | undefined;
   let watching = new AbortController();
@@ -93,11 +96,19 @@ export function createReloads(parts: ReloadParts): Reloads {
     }
   }
   async function adoptConfig(text: string): Promise<void> {
+    heldText = undefined;
     try {
       const { config: next } = parseSidecarConfig(text, file, env);
       const problems = restartProblems(config, next);
       if (problems.length > 0) throw new CountersignErrors(problems);
+      if (isDeepStrictEqual(next, config)) {
+        configError = undefined;
+        log.info({ event: "config.loaded" }, "configuration unchanged");
+        return;
+      }
+      heldText = text;
       const prepared = policies.prepare({ config: next, files: await readPolicyFiles(next.policies) });
+      heldText = undefined;
       await sidecar?.setConfig(next, prepared.policy);
       prepared.commit();
       config = next;
@@ -112,8 +123,13 @@ export function createReloads(parts: ReloadParts): Reloads {
     }
   }
   function onPolicyFiles(change: FilesChange): void {
-    if (change.kind === "failed") policyFailed(change.error);
-    else adoptPolicies({ files: change.files });
+    if (change.kind === "failed") {
+      policyFailed(change.error);
+      return;
+    }
+    adoptPolicies({ files: change.files });
+    const text = heldText;
+    if (text !== undefined) turn = turn.then(() => adoptConfig(text));
   }
   function onConfigFile(change: FilesChange): void {
     if (change.kind === "failed") configFailed(change.error);

@@ -1,0 +1,66 @@
+// web's sidecar → orders' sidecar → an app on loopback, each sidecar a process of the real program.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createTestCa, writeIdentityFiles } from "./cert-factory.ts";
+import type { CountersignProcesses, SidecarProcess } from "./countersign-process.ts";
+import { ALLOW_WEB, ORDERS, TRUST_DOMAIN, WEB } from "./mesh.ts";
+
+export interface SidecarPair {
+  readonly orders: SidecarProcess;
+  readonly web: SidecarProcess;
+  /** Port of web's outbound listener, which leads to the app. */
+  readonly port: number;
+}
+
+export interface PairOptions {
+  /** For the files: `orders.yaml`, `orders.jsonl`, `orders-admin.sock`, …, the same for web, and `policies.yaml`. */
+  readonly dir: string;
+  readonly processes: CountersignProcesses;
+  readonly appPort: number;
+  /** More top-level keys of both: `drain: { timeout: 100ms }`. */
+  readonly more?: string;
+}
+
+const identity = (role: string): string =>
+  `identity: { files: { svid: ${role}/svid.pem, key: ${role}/svid.key, bundles: { ${TRUST_DOMAIN}: ${role}/bundle.pem } } }`;
+
+/** Audit to a file, the pages of operations on Unix sockets, which no other test can be on. */
+export const operations = (dir: string, role: string): string => `audit: { sinks: [{ file: { path: ${role}.jsonl } }] }
+admin: { listen: "unix://${dir}/${role}-admin.sock" }
+health: { listen: "unix://${dir}/${role}-health.sock" }
+metrics: { listen: "unix://${dir}/${role}-metrics.sock" }`;
+
+export const ordersYaml = ({ dir, appPort, more = "" }: PairOptions): string => `${operations(dir, "orders")}
+${identity("orders")}
+workload: { namespace: shop, labels: { app: orders } }
+inbound:
+  - { name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${appPort}", protocol: http }
+policies: [policies.yaml]
+${more}
+`;
+
+/** `to`: the port of orders' sidecar. */
+export const webYaml = ({ dir, more = "" }: PairOptions, to: number): string => `${operations(dir, "web")}
+${identity("web")}
+outbound:
+  - { name: out, listen: "127.0.0.1:0", to: ["127.0.0.1:${to}"], identity: "${ORDERS}", protocol: http }
+${more}
+`;
+
+/** Returns when both are ready. Web may do everything until policies.yaml says otherwise. */
+export async function startPair(options: PairOptions): Promise<SidecarPair> {
+  const { dir, processes } = options;
+  const ca = createTestCa(TRUST_DOMAIN);
+  writeIdentityFiles(join(dir, "orders"), ca.issue({ spiffeId: ORDERS }), ca);
+  writeIdentityFiles(join(dir, "web"), ca.issue({ spiffeId: WEB }), ca);
+  writeFileSync(join(dir, "policies.yaml"), ALLOW_WEB);
+  const start = (role: string, yaml: string): SidecarProcess => {
+    const file = join(dir, `${role}.yaml`);
+    writeFileSync(file, yaml);
+    return processes.run(file);
+  };
+  const orders = start("orders", ordersYaml(options));
+  const web = start("web", webYaml(options, await orders.port("in")));
+  await Promise.all([orders.next("ready"), web.next("ready")]);
+  return { orders, web, port: await web.port("out") };
+}
