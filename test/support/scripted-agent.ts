@@ -24,10 +24,11 @@ export interface ScriptedAgent {
   stop(): void;
 }
 
-/** A Workload API server that does what the test says, on a socket of its own. */
-export async function startScriptedAgent(): Promise<ScriptedAgent> {
-  const dir = mkdtempSync(join(tmpdir(), "countersign-agent-"));
-  const address = `unix://${join(dir, "agent.sock")}`;
+/** A Workload API server that does what the test says, at a path of the test's, or on a socket of its own. */
+export async function startScriptedAgent(path?: string): Promise<ScriptedAgent> {
+  const dir = path === undefined ? mkdtempSync(join(tmpdir(), "countersign-agent-")) : undefined;
+  const socket = path ?? join(dir ?? "", "agent.sock");
+  const address = `unix://${socket}`;
   const calls: AgentCall[] = [];
   const takers: ((call: AgentCall) => void)[] = [];
   const server = new Server();
@@ -67,7 +68,7 @@ export async function startScriptedAgent(): Promise<ScriptedAgent> {
     },
     stop() {
       server.forceShutdown();
-      rmSync(dir, { recursive: true, force: true });
+      rmSync(dir ?? socket, { recursive: true, force: true });
     },
   };
 }
