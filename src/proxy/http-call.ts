@@ -19,6 +19,7 @@ export interface CallOwner {
 }
 
 const NO_TRAILERS = undefined;
+const NO_FIELDS: readonly string[] = [];
 
 /** One HTTP call from its parsed head to its audit record. Knows neither HTTP version nor direction: streams and service do. */
 export class HttpCall implements UpstreamReceiver {
@@ -242,7 +243,7 @@ export class HttpCall implements UpstreamReceiver {
     }
     if (head.status < 200) {
       if (this.head.minor === 1)
-        this.#downstream.inform(head.status, head.reason, this.#service.responseFields(head, outcome, false));
+        this.#downstream.inform(head.status, head.reason, this.#service.responseLines(head, outcome, false));
       return;
     }
     this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;
@@ -259,7 +260,8 @@ export class HttpCall implements UpstreamReceiver {
     this.#downstream.respond({
       status: head.status,
       reason: head.reason,
-      fields: this.#service.responseFields(head, outcome, true),
+      lines: this.#service.responseLines(head, outcome, true),
+      fields: NO_FIELDS,
       framing,
       close: this.#connectionClose,
       upgrade: undefined,
@@ -340,7 +342,8 @@ export class HttpCall implements UpstreamReceiver {
     this.#downstream.respond({
       status: 101,
       reason: head.reason,
-      fields: this.#service.responseFields(head, this.outcome, true),
+      lines: this.#service.responseLines(head, this.outcome, true),
+      fields: NO_FIELDS,
       framing: { kind: "none" },
       close: false,
       upgrade: asked,

@@ -2,13 +2,15 @@ import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import { newTraceparent, traceIdOf } from "./call-identifiers.ts";
 import { newOutcome, openRecord } from "./call-outcomes.ts";
 import { deadlineAfter } from "./deadlines.ts";
+import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead } from "./http1/http1-events.ts";
 import { HOPS, MAX_HOPS } from "./identity-fields.ts";
 import { type ScannedFields, safeTrailers } from "./request-fields.ts";
 import type { Runtime } from "./runtime.ts";
 
-/** The hop counts as text, made once. */
-const HOP_TEXTS: readonly string[] = Array.from({ length: MAX_HOPS + 2 }, (_, hops) => String(hops));
+/** The lines of the hop counts, made once. */
+const HOP_LINES: readonly string[] = Array.from({ length: MAX_HOPS + 2 }, (_, hops) => `${HOPS}: ${hops}\r\n`);
+const NO_FIELDS: readonly string[] = [];
 
 /** What both directions of HTTP have in common for one downstream connection. */
 export abstract class HttpServiceBase {
@@ -64,27 +66,24 @@ export abstract class HttpServiceBase {
   /** Request id, trace and hop count, noted for the record. */
   protected trace(scanned: ScannedFields, outcome: CallOutcome): void {
     outcome.requestId = scanned.requestId ?? outcome.id;
-    outcome.traceId = scanned.traceparent === undefined ? undefined : traceIdOf(scanned.traceparent);
+    outcome.traceId = scanned.traceId;
   }
 
-  /** The fields to forward: those that policy saw, then ours. */
-  protected forwardedFields(scanned: ScannedFields, outcome: CallOutcome): string[] {
-    const fields = scanned.kept.raw.slice();
-    fields.push(HOPS, HOP_TEXTS[scanned.hops + 1] ?? "");
-    if (scanned.requestId === undefined) fields.push("x-request-id", outcome.id);
+  /** The lines to forward: those that policy saw, then ours. */
+  protected forwardedLines(scanned: ScannedFields, outcome: CallOutcome): HeadLines {
+    const { lines } = scanned;
+    lines.addLines(HOP_LINES[scanned.hops + 1] ?? "", 1);
+    if (scanned.requestId === undefined) lines.add("x-request-id", outcome.id);
     if (outcome.traceId === undefined) {
-      const made = newTraceparent();
+      const made = scanned.newTrace ?? newTraceparent();
       outcome.traceId = traceIdOf(made);
-      if (scanned.traceparent === undefined) fields.push("traceparent", made);
-      else replaceField(fields, "traceparent", made);
+      if (scanned.traceparent === undefined) lines.add("traceparent", made);
     }
-    return fields;
+    return lines;
   }
 }
 
-/** Replaces the value of every field of that name. */
-export function replaceField(fields: string[], lowerName: string, value: string): void {
-  for (let i = 0; i < fields.length; i += 2) {
-    if (fields[i]?.length === lowerName.length && fields[i]?.toLowerCase() === lowerName) fields[i + 1] = value;
-  }
+/** What the hop's fields leave to say: whether the caller welcomes trailers. */
+export function hopFields(scanned: ScannedFields): readonly string[] {
+  return scanned.te === undefined ? NO_FIELDS : ["te", scanned.te];
 }

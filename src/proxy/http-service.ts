@@ -4,6 +4,7 @@ import type { Decision, Permit } from "../core/decision.ts";
 import type { CountersignError } from "../core/errors.ts";
 import type { OutcomeSinks } from "./call-outcomes.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
+import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
@@ -22,7 +23,7 @@ export interface HttpService extends OutcomeSinks {
   outgoing(head: RequestHead, facts: CallFacts, outcome: CallOutcome): OutgoingRequest;
   /** Taking a Permit is what keeps a call without one from ever reaching an upstream. */
   upstream(permit: Permit, facts: CallFacts | undefined): HttpPool;
-  responseFields(head: ResponseHead, outcome: CallOutcome, final: boolean): string[];
+  responseLines(head: ResponseHead, outcome: CallOutcome, final: boolean): HeadLines;
   requestTrailers(trailers: Fields): Fields | undefined;
   responseTrailers(trailers: Fields): Fields | undefined;
   /** How much of a refusal's reason this caller may read. */

@@ -1,4 +1,5 @@
 import type { CountersignError } from "../core/errors.ts";
+import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, ResponseHead } from "./http1/http1-events.ts";
 import type { WrittenRequest, WrittenResponse } from "./http1/write-head.ts";
 
@@ -11,7 +12,7 @@ export type OutgoingResponse = WrittenResponse;
 /** The caller's half of a call, whatever HTTP version carries it. */
 export interface DownstreamStream {
   /** An interim (1xx) response. */
-  inform(status: number, reason: string, fields: readonly string[]): void;
+  inform(status: number, reason: string, lines: HeadLines): void;
   respond(response: OutgoingResponse): void;
   data(chunk: Uint8Array): void;
   end(trailers: Fields | undefined): void;

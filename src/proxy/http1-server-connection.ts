@@ -5,6 +5,7 @@ import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
 import { type CallOwner, HttpCall } from "./http-call.ts";
 import type { HttpService } from "./http-service.ts";
 import type { DownstreamStream, OutgoingResponse } from "./http-streams.ts";
+import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, Http1Decoder, Http1Limits, Http1RequestEvents, RequestHead } from "./http1/http1-events.ts";
 import { createRequestDecoder } from "./http1/request-decoder.ts";
 import { writeChunk, writeLastChunk, writeResponseHead } from "./http1/write-head.ts";
@@ -272,8 +273,8 @@ export class Http1ServerConnection
 
   // ── the call's side ──
 
-  inform(status: number, reason: string, fields: readonly string[]): void {
-    writeResponseHead(this.#transport.out, { ...INTERIM, status, reason, fields });
+  inform(status: number, reason: string, lines: HeadLines): void {
+    writeResponseHead(this.#transport.out, { ...INTERIM, status, reason, lines });
     this.#transport.touch();
   }
 

@@ -8,11 +8,12 @@ import { CountersignError } from "../core/errors.ts";
 import type { Peer, Svid } from "../core/identity.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
 import type { HttpService } from "./http-service.ts";
-import { HttpServiceBase } from "./http-service-base.ts";
+import { HttpServiceBase, hopFields } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
+import type { HeadLines } from "./http1/head-lines.ts";
 import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { MAX_HOPS, XFCC, xfccElement } from "./identity-fields.ts";
-import { type ScannedFields, scanRequestFields, withoutIdentityFields } from "./request-fields.ts";
+import { responseLines, type ScannedFields, scanRequestFields } from "./request-fields.ts";
 import type { Runtime } from "./runtime.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
@@ -29,6 +30,9 @@ export interface InboundContext {
   /** The connection is to end: drain, expiry, age. */
   closing: boolean;
 }
+
+const PROTO_HTTP = "x-forwarded-proto: http\r\n";
+const PROTO_HTTPS = "x-forwarded-proto: https\r\n";
 
 /** HTTP from the mesh to our app: policy decides who may call, and the app learns from us alone who it was. */
 export class InboundHttp extends HttpServiceBase implements HttpService {
@@ -83,13 +87,20 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     const scanned = this.#scanned;
     if (scanned === undefined) throw new TypeError("outgoing before prepare");
     this.#scanned = undefined;
-    const fields = this.forwardedFields(scanned, outcome);
-    fields.push("x-forwarded-proto", this.#inbound.context.tlsVersion === undefined ? "http" : "https");
+    const lines = this.forwardedLines(scanned, outcome);
+    lines.addLines(this.#inbound.context.tlsVersion === undefined ? PROTO_HTTP : PROTO_HTTPS, 1);
     const cert = this.#clientCert(scanned.clientCert);
-    if (cert !== undefined) fields.push(XFCC, cert);
+    if (cert !== undefined) lines.add(XFCC, cert);
     const upgrade =
       head.upgrade !== undefined && this.#inbound.upgrades.includes(head.upgrade) ? head.upgrade : undefined;
-    return { method: head.method, target: this.#path + head.query, fields, framing: head.framing, upgrade };
+    return {
+      method: head.method,
+      target: this.#path + head.query,
+      lines,
+      fields: hopFields(scanned),
+      framing: head.framing,
+      upgrade,
+    };
   }
 
   /** What a peer says about earlier hops is believed only where the configuration asks for it, and only from a verified peer. */
@@ -110,11 +121,11 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     return this.#inbound.pool;
   }
 
-  responseFields(head: ResponseHead, outcome: CallOutcome, final: boolean): string[] {
+  responseLines(head: ResponseHead, outcome: CallOutcome, final: boolean): HeadLines {
     // what the app calls ours is not ours: only a sidecar may say why a call was refused
-    const fields = withoutIdentityFields(head.fields, head.connectionNames, undefined);
-    if (final && this.#inbound.peer !== undefined) fields.push("x-countersign-id", outcome.id);
-    return fields;
+    const lines = responseLines(head.fields, head.connectionNames, undefined);
+    if (final && this.#inbound.peer !== undefined) lines.add("x-countersign-id", outcome.id);
+    return lines;
   }
 
   /** Callers get the code and the decision id; the reason names rules of ours and stays in our audit log. */

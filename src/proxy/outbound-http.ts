@@ -5,11 +5,12 @@ import type { Decision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import { requestFacts } from "./http-facts.ts";
 import type { HttpService } from "./http-service.ts";
-import { HttpServiceBase, replaceField } from "./http-service-base.ts";
+import { HttpServiceBase, hopFields } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
+import type { HeadLines } from "./http1/head-lines.ts";
 import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { MAX_HOPS } from "./identity-fields.ts";
-import { type ScannedFields, scanRequestFields, withoutIdentityFields } from "./request-fields.ts";
+import { responseLines, type ScannedFields, scanRequestFields } from "./request-fields.ts";
 import type { Runtime } from "./runtime.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
@@ -53,7 +54,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     if (head.form === "authority") {
       return new CountersignError("E_HTTP_CONNECT", "this listener leads to one destination; it is no egress proxy");
     }
-    const scanned = scanRequestFields(head.fields, head.connectionNames, true);
+    const scanned = scanRequestFields(head.fields, head.connectionNames, true, this.#outbound.authority);
     if (scanned.hops >= MAX_HOPS) return new CountersignError("E_LOOP", `the call passed ${scanned.hops} sidecars`);
     const page = this.#browserPage(scanned);
     if (page !== undefined) return page;
@@ -79,23 +80,27 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     const scanned = this.#scanned;
     if (scanned === undefined) throw new TypeError("outgoing before prepare");
     this.#scanned = undefined;
-    const fields = this.forwardedFields(scanned, outcome);
+    const lines = this.forwardedLines(scanned, outcome);
     const { authority } = this.#outbound;
-    if (authority !== undefined) {
-      replaceField(fields, "host", authority);
-      outcome.authority = authority;
-    }
+    if (authority !== undefined) outcome.authority = authority;
     // the path goes as it came: it may be signed
     const upgrade = head.upgrade === "websocket" ? head.upgrade : undefined;
-    return { method: head.method, target: head.path + head.query, fields, framing: head.framing, upgrade };
+    return {
+      method: head.method,
+      target: head.path + head.query,
+      lines,
+      fields: hopFields(scanned),
+      framing: head.framing,
+      upgrade,
+    };
   }
 
   upstream(_permit: Permit): HttpPool {
     return this.#outbound.pool;
   }
 
-  responseFields(head: ResponseHead, _outcome: CallOutcome, _final: boolean): string[] {
-    return withoutIdentityFields(head.fields, head.connectionNames, FROM_PEERS);
+  responseLines(head: ResponseHead, _outcome: CallOutcome, _final: boolean): HeadLines {
+    return responseLines(head.fields, head.connectionNames, FROM_PEERS);
   }
 
   /** Our own app may know why its call was refused. */

@@ -1,3 +1,6 @@
+import { newTraceparent, traceIdOf } from "./call-identifiers.ts";
+import { HeadLines } from "./http1/head-lines.ts";
+import { isHopByHop } from "./http1/hop-by-hop.ts";
 import type { Fields } from "./http1/http1-events.ts";
 import { HOPS, hopsOf, isIdentityField, XFCC } from "./identity-fields.ts";
 
@@ -5,9 +8,17 @@ import { HOPS, hopsOf, isIdentityField, XFCC } from "./identity-fields.ts";
 export interface ScannedFields {
   /** What policy sees and the upstream gets: without identity fields, without those that Connection names. */
   readonly kept: Fields;
+  /** The lines of `kept` as the upstream gets them: without those of the hop, with the replacements that were asked for. */
+  readonly lines: HeadLines;
+  /** All TE values that are kept, joined; undefined without any. */
+  readonly te: string | undefined;
   readonly hops: number;
   readonly requestId: string | undefined;
   readonly traceparent: string | undefined;
+  /** Trace id of `traceparent`, where that is a valid one. */
+  readonly traceId: string | undefined;
+  /** What `lines` have in place of an invalid traceparent. */
+  readonly newTrace: string | undefined;
   /** All x-forwarded-for lines joined; undefined without any. */
   readonly forwardedFor: string | undefined;
   /** All x-forwarded-client-cert lines joined. */
@@ -19,13 +30,19 @@ export interface ScannedFields {
 /** Longest x-request-id that is kept; a longer one is replaced. */
 const MAX_REQUEST_ID = 128;
 
-/** Scans and filters a request's fields. `keepForwardedFor`: the peer is a trusted proxy. */
+/** Scans and filters a request's fields. `keepForwardedFor`: the peer is a trusted proxy. `authority`: what the upstream gets as Host,
+ *  if not what came. */
 export function scanRequestFields(
   fields: Fields,
   connectionNames: readonly string[],
   keepForwardedFor: boolean,
+  authority?: string,
 ): ScannedFields {
   const { raw, lower } = fields;
+  const lines = new HeadLines(fields);
+  let te: string | undefined;
+  let traceId: string | undefined;
+  let newTrace: string | undefined;
   let hops = 0;
   let requestId: string | undefined;
   let traceparent: string | undefined;
@@ -45,8 +62,12 @@ export function scanRequestFields(
         else requestId = value;
         break;
       case "traceparent":
-        if (traceparent === undefined) traceparent = value;
-        else keep = false;
+        if (traceparent !== undefined) keep = false;
+        else {
+          traceparent = value;
+          traceId = traceIdOf(value);
+          if (traceId === undefined) newTrace = newTraceparent();
+        }
         break;
       case "x-forwarded-for":
         forwardedFor = forwardedFor === undefined ? value : `${forwardedFor},${value}`;
@@ -73,6 +94,13 @@ export function scanRequestFields(
         if (isIdentityField(name)) keep = false;
     }
     if (keep && connectionNames.length > 0 && connectionNames.includes(name)) keep = false;
+    if (!keep) lines.drop(i);
+    else if (isHopByHop(name)) {
+      lines.drop(i);
+      if (name === "te") te = te === undefined ? value : `${te},${value}`;
+    } else if (name === "host" && authority !== undefined) lines.replace(i, authority);
+    else if (name === "traceparent" && newTrace !== undefined) lines.replace(i, newTrace);
+    else lines.keep(i);
     if (!keep && keptRaw === undefined) {
       keptRaw = raw.slice(0, i * 2);
       keptLower = lower.slice(0, i);
@@ -82,32 +110,49 @@ export function scanRequestFields(
     }
   }
   const kept = keptRaw === undefined || keptLower === undefined ? fields : { raw: keptRaw, lower: keptLower };
-  return { kept, hops, requestId, traceparent, forwardedFor, clientCert, origin, fetchSite };
+  return {
+    kept,
+    lines,
+    te,
+    hops,
+    requestId,
+    traceparent,
+    traceId,
+    newTrace,
+    forwardedFor,
+    clientCert,
+    origin,
+    fetchSite,
+  };
 }
 
-/** Fields of a message without those that nobody may pass on. `except`: names that a verified peer may send. */
-export function withoutIdentityFields(
+/** The lines of a response that are passed on: none of ours or of the hop. `except`: names of ours that a verified peer may send. */
+export function responseLines(
   fields: Fields,
   connectionNames: readonly string[],
   except: ReadonlySet<string> | undefined,
-): string[] {
-  const { raw, lower } = fields;
-  const kept: string[] = [];
+): HeadLines {
+  const { lower } = fields;
+  const lines = new HeadLines(fields);
   for (let i = 0; i < lower.length; i++) {
     const name = lower[i] ?? "";
-    if (isIdentityField(name) && except?.has(name) !== true) continue;
-    if (connectionNames.length > 0 && connectionNames.includes(name)) continue;
-    kept.push(raw[i * 2] ?? "", raw[i * 2 + 1] ?? "");
+    if (isHopByHop(name) || (isIdentityField(name) && except?.has(name) !== true)) lines.drop(i);
+    else if (connectionNames.length > 0 && connectionNames.includes(name)) lines.drop(i);
+    else lines.keep(i);
   }
-  return kept;
+  return lines;
 }
 
 /** Trailers without identity fields, or undefined when none are left. */
 export function safeTrailers(trailers: Fields): Fields | undefined {
-  let unsafe = false;
-  for (const name of trailers.lower) if (isIdentityField(name)) unsafe = true;
-  if (!unsafe) return trailers;
-  const raw = withoutIdentityFields(trailers, [], undefined);
-  const lower = trailers.lower.filter((name) => !isIdentityField(name));
+  if (!trailers.lower.some(isIdentityField)) return trailers;
+  const raw: string[] = [];
+  const lower: string[] = [];
+  for (let i = 0; i < trailers.lower.length; i++) {
+    const name = trailers.lower[i] ?? "";
+    if (isIdentityField(name)) continue;
+    raw.push(trailers.raw[i * 2] ?? "", trailers.raw[i * 2 + 1] ?? "");
+    lower.push(name);
+  }
   return lower.length === 0 ? undefined : { raw, lower };
 }

@@ -1,5 +1,6 @@
 import { COLON, CR, HTAB, LF, SP, TOKEN_LOWER, VALUE_BYTE } from "./byte-classes.ts";
-import type { Fields, Http1Limits } from "./http1-events.ts";
+import { ReceivedFields } from "./head-lines.ts";
+import type { Http1Limits } from "./http1-events.ts";
 import type { Fault } from "./http1-fault.ts";
 import { type KnownName, NameFinder, ROLE_REFUSED } from "./known-names.ts";
 
@@ -62,6 +63,8 @@ export class HeadReader {
   /** Where the line that is being read begins, counted from the head's first byte. */
   #line = 0;
   #inStartLine: boolean;
+  /** Every field line so far is `name: value` with one space and none behind. */
+  #canonical = true;
 
   constructor(limits: Http1Limits, startLine: StartLineReader | undefined) {
     this.#headBytes = limits.headBytes;
@@ -95,7 +98,7 @@ export class HeadReader {
   }
 
   /** The fields of the complete head, for its receiver to keep. */
-  takeFields(): Fields {
+  takeFields(): ReceivedFields {
     const { text, known } = this;
     const raw: string[] = [];
     const lower: string[] = [];
@@ -104,16 +107,18 @@ export class HeadReader {
       const name = known[field];
       let spelled = this.#spelling[field] as string;
       if (spelled === "") spelled = text.slice(marks[mark], marks[mark + 1]);
-      raw.push(spelled, text.slice(marks[mark + 2], marks[mark + 3]));
-      lower.push(name === undefined ? spelled.toLowerCase() : name.lower);
+      raw[2 * field] = spelled;
+      raw[2 * field + 1] = text.slice(marks[mark + 2], marks[mark + 3]);
+      lower[field] = name === undefined ? spelled.toLowerCase() : name.lower;
     }
-    return { raw, lower };
+    return new ReceivedFields(raw, lower, this.#canonical ? text : undefined, marks[0] as number);
   }
 
   /** Makes ready for the next head. */
   reset(): void {
     this.text = "";
     this.count = 0;
+    this.#canonical = true;
     this.#line = 0;
     this.#inStartLine = this.#startLine !== undefined;
     if (this.#heldLength > 0) {
@@ -198,6 +203,7 @@ export class HeadReader {
       if (at + 2 > limit) return this.#break(HEAD_TOO_LARGE);
       let valueEnd = at;
       while (valueEnd > valueStart && (bytes[valueEnd - 1] === SP || bytes[valueEnd - 1] === HTAB)) valueEnd--;
+      if (valueStart !== nameEnd + 2 || bytes[nameEnd + 1] !== SP || valueEnd !== at) this.#canonical = false;
       names.find(bytes, line, nameEnd);
       const { known } = names;
       if (known !== undefined && known.role === ROLE_REFUSED) return this.#break(NAME_IMITATION);

@@ -36,16 +36,13 @@ export class OutputBuffer {
     this.#length = at + size;
   }
 
-  /** Appends text that consists of exactly `count` lines, each ended by CR LF. Throws TypeError, with nothing appended, if the bytes that
-   *  would leave hold any other control character but HTAB: whatever mistake let one into a name or value, it can't become a
-   *  header or a message of its own. */
-  lines(text: string, count: number): void {
+  /** Appends text that consists of exactly `count` lines, each ended by CR LF, not counting those of text[checkedFrom … checkedTo): whole
+   *  lines as a decoder has found them. Throws TypeError, with nothing appended, if the bytes that would leave outside of these hold any
+   *  other control character but HTAB: whatever mistake let one into a name or value, it can't become a header or a message of its own. */
+  lines(text: string, count: number, checkedFrom = 0, checkedTo = 0): void {
     const start = this.#length;
     this.latin1(text);
-    const end = this.#length;
-    const bytes = this.#scratch;
-    let controls = 0;
-    for (let at = start; at < end; at++) controls += IS_CONTROL[bytes[at] as number] as number;
+    const controls = this.#controls(start, start + checkedFrom) + this.#controls(start + checkedTo, this.#length);
     if (controls === 2 * count) return;
     this.#length = start;
     throw new TypeError("a name or value to be written holds a line end or another control character");
@@ -86,6 +83,13 @@ export class OutputBuffer {
     this.#length = 0;
     this.#scratch = NOTHING;
     if (scratch !== NOTHING) recycle(scratch);
+  }
+
+  #controls(from: number, to: number): number {
+    const bytes = this.#scratch;
+    let controls = 0;
+    for (let at = from; at < to; at++) controls += IS_CONTROL[bytes[at] as number] as number;
+    return controls;
   }
 
   #grow(needed: number): void {

@@ -123,7 +123,7 @@ class RequestDecoder implements Http1Decoder {
     const facts = this.#facts;
     const reader = this.#reader;
     const { minor, method } = line;
-    const fields = reader.takeFields();
+    let fields: Fields = reader.takeFields();
     const { text } = reader;
     const fault = facts.read(fields, reader.known, minor) ?? expectFault(facts.expect);
     if (fault !== undefined) return fault;
@@ -145,7 +145,7 @@ class RequestDecoder implements Http1Decoder {
     const hostFault = checkHost(facts, fields, minor);
     if (hostFault !== undefined) return hostFault;
     if (authority === "") authority = facts.hosts === 0 ? "" : (fields.raw[2 * facts.hostIndex + 1] as string);
-    else setHost(fields, facts.hostIndex, authority);
+    else fields = withHost(fields, facts.hostIndex, authority);
 
     const framing = framingOf(facts, method);
     if (framing === undefined) return CONNECT_BODY;
@@ -190,11 +190,13 @@ function checkHost(facts: HeadFacts, fields: Fields, minor: 0 | 1): Fault | unde
   return isAuthority(fields.raw[2 * facts.hostIndex + 1] as string, false) ? undefined : BAD_HOST;
 }
 
-function setHost(fields: Fields, index: number, authority: string): void {
+/** The fields with this Host in place of the one at `index`, or of none (-1). They no longer stand in the head's text. */
+function withHost({ raw, lower }: Fields, index: number, authority: string): Fields {
   if (index === -1) {
-    fields.raw.push("Host", authority);
-    fields.lower.push("host");
-  } else fields.raw[2 * index + 1] = authority;
+    raw.push("Host", authority);
+    lower.push("host");
+  } else raw[2 * index + 1] = authority;
+  return { raw, lower };
 }
 
 /** undefined: a CONNECT with a body, whose end nobody agrees on (RFC 9110 section 9.3.6). */

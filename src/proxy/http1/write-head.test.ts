@@ -1,4 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { HeadLines } from "./head-lines.ts";
+import { HeadReader } from "./head-reader.ts";
 import type { BodyFraming } from "./http1-events.ts";
 import { OutputBuffer } from "./output-buffer.ts";
 import {
@@ -198,6 +200,23 @@ describe("a response head", () => {
     expect(out.length).toBe(0);
   });
 });
+
+test.each(["b\r\nC: d", "b\n", "\0"])(
+  "a line of ours with %j behind copied ones is a programming error that writes nothing",
+  (value) => {
+    const reader = new HeadReader({ headBytes: 100, headFields: 9, requestLine: 9 }, undefined);
+    reader.read(Buffer.from("A: b\r\nC: d\r\n\r\n"), 0);
+    const lines = new HeadLines(reader.takeFields());
+    lines.keep(0);
+    lines.keep(1);
+    lines.add("x", value);
+    expect(lines.verbatim).toBe("A: b\r\nC: d\r\n".length);
+    const out = new OutputBuffer();
+    expect(() => writeRequestHead(out, { ...REQUEST, lines })).toThrow(TypeError);
+    expect(() => writeResponseHead(out, { ...RESPONSE, lines })).toThrow(TypeError);
+    expect(out.length).toBe(0);
+  },
+);
 
 describe("a chunked body", () => {
   test("is chunks with their size in hexadecimal, then the last one", () => {

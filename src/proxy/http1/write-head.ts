@@ -1,4 +1,5 @@
 import { trimOws } from "./framing.ts";
+import type { HeadLines } from "./head-lines.ts";
 import { isHopByHop } from "./hop-by-hop.ts";
 import type { BodyFraming, Fields } from "./http1-events.ts";
 import type { OutputBuffer } from "./output-buffer.ts";
@@ -9,6 +10,8 @@ export interface WrittenRequest {
   readonly method: string;
   /** Written as it is: a request target in the form that the upstream expects. */
   readonly target: string;
+  /** Written before `fields`: lines without any field of the hop or the framing. */
+  readonly lines?: HeadLines;
   readonly fields: readonly string[];
   /** How the body will be written: "none", "length" or "chunked". */
   readonly framing: BodyFraming;
@@ -22,6 +25,8 @@ export interface WrittenRequest {
 export interface WrittenResponse {
   readonly status: number;
   readonly reason: string;
+  /** As in a request. */
+  readonly lines?: HeadLines;
   readonly fields: readonly string[];
   /** How the body will be written. "close" always says `Connection: close`. An HTTP/1.0 client never gets "chunked". */
   readonly framing: BodyFraming;
@@ -43,6 +48,13 @@ export function writeRequestHead(out: OutputBuffer, request: WrittenRequest): vo
   }
   let text = `${method} ${target} HTTP/1.1\r\n`;
   let lines = 2;
+  const checkedFrom = text.length;
+  let checkedTo = checkedFrom;
+  if (request.lines !== undefined) {
+    text += request.lines.text;
+    checkedTo += request.lines.verbatim;
+    lines += request.lines.made;
+  }
   let trailersWelcome = false;
   for (let at = 0; at < fields.length; at += 2) {
     const name = fields[at] as string;
@@ -72,7 +84,7 @@ export function writeRequestHead(out: OutputBuffer, request: WrittenRequest): vo
   }
   const connection = connectionLine(upgrade !== undefined, request.close === true, trailersWelcome);
   if (connection !== "") lines++;
-  out.lines(`${text}${connection}\r\n`, lines);
+  out.lines(`${text}${connection}\r\n`, lines, checkedFrom, checkedTo);
 }
 
 /** Appends a response head. Throws TypeError, with nothing appended, as writeRequestHead does, and for a status that is not of three digits. */
@@ -81,6 +93,13 @@ export function writeResponseHead(out: OutputBuffer, response: WrittenResponse):
   if (!Number.isInteger(status) || status < 100 || status > 999) throw new TypeError("a status has three digits");
   let text = `HTTP/1.1 ${status} ${response.reason}\r\n`;
   let lines = 2;
+  const checkedFrom = text.length;
+  let checkedTo = checkedFrom;
+  if (response.lines !== undefined) {
+    text += response.lines.text;
+    checkedTo += response.lines.verbatim;
+    lines += response.lines.made;
+  }
   for (let at = 0; at < fields.length; at += 2) {
     const name = fields[at] as string;
     if (isHopByHop(name)) continue;
@@ -105,7 +124,7 @@ export function writeResponseHead(out: OutputBuffer, response: WrittenResponse):
     text += "Connection: keep-alive\r\n";
     lines++;
   }
-  out.lines(`${text}\r\n`, lines);
+  out.lines(`${text}\r\n`, lines, checkedFrom, checkedTo);
 }
 
 /** Appends one chunk; nothing for no bytes, since an empty chunk would end the body. */

@@ -1,0 +1,70 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { HeadLines } from "./head-lines.ts";
+import { HeadReader } from "./head-reader.ts";
+import type { Fields } from "./http1-events.ts";
+
+const LIMITS = { headBytes: 4096, headFields: 100, requestLine: 100 };
+
+function received(head: string): Fields {
+  const reader = new HeadReader(LIMITS, undefined);
+  expect(reader.read(Buffer.from(`${head}\r\n`, "latin1"), 0)).toBe(head.length + 2);
+  return reader.takeFields();
+}
+
+const name = fc.constantFrom("Accept", "x-a", "B", "content-type", "X-Request-Id");
+const value = fc.constantFrom("", "v", "a b\tc", "\xe9", ": x", "long ".repeat(9).trim());
+/** Mostly as a writer writes it, so that whole heads are; else with other white space. */
+const line = fc
+  .tuple(name, fc.oneof({ arbitrary: fc.constant(" "), weight: 30 }, fc.constantFrom("", "\t", "  ")), value)
+  .chain(([key, before, text]) =>
+    fc
+      .oneof({ arbitrary: fc.constant(""), weight: 30 }, fc.constantFrom(" ", "\t"))
+      .map((after) => `${key}:${before}${text}${after}\r\n`),
+  );
+const act = fc.constantFrom("keep", "keep", "keep", "drop", "replace");
+
+test("lines are those of the fields kept, replaced and added, however the head was written", () => {
+  let verbatim = 0;
+  fc.assert(
+    fc.property(fc.array(fc.tuple(line, act), { maxLength: 8 }), (told) => {
+      const fields = received(told.map(([text]) => text).join(""));
+      const lines = new HeadLines(fields);
+      let expected = "";
+      for (const [field, [, verb]] of told.entries()) {
+        const kept = `${fields.raw[2 * field]}: ${fields.raw[2 * field + 1]}\r\n`;
+        if (verb === "keep") {
+          lines.keep(field);
+          expected += kept;
+        } else if (verb === "drop") lines.drop(field);
+        else {
+          lines.replace(field, "new");
+          expected += `${fields.raw[2 * field]}: new\r\n`;
+        }
+      }
+      lines.add("own", "1");
+      lines.addLines("a: 1\r\nb: 2\r\n", 2);
+      expected += "own: 1\r\na: 1\r\nb: 2\r\n";
+      expect(lines.text).toBe(expected);
+      const copied = expected.slice(0, lines.verbatim);
+      expect(copied === "" || copied.endsWith("\r\n")).toBe(true);
+      expect(expected.slice(lines.verbatim).split("\r\n").length - 1).toBe(lines.made);
+      if (lines.verbatim > 0) verbatim++;
+    }),
+  );
+  expect(verbatim).toBeGreaterThan(10);
+});
+
+test.each([
+  ["is copied", "A: b\r\nC: \r\n", true],
+  ["without a space is not", "A:b\r\n", false],
+  ["with two spaces is not", "A:  b\r\n", false],
+  ["with a tab is not", "A:\tb\r\n", false],
+  ["with white space behind is not", "A: b \r\n", false],
+  ["beside another that is not, is not", "A: b\r\nC:d\r\n", false],
+])("a line as a writer writes it %s", (_, head, isCopied) => {
+  const fields = received(head);
+  const lines = new HeadLines(fields);
+  for (let field = 0; field < fields.lower.length; field++) lines.keep(field);
+  expect(lines.verbatim).toBe(isCopied ? head.length : 0);
+});
