@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { connect as connectTls } from "node:tls";
 import { afterEach, describe, expect, it } from "vitest";
 import { bodyOf, startApp, type TestApp } from "../support/app.ts";
-import { createTestCa } from "../support/cert-factory.ts";
+import { createTestCa, type TestCa, type TestIssued } from "../support/cert-factory.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, ORDERS, startMesh, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
 
@@ -316,23 +316,28 @@ describe("a refused connection", () => {
     expect(inbound.audit.ended).toHaveLength(1);
   });
 
-  const strangers = [
-    ["without a certificate", "E_PEER_NO_CERTIFICATE"],
-    ["of an unknown trust domain", "E_CHAIN_NO_BUNDLE"],
-    ["whose SVID another domain's CA signed", "E_CHAIN_UNTRUSTED"],
-    ["whose SVID has expired", "E_CERT_EXPIRED"],
-  ] as const;
-  it.each(strangers)("is recorded when it comes %s", async (who, code) => {
-    const { meshPort, inbound, ca, app } = await mesh((_, response) => response.end());
-    const other = createTestCa("other.org");
-    const issued =
-      who === "without a certificate"
-        ? undefined
-        : who === "of an unknown trust domain"
-          ? other.issue({ spiffeId: "spiffe://other.org/ns/shop/sa/web" })
-          : who === "whose SVID has expired"
-            ? ca.issue({ spiffeId: WEB, notBefore: Date.now() - 7_200_000, notAfter: Date.now() - 3_600_000 })
-            : other.issue({ spiffeId: WEB });
+  /** What the caller shows, made by the trusted CA or by another domain's. */
+  const strangers: readonly (readonly [string, string, (ca: TestCa, other: TestCa) => TestIssued | undefined])[] = [
+    ["without a certificate", "E_PEER_NO_CERTIFICATE", () => undefined],
+    [
+      "of an unknown trust domain",
+      "E_CHAIN_NO_BUNDLE",
+      (_, other) => other.issue({ spiffeId: "spiffe://other.org/ns/shop/sa/web" }),
+    ],
+    ["with an SVID that another domain's CA signed", "E_CHAIN_UNTRUSTED", (_, other) => other.issue({ spiffeId: WEB })],
+    [
+      "with an expired SVID",
+      "E_CERT_EXPIRED",
+      (ca) => ca.issue({ spiffeId: WEB, notBefore: Date.now() - 7_200_000, notAfter: Date.now() - 3_600_000 }),
+    ],
+    ["with two URI SANs", "E_SVID_URI_SEVERAL", (ca) => ca.issue({ spiffeId: WEB, extraUriSans: [ORDERS] })],
+    ["with a CA certificate as leaf", "E_SVID_LEAF_IS_CA", (ca) => ca.issue({ spiffeId: WEB, isCa: true })],
+    ["without key usage", "E_SVID_KEY_USAGE_ABSENT", (ca) => ca.issue({ spiffeId: WEB, keyUsage: "absent" })],
+    ["with a SPIFFE ID without a path", "E_SVID_PATH_EMPTY", (ca) => ca.issue({ spiffeId: "spiffe://example.org" })],
+  ];
+  it.each(strangers)("is recorded when it comes %s", async (_, code, show) => {
+    const { meshPort, inbound, ca, app } = await mesh((_request, response) => response.end());
+    const issued = show(ca, createTestCa("other.org"));
     const socket = connectTls({
       port: meshPort,
       host: "127.0.0.1",
