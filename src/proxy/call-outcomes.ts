@@ -63,8 +63,13 @@ export function newOutcome(
 }
 
 /** Hands the outcome over, once: to audit (by its slot, or as a refusal where it had none), then to metrics. */
-export function finishOutcome(sinks: OutcomeSinks, outcome: CallOutcome, slot: AuditSlot | undefined): void {
-  outcome.durationMs = sinks.nowMs() - outcome.durationMs;
+export function finishOutcome(
+  sinks: OutcomeSinks,
+  outcome: CallOutcome,
+  slot: AuditSlot | undefined,
+  nowMs: number = sinks.nowMs(),
+): void {
+  outcome.durationMs = nowMs - outcome.durationMs;
   sinks.recordCall(outcome);
   if (slot !== undefined) sinks.audit.complete(slot, outcome);
   else {

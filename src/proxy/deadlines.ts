@@ -1,4 +1,5 @@
 import { DenseSet, type Place } from "./dense-set.ts";
+import { monotonicMs } from "./monotonic.ts";
 
 /** Something with a deadline. Setting `deadlineMs` (monotonic; Infinity: none) costs an assignment: no timer is made or
  *  cleared per call, one sweep looks at all of them. */
@@ -21,7 +22,7 @@ export class Deadlines {
   add(member: HasDeadline): void {
     if (member.deadlinePlace !== undefined) throw new TypeError("a deadline is added once");
     member.deadlinePlace = this.#members.add(member);
-    this.#timer ??= setInterval(() => this.sweep(performance.now()), SWEEP_INTERVAL_MS).unref();
+    this.#timer ??= setInterval(() => this.sweep(monotonicMs()), SWEEP_INTERVAL_MS).unref();
   }
 
   delete(member: HasDeadline): void {
@@ -46,7 +47,7 @@ export class Deadlines {
   }
 }
 
-/** The deadline `timeoutMs` from now; 0 is "none". */
-export function deadlineAfter(timeoutMs: number): number {
-  return timeoutMs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
+/** The deadline `timeoutMs` from now; 0 is "none". `nowMs`: for a caller that has just read the clock. */
+export function deadlineAfter(timeoutMs: number, nowMs: number = monotonicMs()): number {
+  return timeoutMs === 0 ? Number.POSITIVE_INFINITY : nowMs + timeoutMs;
 }

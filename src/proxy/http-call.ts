@@ -14,8 +14,9 @@ import { localAnswer } from "./local-answer.ts";
 
 /** Who owns the call: the downstream connection. */
 export interface CallOwner {
-  /** The response is complete or broken and the record is written. `reusable`: the connection may carry another call. */
-  onCallDone(reusable: boolean): void;
+  /** The response is complete or broken and the record is written, at `nowMs` (monotonic). `reusable`: the connection may carry another
+   *  call. */
+  onCallDone(reusable: boolean, nowMs: number): void;
 }
 
 const NO_TRAILERS = undefined;
@@ -412,9 +413,10 @@ export class HttpCall implements UpstreamReceiver {
   #finish(reusable: boolean): void {
     this.#done = true;
     this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;
-    finishOutcome(this.#service, this.outcome, this.#slot);
+    const nowMs = this.#service.nowMs();
+    finishOutcome(this.#service, this.outcome, this.#slot, nowMs);
     this.#slot = undefined;
-    this.#owner.onCallDone(reusable);
+    this.#owner.onCallDone(reusable, nowMs);
   }
 }
 

@@ -5,6 +5,7 @@ import { deadlineAfter } from "./deadlines.ts";
 import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead } from "./http1/http1-events.ts";
 import { HOPS, MAX_HOPS } from "./identity-fields.ts";
+import { monotonicMs } from "./monotonic.ts";
 import { type ScannedFields, safeTrailers } from "./request-fields.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -36,16 +37,16 @@ export abstract class HttpServiceBase {
   }
 
   nowMs(): number {
-    return performance.now();
+    return monotonicMs();
   }
 
   firstByteDeadline(): number {
     return deadlineAfter(this.runtime.timeouts.firstByte);
   }
 
-  newOutcome(head: RequestHead): CallOutcome {
+  newOutcome(head: RequestHead, nowMs: number): CallOutcome {
     const protocol = head.minor === 0 ? "http/1.0" : "http/1.1";
-    const outcome = newOutcome(this.context, "request", protocol, performance.now());
+    const outcome = newOutcome(this.context, "request", protocol, nowMs);
     outcome.method = head.method;
     outcome.authority = head.authority;
     return outcome;
@@ -60,7 +61,7 @@ export abstract class HttpServiceBase {
   }
 
   onLongCall(outcome: CallOutcome): void {
-    this.audit.note(openRecord(outcome, "start", performance.now()));
+    this.audit.note(openRecord(outcome, "start", monotonicMs()));
   }
 
   /** Request id, trace and hop count, noted for the record. */

@@ -15,8 +15,8 @@ export interface HttpService extends OutcomeSinks {
   /** The connection should not be kept: drain, an identity near its end, or its age. */
   readonly closing: boolean;
   firstByteDeadline(): number;
-  /** The outcome of a call that starts now on this connection. */
-  newOutcome(head: RequestHead): CallOutcome;
+  /** The outcome of a call that starts on this connection at `nowMs`, monotonic. */
+  newOutcome(head: RequestHead, nowMs: number): CallOutcome;
   /** Checks that come before policy, and the facts for it; or why the call is refused. */
   prepare(head: RequestHead, outcome: CallOutcome): CallFacts | CountersignError;
   decide(facts: CallFacts): Decision;

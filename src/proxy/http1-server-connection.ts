@@ -10,6 +10,7 @@ import type { Fields, Http1Decoder, Http1Limits, Http1RequestEvents, RequestHead
 import { createRequestDecoder } from "./http1/request-decoder.ts";
 import { writeChunk, writeLastChunk, writeResponseHead } from "./http1/write-head.ts";
 import { localAnswer } from "./local-answer.ts";
+import { monotonicMs } from "./monotonic.ts";
 import type { Transport, TransportOwner } from "./transport.ts";
 
 export interface ServerTimeouts {
@@ -42,6 +43,8 @@ export class Http1ServerConnection
   /** Bytes after the end of a request whose response is not complete yet: the socket is paused while there are any. */
   #leftover: Uint8Array | undefined;
   #consuming = false;
+  /** When the bytes came that are being consumed, monotonic. */
+  #nowMs = 0;
   #bodyPaused = false;
   #chunked = false;
   #closeAfterResponse = false;
@@ -119,6 +122,7 @@ export class Http1ServerConnection
 
   #consume(chunk: Uint8Array): void {
     this.#consuming = true;
+    this.#nowMs = monotonicMs();
     let from = 0;
     while (from < chunk.length) {
       if (this.#lingering || this.#transport.closed) break;
@@ -140,21 +144,21 @@ export class Http1ServerConnection
       this.#messageEnded();
     }
     this.#consuming = false;
-    if (this.#call === undefined && !this.#lingering) this.#awaitHead();
+    if (this.#call === undefined && !this.#lingering) this.#awaitHead(this.#nowMs);
     else if (this.#call !== undefined && !this.#tunnel) this.#awaitCall();
   }
 
-  #awaitHead(): void {
+  #awaitHead(nowMs: number): void {
     const reading = !this.#decoder.atBoundary;
-    if (!reading) this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.idle);
+    if (!reading) this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.idle, nowMs);
     // the head's time is counted from its first byte, whatever trickles in later
-    else if (!this.#readingHead) this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.head);
+    else if (!this.#readingHead) this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.head, nowMs);
     this.#readingHead = reading;
   }
 
   #awaitCall(): void {
     this.#readingHead = false;
-    this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.idle);
+    this.#ownDeadlineMs = deadlineAfter(this.#options.timeouts.idle, this.#nowMs);
   }
 
   onFin(): void {
@@ -217,7 +221,7 @@ export class Http1ServerConnection
   // ── decoder events ──
 
   onHead(head: RequestHead): void {
-    const call = new HttpCall(this.#service, head, this.#service.newOutcome(head), this, this);
+    const call = new HttpCall(this.#service, head, this.#service.newOutcome(head, this.#nowMs), this, this);
     this.#call = call;
     this.#chunked = false;
     this.#ended = false;
@@ -255,7 +259,7 @@ export class Http1ServerConnection
       this.#goodbye();
       return;
     }
-    const outcome = this.#service.newOutcome(UNREADABLE_HEAD);
+    const outcome = this.#service.newOutcome(UNREADABLE_HEAD, monotonicMs());
     outcome.kind = "refusal";
     outcome.method = undefined;
     outcome.authority = undefined;
@@ -339,7 +343,7 @@ export class Http1ServerConnection
     }
   }
 
-  onCallDone(reusable: boolean): void {
+  onCallDone(reusable: boolean, nowMs: number): void {
     const call = this.#call;
     if (this.#tunnel) {
       this.#transport.end();
@@ -358,7 +362,7 @@ export class Http1ServerConnection
     if (this.#consuming) return;
     const leftover = this.#leftover;
     if (leftover === undefined) {
-      this.#awaitHead();
+      this.#awaitHead(nowMs);
       return;
     }
     this.#leftover = undefined;

@@ -1,6 +1,7 @@
 import type { AuditKind, CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import type { CountersignError } from "../core/errors.ts";
 import { finishOutcome, newOutcome } from "./call-outcomes.ts";
+import { monotonicMs } from "./monotonic.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** Records a connection that was refused before it carried a call. */
@@ -25,6 +26,6 @@ export function sinksOf(runtime: Runtime): Parameters<typeof finishOutcome>[0] {
   return {
     audit: runtime.audit,
     recordCall: (outcome) => runtime.recorder.recordCall(outcome),
-    nowMs: () => performance.now(),
+    nowMs: () => monotonicMs(),
   };
 }

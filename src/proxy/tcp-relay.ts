@@ -5,6 +5,7 @@ import type { Decision, Permit } from "../core/decision.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
 import { CountersignError } from "../core/errors.ts";
 import { finishOutcome, newOutcome } from "./call-outcomes.ts";
+import { monotonicMs } from "./monotonic.ts";
 import { sinksOf } from "./refusals.ts";
 import type { Runtime } from "./runtime.ts";
 import { TcpCall } from "./tcp-call.ts";
@@ -90,9 +91,9 @@ export class TcpRelay {
       outcome.destinationAddress = result.address;
       if (dialed.peer !== undefined)
         outcome.destination = { spiffeId: dialed.peer.spiffeId, serial: dialed.peer.serial };
-      outcome.upstreamMs = performance.now() - outcome.durationMs;
+      outcome.upstreamMs = monotonicMs() - outcome.durationMs;
       this.#verifyAgain = dialed.verifyAgain;
-      this.#lastRecordMs = performance.now();
+      this.#lastRecordMs = monotonicMs();
       const idleMs = runtime.timeouts.tunnelIdle;
       const onEnded = (): void => {
         this.#done = true;
@@ -143,7 +144,7 @@ export class TcpRelay {
   }
 
   onTick(): void {
-    const nowMs = performance.now();
+    const nowMs = monotonicMs();
     if (this.#call === undefined || nowMs - this.#lastRecordMs < PROGRESS_MS) return;
     this.#lastRecordMs = nowMs;
     this.#call.progress();

@@ -8,6 +8,7 @@ import { drainLeadMs } from "../connection-life.ts";
 import type { Deadlines } from "../deadlines.ts";
 import type { UpstreamStream } from "../http-streams.ts";
 import type { Http1Limits } from "../http1/http1-events.ts";
+import { monotonicMs } from "../monotonic.ts";
 import { dialAny } from "./dial-any.ts";
 import { type ClientConnectionOwner, Http1ClientConnection } from "./http1-client-connection.ts";
 
@@ -90,12 +91,11 @@ export class HttpPool implements ClientConnectionOwner {
   }
 
   #takeIdle(fingerprint: string): Http1ClientConnection | undefined {
-    const nowMs = Date.now();
     for (;;) {
       const connection = this.#idle.pop();
       if (connection === undefined) return undefined;
       if (connection.closed) continue;
-      if (connection.svidFingerprint === fingerprint && connection.validUntilMs > nowMs) {
+      if (connection.svidFingerprint === fingerprint && takesCalls(connection)) {
         return connection;
       }
       connection.close();
@@ -139,7 +139,7 @@ export class HttpPool implements ClientConnectionOwner {
       connection.close();
       return;
     }
-    connection.deadlineMs = performance.now() + Math.min(this.#options.idleMs, connection.serverIdleMs);
+    connection.deadlineMs = monotonicMs() + Math.min(this.#options.idleMs, connection.serverIdleMs);
     this.#idle.push(connection);
   }
 
@@ -176,4 +176,9 @@ export class HttpPool implements ClientConnectionOwner {
     this.#closed = true;
     for (const connection of this.#idle.splice(0)) connection.close();
   }
+}
+
+/** A plaintext connection rests on no identity: no clock is read for it. */
+function takesCalls({ validUntilMs }: Http1ClientConnection): boolean {
+  return validUntilMs === Number.POSITIVE_INFINITY || validUntilMs > Date.now();
 }
