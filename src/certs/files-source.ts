@@ -1,5 +1,5 @@
 import { type FSWatcher, watch } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { asCountersignError, CountersignError } from "../core/errors.ts";
 import type { IdentitySource, TrustBundle } from "../core/identity.ts";
@@ -31,6 +31,7 @@ const POLL_MS = 10_000;
 export function createFilesSource(options: FilesSourceOptions, clock: Clock, log: IdentityLog): IdentitySource {
   const holder = createIdentityHolder(clock, log);
   const folders = new Set([options.svid, options.key, ...options.bundles.values()].map(dirname));
+  const names = new Set([options.svid, options.key, ...options.bundles.values()].map((path) => basename(path)));
   const watchers = new Map<string, FSWatcher>();
   let cancelReload: (() => void) | undefined;
   let cancelPoll: () => void = () => undefined;
@@ -73,6 +74,8 @@ export function createFilesSource(options: FilesSourceOptions, clock: Clock, log
       const watcher = watch(folder, { persistent: false }, (event, name) => {
         // A folder that is replaced leaves the watcher on the deleted inode: the next load watches anew.
         if (event === "rename" && name !== null && folder.endsWith(`/${name}`)) drop();
+        // Something else in the folder that is being written to, an audit log say, is no reason to read everything again.
+        if (event === "change" && name !== null && !names.has(name)) return;
         onChange();
       });
       watcher.on("error", drop);
