@@ -29,11 +29,12 @@ interface ConnectionJson {
   readonly head: string;
   /** The app and TLS. */
   readonly tail: string;
-  /** The destination last written: an outbound connection may see several, seldom alternating. */
+  /** Kind to authority as last written, with what they were made of: the calls of a connection mostly share them, and of the
+   *  destinations that an outbound one may see, calls in a row do. */
+  kind: CallOutcome["kind"] | undefined;
   destination: CallOutcome["destination"];
   destinationAddress: string | undefined;
-  destinationJson: string;
-  /** Method and authority last written, with what they were made of: the calls of a connection mostly share them. */
+  protocol: CallOutcome["protocol"] | undefined;
   method: string | undefined;
   authority: string | undefined;
   targetJson: string;
@@ -46,6 +47,12 @@ interface ConnectionJson {
 }
 
 const connections = new WeakMap<ConnectionContext, ConnectionJson>();
+
+/** One flat string in place of the tree of pieces that concatenation leaves: what is kept for many records is then copied into each at
+ *  once, not piece by piece. `ascii` is printable ASCII. */
+function flat(ascii: string): string {
+  return Buffer.from(ascii, "latin1").toString("latin1");
+}
 
 function text(name: string, value: string | undefined, max: number): string {
   return value === undefined ? "" : `,"${name}":${quoteJson(value, max)}`;
@@ -94,9 +101,10 @@ function connectionJson(connection: ConnectionContext): ConnectionJson {
       text("listener", connection.listener, limits.name) +
       object("source", source + local),
     tail: object("app", integer("port", connection.appPort)) + object("tls", tls),
-    destination: connection.destination,
-    destinationAddress: connection.destinationAddress,
-    destinationJson: destinationJson(connection.destination, connection.destinationAddress),
+    kind: undefined,
+    destination: undefined,
+    destinationAddress: undefined,
+    protocol: undefined,
     method: undefined,
     authority: undefined,
     targetJson: "",
@@ -109,11 +117,28 @@ function connectionJson(connection: ConnectionContext): ConnectionJson {
 }
 
 function targetJson(shared: ConnectionJson, outcome: CallOutcome): string {
-  const { method, authority } = outcome;
-  if (method !== shared.method || authority !== shared.authority) {
+  const { connection, kind, protocol, method, authority } = outcome;
+  const destination = outcome.destination ?? connection.destination;
+  const address = outcome.destinationAddress ?? connection.destinationAddress;
+  if (
+    kind !== shared.kind ||
+    destination !== shared.destination ||
+    address !== shared.destinationAddress ||
+    protocol !== shared.protocol ||
+    method !== shared.method ||
+    authority !== shared.authority
+  ) {
+    shared.kind = kind;
+    shared.destination = destination;
+    shared.destinationAddress = address;
+    shared.protocol = protocol;
     shared.method = method;
     shared.authority = authority;
-    shared.targetJson = text("method", method, limits.method) + text("authority", authority, limits.authority);
+    shared.targetJson = flat(
+      `,"kind":"${kind}"${shared.head}${destinationJson(destination, address)}${shared.tail},"protocol":"${protocol}"` +
+        text("method", method, limits.method) +
+        text("authority", authority, limits.authority),
+    );
   }
   return shared.targetJson;
 }
@@ -130,11 +155,12 @@ function verdictJson(shared: ConnectionJson, outcome: CallOutcome): string {
     shared.policyVersion = policyVersion;
     shared.rule = rule;
     shared.reason = reason;
-    shared.verdictJson =
+    shared.verdictJson = flat(
       `,"decision":"${decision}"` +
-      (policyVersion === undefined ? "" : `,"policy":{"version":${quoteJson(policyVersion, limits.code)}}`) +
-      text("rule", rule, limits.rule) +
-      text("reason", reason, limits.code);
+        (policyVersion === undefined ? "" : `,"policy":{"version":${quoteJson(policyVersion, limits.code)}}`) +
+        text("rule", rule, limits.rule) +
+        text("reason", reason, limits.code),
+    );
   }
   return shared.verdictJson;
 }
@@ -158,18 +184,10 @@ export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
     shared = connectionJson(connection);
     connections.set(connection, shared);
   }
-  const destination = outcome.destination ?? connection.destination;
-  const address = outcome.destinationAddress ?? connection.destinationAddress;
-  if (destination !== shared.destination || address !== shared.destinationAddress) {
-    shared.destination = destination;
-    shared.destinationAddress = address;
-    shared.destinationJson = destinationJson(destination, address);
-  }
   const elapsedUs = Number.isFinite(outcome.durationMs) ? outcome.durationMs * 1000 : 0;
   return (
     `{"time":"${formatTimeUs(outcome.startedUs + elapsedUs)}","phase":"${outcome.phase}"` +
     text("id", outcome.id === "" ? undefined : outcome.id, limits.id) +
-    `,"kind":"${outcome.kind}"${shared.head}${shared.destinationJson}${shared.tail},"protocol":"${outcome.protocol}"` +
     targetJson(shared, outcome) +
     text("path", outcome.path, limits.path) +
     verdictJson(shared, outcome) +
