@@ -12,18 +12,20 @@ RUN node tools/install.mjs
 COPY tsconfig.json ./
 COPY src ./src
 RUN npm run build
-# -L: npm's link names the package of this platform, and so does Debian's for the library.
-RUN mkdir -p /out/bin /out/lib /out/run \
- && cp -L node_modules/.bin/node /out/bin/node \
- && cp -L /usr/lib/*-linux-gnu/libatomic.so.1 /out/lib/ \
- && /out/bin/node dist/countersign.mjs --version
+# The root file system: Node, the libraries that it is linked with (each under the name that the loader asks for), the program.
+# glibc resolves names by itself; it only has to be told to look into the hosts file first.
+RUN set -eu; node=/out/usr/local/bin/node; \
+    mkdir -p /out/usr/local/bin /out/usr/local/lib/countersign /out/usr/share/doc/countersign /out/run/countersign /out/etc; \
+    cp -L node_modules/.bin/node "$node"; \
+    for lib in $(ldd "$node" | grep -o '/[^ ]*'); do mkdir -p "/out${lib%/*}"; cp -L "$lib" "/out$lib"; done; \
+    cp dist/countersign.mjs dist/countersign.mjs.map /out/usr/local/lib/countersign/; \
+    echo 'hosts: files dns' > /out/etc/nsswitch.conf; \
+    "$node" dist/countersign.mjs --version
+COPY LICENSE /out/usr/share/doc/countersign/
 
-FROM gcr.io/distroless/cc-debian12
-COPY --from=build /out/lib/ /usr/lib/
-COPY --from=build /out/bin/node /usr/local/bin/node
-COPY --from=build /src/dist/countersign.mjs /src/dist/countersign.mjs.map /usr/local/lib/countersign/
-COPY --chown=65532:65532 --from=build /out/run /run/countersign
-COPY LICENSE /usr/share/doc/countersign/
+FROM scratch
+COPY --from=build --chown=0:0 /out/ /
+COPY --from=build --chown=65532:65532 /out/run/countersign /run/countersign
 # By number, so that Kubernetes' runAsNonRoot can tell without a passwd file. The app runs as another user: whoever
 # shares our uid can get our identity.
 USER 65532:65532

@@ -24,3 +24,13 @@ if (!installed) {
   writeFileSync(stamp, lock);
 }
 await import("./link-node.mjs");
+if (!installed) {
+  const node = join(root, "node_modules", ".bin", "node");
+  const run = spawnSync(node, ["--version"], { encoding: "utf8" });
+  if (run.status !== 0) {
+    console.error(`countersign: ${node} does not run: ${(run.stderr ?? run.error?.message ?? "").trim()}`);
+    if (/libatomic/.test(run.stderr ?? ""))
+      console.error("countersign: fix: apt-get install libatomic1 (or your system's libatomic)");
+    process.exit(1);
+  }
+}
