@@ -1,7 +1,7 @@
 // Installs what is missing, so that `npm test` and `npm run demo` work on a fresh clone. Runs on the system's Node (20+).
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const root = join(import.meta.dirname, "..");
@@ -28,6 +28,7 @@ if (!installed) {
   const node = join(root, "node_modules", ".bin", "node");
   const run = spawnSync(node, ["--version"], { encoding: "utf8" });
   if (run.status !== 0) {
+    rmSync(stamp, { force: true });
     console.error(`countersign: ${node} does not run: ${(run.stderr ?? run.error?.message ?? "").trim()}`);
     if (/libatomic/.test(run.stderr ?? ""))
       console.error("countersign: fix: apt-get install libatomic1 (or your system's libatomic)");
