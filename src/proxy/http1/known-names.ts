@@ -87,18 +87,17 @@ export class NameFinder {
 
   #matches(bytes: Uint8Array, start: number, candidate: KnownName): boolean {
     const { lowerBytes, titleBytes } = candidate;
-    let fromLower = 0;
-    let fromTitle = 0;
-    for (let at = 0; at < lowerBytes.length; at++) {
-      const byte = bytes[start + at] as number;
-      const lower = lowerBytes[at] as number;
-      if (TOKEN_LOWER[byte] !== lower) return false;
-      fromLower |= byte ^ lower;
-      fromTitle |= byte ^ (titleBytes[at] as number);
-    }
+    const { length } = lowerBytes;
+    // The first letter tells which of the two usual spellings it can be: one comparison a byte for nearly every name.
+    const isLower = bytes[start] === lowerBytes[0];
+    const usual = isLower ? lowerBytes : titleBytes;
+    let at = 0;
+    while (at < length && bytes[start + at] === usual[at]) at++;
+    const isUsual = at === length;
+    while (at < length && TOKEN_LOWER[bytes[start + at] as number] === lowerBytes[at]) at++;
+    if (at < length) return false;
     this.known = candidate;
-    if (fromTitle === 0) this.spelling = candidate.title;
-    else if (fromLower === 0) this.spelling = candidate.lower;
+    if (isUsual) this.spelling = isLower ? candidate.lower : candidate.title;
     return true;
   }
 }
