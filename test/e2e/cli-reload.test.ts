@@ -5,15 +5,23 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
 import { auditRecord } from "../support/audit-records.ts";
-import { type CountersignProcesses, countersignProcesses } from "../support/countersign-process.ts";
-import { ALLOW_WEB } from "../support/mesh.ts";
-import { type RawClient, rawClient } from "../support/raw-client.ts";
-import { ordersYaml, type SidecarPair, startPair } from "../support/sidecar-pair.ts";
+import { createTestCa, type TestIssued } from "../support/cert-factory.ts";
+import {
+  type CountersignProcesses,
+  countersignProcesses,
+  type SidecarProcess,
+} from "../support/countersign-process.ts";
+import { ALLOW_WEB, TRUST_DOMAIN, WEB } from "../support/mesh.ts";
+import type { RawClient } from "../support/raw-client.ts";
+import { ordersYaml, startOrders } from "../support/sidecar-pair.ts";
+import { tlsClient } from "../support/tls-client.ts";
 
 let dir: string;
 let processes: CountersignProcesses;
 let closeApp: () => Promise<void>;
-let running: SidecarPair;
+let orders: SidecarProcess;
+let port: number;
+let svid: TestIssued;
 let appPort: number;
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), "countersign-reload-"));
@@ -21,8 +29,14 @@ beforeEach(async () => {
   const app = await startApp((_, response) => response.end("hello"));
   closeApp = () => app.close();
   appPort = app.port;
-  running = await startPair({ dir, processes, appPort });
-  await running.orders.next("policy.loaded");
+  const ca = createTestCa(TRUST_DOMAIN);
+  svid = ca.issue({ spiffeId: WEB });
+  orders = startOrders({ dir, processes, appPort }, ca);
+  port = await orders.port("in");
+  await orders.next("ready");
+  await orders.next("policy.loaded");
+  // an answer of its event loop: by now it listens for SIGHUP, too
+  await status();
 });
 afterEach(async () => {
   await processes.close();
@@ -61,9 +75,9 @@ async function statusText(): Promise<string> {
 }
 const codesOf = ({ reloadProblems }: Status): string[] => reloadProblems.map(({ code }) => code);
 
-/** A connection through both sidecars that has carried a call. */
+/** A connection of web that has carried a call. */
 async function openConnection(): Promise<RawClient> {
-  const client = await rawClient(running.port);
+  const client = await tlsClient(port, svid);
   client.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
   await client.until((text) => text.endsWith("hello"));
   return client;
@@ -75,7 +89,6 @@ const remove = (client: RawClient): Promise<string> => {
 
 describe("a changed policy file", () => {
   it("is in force on open connections once the log says so, without a signal", async () => {
-    const { orders } = running;
     const client = await openConnection();
     writePolicies(ALLOW_WEB + DENY_DELETE);
     expect(await orders.next("policy.loaded")).toMatchObject({ policies: 2, rules: 2 });
@@ -85,7 +98,6 @@ describe("a changed policy file", () => {
   });
 
   it("that is broken is rejected with all its errors; the old one stays, and status says so until it is mended", async () => {
-    const { orders, port } = running;
     const { version } = (await status()).policy;
     writePolicies(BROKEN);
     const rejected = (await orders.next("policy.rejected"))["errors"] as string[];
@@ -93,7 +105,7 @@ describe("a changed policy file", () => {
       expect.stringMatching(/policies\.yaml:4:38: E_POLICY_\w+ .*"principal".*; fix: /),
       expect.stringMatching(/policies\.yaml:4:83: E_POLICY_\w+ .*"method".*; fix: /),
     ]);
-    expect((await ask(port, "/")).status).toBe(200);
+    await openConnection();
     const failed = await status();
     expect(failed).toMatchObject({ ready: true, policy: { version } });
     expect(failed.reloadProblems).toHaveLength(2);
@@ -109,7 +121,6 @@ describe("a changed policy file", () => {
 
 describe("SIGHUP", () => {
   it("brings configuration and policies into force; a listener that did not change keeps its connections", async () => {
-    const { orders, port } = running;
     const client = await openConnection();
     writePolicies(ALLOW_WEB + DENY_DELETE);
     writeConfig(
@@ -123,12 +134,11 @@ describe("SIGHUP", () => {
     await orders.next("config.loaded");
     expect(await orders.port("second")).toBeGreaterThan(0);
     expect(await remove(client)).toContain("E_POLICY_DENIED_BY_RULE");
-    expect((await ask(port, "/")).status).toBe(200);
+    await openConnection();
     expect((await status()).listeners.map(({ name }) => name).toSorted()).toEqual(["in", "second"]);
   });
 
   it("with broken policies leaves nothing behind once they are mended", async () => {
-    const { orders } = running;
     writePolicies(BROKEN);
     orders.signal("SIGHUP");
     await orders.next("policy.rejected");
@@ -141,7 +151,6 @@ describe("SIGHUP", () => {
 
 describe("a changed configuration", () => {
   it("that is broken is rejected with all its errors, changes nothing, and status says so until it is mended", async () => {
-    const { orders, port } = running;
     const good = ordersYaml({ dir, processes, appPort });
     writeConfig(`${good.replace("protocol: http", "protocol: htp")}limits: { streams: 5 }\n`);
     const rejected = (await orders.next("config.rejected"))["errors"] as string[];
@@ -149,7 +158,7 @@ describe("a changed configuration", () => {
       expect.stringMatching(/orders\.yaml:\d+:\d+: E_CONFIG_VALUE .*; fix: did you mean "http"/),
       expect.stringMatching(/orders\.yaml:\d+:\d+: E_CONFIG_UNSUPPORTED limits\.streams .*; fix: /),
     ]);
-    expect((await ask(port, "/")).status).toBe(200);
+    await openConnection();
     expect(codesOf(await status())).toEqual(["E_CONFIG_VALUE", "E_CONFIG_UNSUPPORTED"]);
     // good policies don't mend a broken configuration
     writePolicies(ALLOW_WEB + DENY_DELETE);
@@ -163,7 +172,6 @@ describe("a changed configuration", () => {
   });
 
   it("whose policies are broken is taken once these are mended", async () => {
-    const { orders } = running;
     writePolicies(BROKEN);
     writeConfig(ordersYaml({ dir, processes, appPort }).replace("{ name: in,", "{ name: other,"));
     orders.signal("SIGHUP");
@@ -176,14 +184,13 @@ describe("a changed configuration", () => {
   });
 
   it("that only a restart can make is refused whole", async () => {
-    const { orders, port } = running;
     const moved = ordersYaml({ dir, processes, appPort })
       .replace("orders-admin.sock", "elsewhere.sock")
       .replace("{ name: in,", "{ name: other,");
     writeConfig(moved);
     const [problem] = (await orders.next("config.rejected"))["errors"] as string[];
     expect(problem).toMatch(/E_CONFIG_RESTART admin /);
-    expect((await ask(port, "/")).status).toBe(200);
+    await openConnection();
     expect((await status()).listeners.map(({ name }) => name)).toEqual(["in"]);
   });
 });

@@ -1,7 +1,7 @@
 // web's sidecar → orders' sidecar → an app on loopback, each sidecar a process of the real program.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createTestCa, writeIdentityFiles } from "./cert-factory.ts";
+import { createTestCa, type TestCa, writeIdentityFiles } from "./cert-factory.ts";
 import type { CountersignProcesses, SidecarProcess } from "./countersign-process.ts";
 import { ALLOW_WEB, ORDERS, TRUST_DOMAIN, WEB } from "./mesh.ts";
 
@@ -40,27 +40,32 @@ ${more}
 `;
 
 /** `to`: the port of orders' sidecar. */
-export const webYaml = ({ dir, more = "" }: PairOptions, to: number): string => `${operations(dir, "web")}
+const webYaml = ({ dir, more = "" }: PairOptions, to: number): string => `${operations(dir, "web")}
 ${identity("web")}
 outbound:
   - { name: out, listen: "127.0.0.1:0", to: ["127.0.0.1:${to}"], identity: "${ORDERS}", protocol: http }
 ${more}
 `;
 
-/** Returns when both are ready. Web may do everything until policies.yaml says otherwise. */
+/** A role's process, with its SVID in files and `yaml` as its configuration. */
+function start({ dir, processes }: PairOptions, role: "orders" | "web", ca: TestCa, yaml: string): SidecarProcess {
+  writeIdentityFiles(join(dir, role), ca.issue({ spiffeId: role === "orders" ? ORDERS : WEB }), ca);
+  const file = join(dir, `${role}.yaml`);
+  writeFileSync(file, yaml);
+  return processes.run(file);
+}
+
+/** Orders' sidecar alone. Web may do everything until policies.yaml says otherwise. */
+export function startOrders(options: PairOptions, ca: TestCa): SidecarProcess {
+  writeFileSync(join(options.dir, "policies.yaml"), ALLOW_WEB);
+  return start(options, "orders", ca, ordersYaml(options));
+}
+
+/** Returns when both are ready. */
 export async function startPair(options: PairOptions): Promise<SidecarPair> {
-  const { dir, processes } = options;
   const ca = createTestCa(TRUST_DOMAIN);
-  writeIdentityFiles(join(dir, "orders"), ca.issue({ spiffeId: ORDERS }), ca);
-  writeIdentityFiles(join(dir, "web"), ca.issue({ spiffeId: WEB }), ca);
-  writeFileSync(join(dir, "policies.yaml"), ALLOW_WEB);
-  const start = (role: string, yaml: string): SidecarProcess => {
-    const file = join(dir, `${role}.yaml`);
-    writeFileSync(file, yaml);
-    return processes.run(file);
-  };
-  const orders = start("orders", ordersYaml(options));
-  const web = start("web", webYaml(options, await orders.port("in")));
+  const orders = startOrders(options, ca);
+  const web = start(options, "web", ca, webYaml(options, await orders.port("in")));
   await Promise.all([orders.next("ready"), web.next("ready")]);
   return { orders, web, port: await web.port("out") };
 }
