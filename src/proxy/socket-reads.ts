@@ -2,9 +2,28 @@ import { Socket, type SocketConstructorOpts } from "node:net";
 import { TLSSocket } from "node:tls";
 
 const READ_BYTES = 64 * 1024;
+/** Reads shorter than this have a view that is kept for the next read of that length: heads, mostly. */
+const KEPT_VIEW_BYTES = 2048;
+
+/** A buffer that many sockets read into, one read at a time. */
+class Landing {
+  readonly buffer: Buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  readonly #views: (Buffer | undefined)[] = Array.from({ length: KEPT_VIEW_BYTES });
+
+  /** What a read of that length brought. Making a view costs as much as looking at every byte of a small head. */
+  view(length: number): Buffer {
+    if (length >= KEPT_VIEW_BYTES) return this.buffer.subarray(0, length);
+    const kept = this.#views[length];
+    if (kept !== undefined) return kept;
+    const made = this.buffer.subarray(0, length);
+    this.#views[length] = made;
+    return made;
+  }
+}
+
 /** Every plaintext read of this thread lands here: what a read brought is dealt with, or copied, before the next. Left alone Node gives
  *  each read a fresh 64 KiB buffer, and the garbage collector more to do than the proxy itself has. */
-const landing = Buffer.allocUnsafeSlow(READ_BYTES);
+const landing = new Landing();
 
 /** Receives a read's bytes: valid during the call only. */
 export type ByteReceiver = (bytes: Buffer) => void;
@@ -18,9 +37,9 @@ function makeSocket(options: { readonly handle?: unknown }): Socket {
     ...options,
     allowHalfOpen: true,
     onread: {
-      buffer: landing,
+      buffer: landing.buffer,
       callback: (length: number) => {
-        slot.receive?.(landing.subarray(0, length));
+        slot.receive?.(landing.view(length));
         return true;
       },
     },
@@ -45,7 +64,7 @@ export function adoptPlainSocket(accepted: Socket): Socket {
 }
 
 /** Where every TLS read of this thread lands, for the same reason. */
-const tlsLanding = Buffer.allocUnsafeSlow(READ_BYTES);
+const tlsLanding = new Landing();
 
 interface TlsHandle {
   useUserBuffer?: (buffer: Buffer) => void;
@@ -62,13 +81,13 @@ function landTlsReads(socket: Socket, receive: ByteReceiver): boolean {
   if (handle?.useUserBuffer === undefined || bufferKey === undefined || callbackKey === undefined) return false;
   if (socket.readableLength > 0 || socket.readableFlowing !== null) return false;
   Object.assign(socket, {
-    [bufferKey]: tlsLanding,
+    [bufferKey]: tlsLanding.buffer,
     [callbackKey]: (length: number) => {
-      receive(tlsLanding.subarray(0, length));
+      receive(tlsLanding.view(length));
       return true;
     },
   });
-  handle.useUserBuffer(tlsLanding);
+  handle.useUserBuffer(tlsLanding.buffer);
   return true;
 }
 
