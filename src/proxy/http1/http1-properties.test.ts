@@ -255,7 +255,10 @@ describe.each([
     let forwarded = 0;
     fc.assert(
       fc.property(streamOf(requestText), (stream) => {
-        const complete = readRequests([stream]).messages.filter(({ isComplete }) => isComplete);
+        const all = readRequests([stream]).messages.filter(({ isComplete }) => isComplete);
+        // HTTP/1.0 knows requests without Host, HTTP/1.1 does not
+        const complete = all.filter(({ head }) => head.authority !== "");
+        for (const { head } of all) if (head.authority === "") expect(head.minor).toBe(0);
         forwarded += complete.length;
         const again = readRequests([Buffer.concat(complete.map((message) => forward(message, passOn)))]);
         expect(again.violation).toBeUndefined();
