@@ -2,7 +2,7 @@ import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import { newTraceparent, traceIdOf } from "./call-identifiers.ts";
 import { newOutcome, openRecord } from "./call-outcomes.ts";
 import { deadlineAfter } from "./deadlines.ts";
-import type { HeadLines } from "./http1/head-lines.ts";
+import { type HeadLines, SharedLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead } from "./http1/http1-events.ts";
 import { HOPS, MAX_HOPS } from "./identity-fields.ts";
 import { monotonicMs } from "./monotonic.ts";
@@ -10,7 +10,10 @@ import { type ScannedFields, safeTrailers } from "./request-fields.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** The lines of the hop counts, made once. */
-const HOP_LINES: readonly string[] = Array.from({ length: MAX_HOPS + 2 }, (_, hops) => `${HOPS}: ${hops}\r\n`);
+const HOP_LINES: readonly SharedLines[] = Array.from(
+  { length: MAX_HOPS + 1 },
+  (_, hops) => new SharedLines([HOPS, String(hops)]),
+);
 const NO_FIELDS: readonly string[] = [];
 
 /** What both directions of HTTP have in common for one downstream connection. */
@@ -70,10 +73,12 @@ export abstract class HttpServiceBase {
     outcome.traceId = scanned.traceId;
   }
 
-  /** The lines to forward: those that policy saw, then ours. */
-  protected forwardedLines(scanned: ScannedFields, outcome: CallOutcome): HeadLines {
+  /** The lines to forward: those that policy saw, then ours. `shared`: what this connection's requests have in common. Hops are below the
+   *  maximum: prepare() has refused the others. */
+  protected forwardedLines(scanned: ScannedFields, outcome: CallOutcome, shared?: SharedLines): HeadLines {
     const { lines } = scanned;
-    lines.addLines(HOP_LINES[scanned.hops + 1] ?? "", 1);
+    if (shared !== undefined) lines.addShared(shared);
+    lines.addShared(HOP_LINES[scanned.hops + 1] as SharedLines);
     if (scanned.requestId === undefined) lines.add("x-request-id", outcome.id);
     if (outcome.traceId === undefined) {
       const made = scanned.newTrace ?? newTraceparent();

@@ -10,7 +10,7 @@ import { isTrustedProxy, requestFacts } from "./http-facts.ts";
 import type { HttpService } from "./http-service.ts";
 import { HttpServiceBase, hopFields } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
-import type { HeadLines } from "./http1/head-lines.ts";
+import { type HeadLines, SharedLines } from "./http1/head-lines.ts";
 import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { MAX_HOPS, XFCC, xfccElement } from "./identity-fields.ts";
 import { responseLines, type ScannedFields, scanRequestFields } from "./request-fields.ts";
@@ -31,13 +31,12 @@ export interface InboundContext {
   closing: boolean;
 }
 
-const PROTO_HTTP = "x-forwarded-proto: http\r\n";
-const PROTO_HTTPS = "x-forwarded-proto: https\r\n";
-
 /** HTTP from the mesh to our app: policy decides who may call, and the app learns from us alone who it was. */
 export class InboundHttp extends HttpServiceBase implements HttpService {
   readonly #inbound: InboundContext;
   readonly #xfcc: string | undefined;
+  /** What the app gets with each request of this connection. */
+  readonly #shared: SharedLines;
   readonly #sourceTrusted: boolean;
   /** Of the request being prepared: prepare() and outgoing() follow one another for one call. */
   #scanned: ScannedFields | undefined;
@@ -51,6 +50,9 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
       peer === undefined || svid === undefined
         ? undefined
         : xfccElement(svid.spiffeId, peer.fingerprint, peer.spiffeId);
+    const proto = inbound.context.tlsVersion === undefined ? "http" : "https";
+    const own = this.#xfcc !== undefined && inbound.xfcc === "sanitize_set" ? [XFCC, this.#xfcc] : [];
+    this.#shared = new SharedLines(["x-forwarded-proto", proto, ...own]);
     this.#sourceTrusted = isTrustedProxy(inbound.facts.sourceIp, runtime.inForce);
   }
 
@@ -87,9 +89,8 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     const scanned = this.#scanned;
     if (scanned === undefined) throw new TypeError("outgoing before prepare");
     this.#scanned = undefined;
-    const lines = this.forwardedLines(scanned, outcome);
-    lines.addLines(this.#inbound.context.tlsVersion === undefined ? PROTO_HTTP : PROTO_HTTPS, 1);
-    const cert = this.#clientCert(scanned.clientCert);
+    const lines = this.forwardedLines(scanned, outcome, this.#shared);
+    const cert = this.#passedClientCert(scanned.clientCert);
     if (cert !== undefined) lines.add(XFCC, cert);
     const upgrade =
       head.upgrade !== undefined && this.#inbound.upgrades.includes(head.upgrade) ? head.upgrade : undefined;
@@ -104,12 +105,12 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   }
 
   /** What a peer says about earlier hops is believed only where the configuration asks for it, and only from a verified peer. */
-  #clientCert(received: string | undefined): string | undefined {
+  #passedClientCert(received: string | undefined): string | undefined {
     const own = this.#xfcc;
     if (own === undefined) return undefined;
     switch (this.#inbound.xfcc) {
       case "sanitize_set":
-        return own;
+        return undefined; // alone, it is among the shared lines
       case "append_forward":
         return received === undefined ? own : `${received},${own}`;
       case "forward_only":

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { HeadLines } from "./head-lines.ts";
+import { HeadLines, SharedLines } from "./head-lines.ts";
 import { HeadReader } from "./head-reader.ts";
 import type { Fields } from "./http1-events.ts";
 
@@ -42,14 +42,16 @@ test("lines are those of the fields kept, replaced and added, however the head w
           expected += `${fields.raw[2 * field]}: new\r\n`;
         }
       }
+      lines.addShared(new SharedLines(["shared", "0"]));
+      expected += "shared: 0\r\n";
       lines.add("own", "1");
-      lines.addLines("a: 1\r\nb: 2\r\n", 2);
+      lines.addShared(new SharedLines(["a", "1", "b", "2"]));
       expected += "own: 1\r\na: 1\r\nb: 2\r\n";
       expect(lines.text).toBe(expected);
-      const copied = expected.slice(0, lines.verbatim);
+      const copied = expected.slice(0, lines.checked);
       expect(copied === "" || copied.endsWith("\r\n")).toBe(true);
-      expect(expected.slice(lines.verbatim).split("\r\n").length - 1).toBe(lines.made);
-      if (lines.verbatim > 0) verbatim++;
+      expect(expected.slice(lines.checked).split("\r\n").length - 1).toBe(lines.made);
+      if (lines.checked > 0) verbatim++;
     }),
   );
   expect(verbatim).toBeGreaterThan(10);
@@ -66,5 +68,21 @@ test.each([
   const fields = received(head);
   const lines = new HeadLines(fields);
   for (let field = 0; field < fields.lower.length; field++) lines.keep(field);
-  expect(lines.verbatim).toBe(isCopied ? head.length : 0);
+  expect(lines.checked).toBe(isCopied ? head.length : 0);
+});
+
+test.each(["a\r\nb: c", "\n", "\0", "\x7f", "\u010a"])("no shared line holds %j", (value) => {
+  expect(() => new SharedLines(["a", value])).toThrow(TypeError);
+  expect(() => new SharedLines([value, "a"])).toThrow(TypeError);
+});
+
+test("shared lines need no check unless they come behind one that does", () => {
+  const shared = new SharedLines(["a", "1\t\xe9", "b", ""]);
+  const lines = new HeadLines({ raw: [], lower: [] });
+  lines.addShared(shared);
+  expect([lines.checked, lines.made]).toEqual([shared.text.length, 0]);
+  lines.add("c", "2");
+  lines.addShared(shared);
+  expect(lines.text).toBe("a: 1\t\xe9\r\nb: \r\nc: 2\r\na: 1\t\xe9\r\nb: \r\n");
+  expect([lines.checked, lines.made]).toEqual([shared.text.length, 3]);
 });

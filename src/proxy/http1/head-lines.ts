@@ -1,3 +1,4 @@
+import { VALUE_BYTE } from "./byte-classes.ts";
 import type { Fields } from "./http1-events.ts";
 
 /** The fields of a decoded head, with the text they came in where every line of it stands as a writer would write it:
@@ -26,6 +27,27 @@ export class ReceivedFields implements Fields {
   }
 }
 
+/** Lines of ours that many messages carry, put together and checked once. */
+export class SharedLines {
+  readonly text: string;
+  readonly count: number;
+
+  /** `raw` is name, value, name, value … Throws TypeError if a byte that would leave is a control character other than HTAB. */
+  constructor(raw: readonly string[]) {
+    let text = "";
+    for (let at = 0; at < raw.length; at += 2) {
+      const line = `${raw[at]}: ${raw[at + 1]}`;
+      if (!Buffer.from(line, "latin1").every((byte) => VALUE_BYTE[byte] === 1)) {
+        throw new TypeError("a name or value to be written holds a line end or another control character");
+      }
+      text += `${line}\r\n`;
+    }
+    // one flat string instead of a tree of pieces, which every message would walk
+    this.text = Buffer.from(text, "latin1").toString("latin1");
+    this.count = raw.length / 2;
+  }
+}
+
 /** The field lines of a message to write: those that it passes on of a received head, then our own. The fields of that head are
  *  told one by one and in order, each to be kept, replaced or dropped. */
 export class HeadLines {
@@ -37,7 +59,7 @@ export class HeadLines {
   #spanStart: number;
   #spanLines = 0;
   #text = "";
-  #verbatim = 0;
+  #checked = 0;
   #made = 0;
 
   constructor(fields: Fields) {
@@ -54,10 +76,10 @@ export class HeadLines {
     return this.#text;
   }
 
-  /** Length of the beginning of `text` that is copied from a head, and so was checked by its decoder byte by byte. */
-  get verbatim(): number {
+  /** Length of the beginning of `text` that needs no check any more: copied from a head, whose decoder looked at every byte, or shared. */
+  get checked(): number {
     this.#endSpan();
-    return this.#verbatim;
+    return this.#checked;
   }
 
   /** Number of lines behind that. */
@@ -94,22 +116,27 @@ export class HeadLines {
 
   /** Adds a line of our own. */
   add(name: string, value: string): void {
-    this.addLines(`${name}: ${value}\r\n`, 1);
+    this.#endSpan();
+    this.#text += `${name}: ${value}\r\n`;
+    this.#made++;
   }
 
-  /** Adds `count` lines of our own. */
-  addLines(lines: string, count: number): void {
+  /** Adds lines of our own, best before any `add`: behind one they are checked again. */
+  addShared(lines: SharedLines): void {
     this.#endSpan();
-    this.#text += lines;
-    this.#made += count;
+    this.#addChecked(lines.text, lines.count);
   }
 
   #endSpan(): void {
     if (this.#spanLines === 0) return;
-    this.#text += (this.#source as string).slice(this.#spanStart, this.#at);
-    if (this.#made === 0) this.#verbatim = this.#text.length;
-    else this.#made += this.#spanLines;
+    this.#addChecked((this.#source as string).slice(this.#spanStart, this.#at), this.#spanLines);
     this.#spanStart = this.#at;
     this.#spanLines = 0;
+  }
+
+  #addChecked(lines: string, count: number): void {
+    this.#text += lines;
+    if (this.#made === 0) this.#checked = this.#text.length;
+    else this.#made += count;
   }
 }

@@ -210,7 +210,7 @@ test.each(["b\r\nC: d", "b\n", "\0"])(
     lines.keep(0);
     lines.keep(1);
     lines.add("x", value);
-    expect(lines.verbatim).toBe("A: b\r\nC: d\r\n".length);
+    expect(lines.checked).toBe("A: b\r\nC: d\r\n".length);
     const out = new OutputBuffer();
     expect(() => writeRequestHead(out, { ...REQUEST, lines })).toThrow(TypeError);
     expect(() => writeResponseHead(out, { ...RESPONSE, lines })).toThrow(TypeError);

@@ -52,7 +52,7 @@ export function writeRequestHead(out: OutputBuffer, request: WrittenRequest): vo
   let checkedTo = checkedFrom;
   if (request.lines !== undefined) {
     text += request.lines.text;
-    checkedTo += request.lines.verbatim;
+    checkedTo += request.lines.checked;
     lines += request.lines.made;
   }
   let trailersWelcome = false;
@@ -97,7 +97,7 @@ export function writeResponseHead(out: OutputBuffer, response: WrittenResponse):
   let checkedTo = checkedFrom;
   if (response.lines !== undefined) {
     text += response.lines.text;
-    checkedTo += response.lines.verbatim;
+    checkedTo += response.lines.checked;
     lines += response.lines.made;
   }
   for (let at = 0; at < fields.length; at += 2) {
