@@ -10,6 +10,8 @@ export async function start(main: (argv: readonly string[], io: CliIo) => Promis
   const onSignal = (): void => stop.abort();
   process.once("SIGINT", onSignal);
   process.once("SIGTERM", onSignal);
+  // timers of ours hold no process: without this, one that waits for a timer alone would end in the middle of it
+  const alive = setInterval(() => undefined, 2 ** 30);
   try {
     process.exitCode = await main(process.argv.slice(2), {
       out: (text) => void process.stdout.write(text),
@@ -22,6 +24,7 @@ export async function start(main: (argv: readonly string[], io: CliIo) => Promis
   } catch (error) {
     process.exitCode = report(error);
   }
+  clearInterval(alive);
   process.removeListener("SIGINT", onSignal);
   process.removeListener("SIGTERM", onSignal);
 }

@@ -6,7 +6,6 @@ import { startApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
 import { auditRecord, auditRecords, finalRecords } from "../support/audit-records.ts";
 import { type CountersignProcesses, countersignProcesses } from "../support/countersign-process.ts";
-import { rawClient } from "../support/raw-client.ts";
 import { type SidecarPair, startPair } from "../support/sidecar-pair.ts";
 
 let dir: string;
@@ -69,38 +68,6 @@ describe("countersign run", () => {
     expect(after.get('countersign_identity_state{state="serving"}')).toBe(1);
     const names = new Set(Array.from(after.keys(), (name) => name.replace(/\{.*/, "")));
     expect(documentedMetrics.filter((name) => !names.has(name))).toEqual([]);
-  });
-
-  it("is not ready while it drains, lets the call in flight end, and exits 0", async () => {
-    let finish = (): void => undefined;
-    const { orders, port } = await pair((_, response) => {
-      response.write("first ");
-      finish = () => response.end("last");
-    });
-    const client = await rawClient(port);
-    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
-    await client.until((text) => text.includes("first "));
-    orders.signal("SIGTERM");
-    await orders.next("draining");
-    const ready = await page("orders", "health", "/readyz");
-    expect(ready.status).toBe(503);
-    expect(JSON.parse(ready.body)).toMatchObject({ ready: false, reasons: [{ code: "E_DRAINING" }] });
-    finish();
-    await client.until((text) => text.includes("last\r\n0\r\n\r\n"));
-    expect((await orders.next("stopped"))["cut"]).toBe(0);
-    expect((await orders.ended).code).toBe(0);
-    expect(finalRecords(audit("orders"))).toMatchObject([{ path: "/slow", decision: "allow", status: 200 }]);
-  });
-
-  it("exits 1 when the drain deadline cut a call, which has its record", async () => {
-    const { orders, port } = await pair((_, response) => void response.write("first "), "drain: { timeout: 100ms }");
-    const client = await rawClient(port);
-    client.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
-    await client.until((text) => text.includes("first "));
-    orders.signal("SIGTERM");
-    expect((await orders.ended).code).toBe(1);
-    await client.closed();
-    expect(finalRecords(audit("orders"))).toMatchObject([{ path: "/endless", close: "E_DRAIN_CUT" }]);
   });
 
   it("goes on numbering on the same audit file after kill -9, and no line is torn", async () => {
