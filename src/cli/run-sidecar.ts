@@ -6,6 +6,7 @@ import { createIdentitySource } from "../certs/identity-source.ts";
 import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
 import { readPolicyFiles } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
+import { formatAddress } from "../config/yaml-addresses.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { IdentityState } from "../core/identity.ts";
 import { type Sidecar, startSidecar } from "../proxy/sidecar.ts";
@@ -14,8 +15,9 @@ import { createLogger } from "../telemetry/logger.ts";
 import { createMetricsPage, type MetricsPage, type MetricsState } from "../telemetry/metrics-page.ts";
 import { createTelemetry } from "../telemetry/telemetry.ts";
 import type { CliIo } from "./cli-io.ts";
+import { lockAuditFiles } from "./lock-audit-files.ts";
 import { createSidecarPolicies, type SidecarPolicies } from "./sidecar-policies.ts";
-import { createReloads } from "./sidecar-reload.ts";
+import { createReloads, type Reloads } from "./sidecar-reload.ts";
 import { countersignVersion } from "./version.ts";
 
 /** Runs one sidecar until the signal: 0 when every call ended by itself, 1 when the drain deadline cut some or the start failed, 2 when
@@ -28,6 +30,18 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   for (const warning of started.warnings)
     log.warn({ event: "config.warning", code: warning.code }, formatError(warning));
   const telemetry = createTelemetry();
+  let reloads: Reloads | undefined;
+  // before anything says that we are there: a SIGHUP without a handler would end the process
+  const onHangup = (): void => reloads?.reloadNow();
+  process.on("SIGHUP", onHangup);
+  let unlock: () => void;
+  try {
+    unlock = lockAuditFiles(config.audit.sinks.flatMap((sink) => (sink.kind === "file" ? [sink.path] : [])));
+  } catch (error) {
+    if (!(error instanceof CountersignError)) throw error;
+    io.err(`${formatError(error)}\n`);
+    return 1;
+  }
   const audit = createAuditLog(config.audit, systemClock, log);
   await audit.opened;
   const stop = new AbortController();
@@ -47,7 +61,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   let isDraining = false;
   let wasReady = false;
   const { env } = io;
-  const reloads = createReloads({ file, env, config, text: started.text, policies, log, telemetry, audit });
+  const active = createReloads({ file, env, config, text: started.text, policies, log, telemetry, audit });
+  reloads = active;
   const startedMs = systemClock.nowMs();
   const version = countersignVersion();
   const policyStatus = (): StatusInput["policy"] => {
@@ -63,7 +78,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     identity: { description: identity.description, state: identity.state },
     listeners: sidecar?.listeners ?? [],
     policy: policyStatus(),
-    reloadError: reloads.error,
+    reloadError: active.error,
     audit: audit.state,
   });
   const sayReady = (): void => {
@@ -75,13 +90,13 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   };
 
   const unsubscribe = identity.subscribe((state) => {
-    reloads.adoptIdentity(state);
+    active.adoptIdentity(state);
     sayReady();
   });
   audit.subscribe(sayReady);
   try {
     // an identity that came before the listeners decides which trust domain is ours
-    reloads.adoptIdentity(identity.state);
+    active.adoptIdentity(identity.state);
     sidecar = await startSidecar({ config, policy: policies.state.policy, identity, audit, recorder: telemetry, log });
     if (config.metrics !== undefined) {
       const state = (): MetricsState => ({
@@ -100,25 +115,27 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
       },
       onError: (error) => log.error({ event: "admin.error", err: error }, "a control page failed"),
     });
+    for (const [name, address] of Object.entries(admin.addresses)) {
+      if (address !== undefined) log.info({ event: "listening", name, address: formatAddress(address) });
+    }
   } catch (error) {
     log.error({ event: "stopped", err: error }, "could not start");
     io.err(`${error instanceof CountersignError ? formatError(error) : String(error)}\n`);
     await sidecar?.drain(0);
     identity.close();
     await audit.close();
+    unlock();
     return 1;
   }
   audit.event({ kind: "lifecycle", reason: "started", policyVersion: policies.state.policy.version });
-  reloads.announce();
+  active.announce();
+  active.start(sidecar, stop.signal);
   sayReady();
-  reloads.start(sidecar, stop.signal);
-  const onHangup = (): void => reloads.reloadNow();
-  process.on("SIGHUP", onHangup);
 
   await aborted(io.signal);
   process.removeListener("SIGHUP", onHangup);
   isDraining = true;
-  const { drainTimeoutMs } = reloads.config;
+  const { drainTimeoutMs } = active.config;
   log.info({ event: "draining", timeoutMs: drainTimeoutMs }, "draining");
   stop.abort();
   const cut = await sidecar.drain(drainTimeoutMs);
@@ -126,6 +143,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   identity.close();
   audit.event({ kind: "lifecycle", reason: "stopped", detail: `${cut} calls cut` });
   await audit.close();
+  unlock();
   await admin.close();
   metrics?.close();
   log.info({ event: "stopped", cut }, "stopped");

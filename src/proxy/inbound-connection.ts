@@ -9,6 +9,7 @@ import type { ErrorCode } from "../core/error-codes.ts";
 import { CountersignError } from "../core/errors.ts";
 import type { IdentitySnapshot, Peer, Svid } from "../core/identity.ts";
 import { canonicalIpAddress } from "../core/ip-address.ts";
+import { nextDecisionId } from "./call-identifiers.ts";
 import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
@@ -113,15 +114,16 @@ export class InboundConnection implements OpenConnection {
       "E_PLAINTEXT_REFUSED",
       "the caller sent plaintext, and this listener takes only mutual TLS",
     );
+    const id = nextDecisionId();
     if (looksLikeHttp1(first)) {
       const transport = new Transport(this.#raw, NOBODY);
-      const answer = localAnswer(403, error.code, error.message, "none", "GET", true);
+      const answer = localAnswer(403, error.code, error.message, id, "GET", true);
       writeResponseHead(transport.out, answer.response);
       transport.out.bytes(answer.body);
       transport.flush();
       transport.end();
     }
-    this.#refuse(error, looksLikeHttp1(first));
+    this.#refuse(error, id, looksLikeHttp1(first));
   }
 
   #handshake(): void {
@@ -320,10 +322,10 @@ export class InboundConnection implements OpenConnection {
     this.#guard = undefined;
   }
 
-  #refuse(error: CountersignError, answered = false): void {
+  #refuse(error: CountersignError, id?: string, answered = false): void {
     if (this.#closed) return;
     this.#unwatch();
-    recordRefusal(this.#runtime, this.#context, error, this.#startedMs);
+    recordRefusal(this.#runtime, this.#context, error, this.#startedMs, id);
     // an answer is on its way: a short time for it to leave, then the end
     if (answered) this.#watch(1000, () => this.#socket.destroy());
     else this.#socket.destroy();

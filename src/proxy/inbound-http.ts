@@ -14,7 +14,7 @@ import { type HeadLines, SharedLines } from "./http1/head-lines.ts";
 import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { MAX_HOPS, XFCC, xfccElement } from "./identity-fields.ts";
 import { responseLines, type ScannedFields, scanRequestFields } from "./request-fields.ts";
-import type { Runtime } from "./runtime.ts";
+import type { PolicyInForce, Runtime } from "./runtime.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
 /** What an inbound connection knows about itself once its caller is known. */
@@ -37,7 +37,9 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   readonly #xfcc: string | undefined;
   /** What the app gets with each request of this connection. */
   readonly #shared: SharedLines;
-  readonly #sourceTrusted: boolean;
+  /** Whether the TCP peer is a trusted proxy, by the set that was in force when it was asked. */
+  #sourceTrusted = false;
+  #trustedBy: PolicyInForce | undefined;
   /** Of the request being prepared: prepare() and outgoing() follow one another for one call. */
   #scanned: ScannedFields | undefined;
   #path = "";
@@ -53,7 +55,6 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     const proto = inbound.context.tlsVersion === undefined ? "http" : "https";
     const own = this.#xfcc !== undefined && inbound.xfcc === "sanitize_set" ? [XFCC, this.#xfcc] : [];
     this.#shared = new SharedLines(["x-forwarded-proto", proto, ...own]);
-    this.#sourceTrusted = isTrustedProxy(inbound.facts.sourceIp, runtime.inForce);
   }
 
   get context(): ConnectionContext {
@@ -67,10 +68,17 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   prepare(head: RequestHead, outcome: CallOutcome): CallFacts | CountersignError {
     const { inForce } = this.runtime;
     outcome.path = head.path;
+    if (this.#trustedBy !== inForce) {
+      this.#trustedBy = inForce;
+      this.#sourceTrusted = isTrustedProxy(this.#inbound.facts.sourceIp, inForce);
+    }
     if (head.form === "authority") {
       return new CountersignError("E_HTTP_CONNECT", "this listener stands for one app and opens no tunnels");
     }
     const scanned = scanRequestFields(head.fields, head.connectionNames, this.#sourceTrusted);
+    if (head.authority === "" && inForce.policy.comparesHosts) {
+      return new CountersignError("E_HTTP_HOST", "the request has no Host, and policies compare hosts");
+    }
     if (scanned.hops >= MAX_HOPS) return new CountersignError("E_LOOP", `the call passed ${scanned.hops} sidecars`);
     const normalized = normalizeForPolicy(inForce.policy, head.path, head.query);
     if (!normalized.ok) return new CountersignError(normalized.code, normalized.reason);

@@ -83,12 +83,17 @@ function listenOn(server: Server, address: Address): Promise<void> {
       const text = `cannot listen on ${addressText(address)}: ${reasonOf(error)}`;
       reject(new CountersignError("E_LISTEN", text, { cause: error }));
     });
-    server.listen(
-      address.kind === "unix"
-        ? { path: address.path, backlog: BACKLOG }
-        : { host: address.host, port: address.port, backlog: BACKLOG },
-      resolve,
-    );
+    if (address.kind === "tcp") {
+      server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, resolve);
+      return;
+    }
+    // Node binds a Unix socket within the call: nobody else can connect before its mode is set.
+    const before = process.umask(0o177);
+    try {
+      server.listen({ path: address.path, backlog: BACKLOG }, resolve);
+    } finally {
+      process.umask(before);
+    }
   });
 }
 

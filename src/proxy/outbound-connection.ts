@@ -208,7 +208,7 @@ export class OutboundConnection implements OpenConnection {
               spiffeId: svid.spiffeId,
               serial: svid.serial,
               notAfterMs: svid.notAfterMs,
-              issuer: svid.chain[0]?.issuer ?? "",
+              issuer: (svid.chain[0]?.issuer ?? "").replaceAll("\n", ", "),
             },
       sourceAddress: this.#sourceAddress,
       sourceUid: this.#caller.uid,

@@ -1,19 +1,19 @@
-import type { AuditKind, CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
+import type { ConnectionContext } from "../core/call-outcome.ts";
 import type { CountersignError } from "../core/errors.ts";
 import { finishOutcome, newOutcome } from "./call-outcomes.ts";
 import { monotonicMs } from "./monotonic.ts";
 import type { Runtime } from "./runtime.ts";
 
-/** Records a connection that was refused before it carried a call. */
+/** Records a connection that was refused before it carried a call. `id`: the decision id that the caller was told. */
 export function recordRefusal(
   runtime: Runtime,
   context: ConnectionContext,
   error: CountersignError,
   startedMs: number,
-  protocol: CallOutcome["protocol"] = "unknown",
-  kind: AuditKind = "refusal",
+  id?: string,
 ): void {
-  const outcome = newOutcome(context, kind, protocol, startedMs);
+  const outcome = newOutcome(context, "refusal", "unknown", startedMs);
+  if (id !== undefined) outcome.id = id;
   outcome.decision = "deny";
   outcome.reason = error.code;
   outcome.detail = error.message;

@@ -14,7 +14,7 @@ export interface TransportOwner {
   onGone(error: Error | undefined): void;
 }
 
-/** Output waiting above this many bytes holds the source back: `streamBuffer` of the limits, 64 KiB. */
+/** Output waiting above this many bytes holds the source back: 64 KiB each way. */
 const HIGH_WATER_BYTES = 64 * 1024;
 
 /** From here on a copy costs more than lending the buffer until it is written. */
