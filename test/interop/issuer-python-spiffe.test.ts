@@ -10,7 +10,8 @@ it("the issuer serves the Python package spiffe: SVIDs, three rotations, bundles
   const folder = temporaryFolder();
   test.onTestFinished(() => folder.remove());
   const venv = join(folder.path, "venv");
-  expect(succeeds("python3", ["-m", "venv", "--system-site-packages", venv])).toBe(true);
+  // of its own: packages of the system's Python may not fit together with newer ones
+  test.skip(!succeeds("python3", ["-m", "venv", venv]), "install python3-venv to run it");
   const python = join(venv, "bin", "python");
   const installed = succeeds(python, ["-m", "pip", "install", "--quiet", PACKAGE]);
   test.skip(!installed, `${PACKAGE} cannot be installed from PyPI`);
