@@ -292,7 +292,9 @@ describe("a refused connection", () => {
     const { meshPort, inbound, app } = await mesh((_, response) => response.end());
     const client = await rawClient(meshPort);
     client.send(get("/"));
-    expect(await client.closed()).toMatch(/^HTTP\/1\.1 403 [\s\S]*E_PLAINTEXT_REFUSED/);
+    const answer = await client.closed();
+    expect(answer).toMatch(/^HTTP\/1\.1 403 [\s\S]*E_PLAINTEXT_REFUSED/);
+    expect(answer).toContain(`x-countersign-id: ${(await inbound.audit.next(() => true)).id}`);
     expect(await inbound.audit.next(() => true)).toMatchObject({
       kind: "refusal",
       decision: "deny",

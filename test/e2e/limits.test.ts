@@ -59,6 +59,23 @@ describe("a caller", () => {
     expect(app.requests).toHaveLength(0);
   });
 
+  it("of HTTP/1.0 without Host gets 400 where policies compare hosts", async () => {
+    const policies = `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: hosts, namespace: shop }
+spec: { rules: [{ to: [{ operation: { notHosts: [admin.shop] } }] }] }
+`;
+    const { meshPort, app, inbound } = await mesh((_, response) => response.end(), {
+      inbound: "mtls: permissive",
+      policies,
+    });
+    const client = await rawClient(meshPort);
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    expect(await client.closed()).toMatch(/^HTTP\/1\.1 400 [\s\S]*E_HTTP_HOST/);
+    expect(app.requests).toHaveLength(0);
+    expect(await inbound.audit.next(() => true)).toMatchObject({ reason: "E_HTTP_HOST", status: 400 });
+  });
+
   it("that idles is closed without a record", async () => {
     const { port, outbound } = await mesh((_, response) => response.end("x"), { both: "timeouts: { idle: 300ms }" });
     const client = await rawClient(port);

@@ -83,4 +83,23 @@ describe("a reload of the configuration", () => {
     expect(test.sidecar.listeners.map(({ name }) => name)).toEqual(["a"]);
     expect(await ask(port)).toContain("from a");
   });
+
+  it("that trusts a proxy no longer reaches its open connections", async () => {
+    const a = await appSaying("from a");
+    const policies = `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: clients, namespace: shop }
+spec: { rules: [{ from: [{ source: { remoteIpBlocks: [203.0.113.0/24] } }] }] }
+`;
+    const text = listeners({ name: "a", listen: "127.0.0.1:0", app: a });
+    const test = await start(`${text}trustedProxies: [127.0.0.1/32]\n`);
+    test.setPolicies(policies);
+    const client = await rawClient(test.port("a"));
+    const request = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n";
+    client.send(request);
+    await client.until((received) => received.endsWith("from a"));
+    await test.sidecar.setConfig(configOf(text), test.compile(policies));
+    client.send(request);
+    await client.until((received) => received.includes("HTTP/1.1 403 Forbidden"));
+  });
 });
