@@ -133,7 +133,7 @@ export class InboundConnection implements OpenConnection {
       this.#refuse(ours);
       return;
     }
-    const { svid, snapshot } = ours;
+    const { svid } = ours;
     const tls = new TLSSocket(this.#raw, {
       isServer: true,
       ...serverTlsOptions(svid),
@@ -149,7 +149,13 @@ export class InboundConnection implements OpenConnection {
       tls.removeListener("error", onError);
       tls.on("error", IGNORED);
       const chain = readPeerChain(tls);
-      const verdict = this.#runtime.verifyPeer(chain, snapshot.bundles, Date.now());
+      // by what is trusted now, not by what was when the handshake began
+      const now = currentSvid(this.#runtime, config.svidHint);
+      if (now instanceof CountersignError) {
+        this.#refuse(now);
+        return;
+      }
+      const verdict = this.#runtime.verifyPeer(chain, now.snapshot.bundles, Date.now());
       if (verdict.kind === "refused") {
         this.#context = this.#makeContext(undefined, svid, tls, undefined);
         const claimed = verdict.claimed === undefined ? "" : ` (claimed ${verdict.claimed})`;
@@ -360,6 +366,10 @@ export class InboundConnection implements OpenConnection {
     if (problem !== undefined) this.cut(problem.code, problem.message);
   }
 
+  onIdentityLost(problem: CountersignError): void {
+    if (this.#verifyAgain !== undefined) this.cut(problem.code, problem.message);
+  }
+
   onPolicy(): void {
     this.#http?.reauthorize();
     this.#tcp?.reauthorize();
@@ -367,7 +377,7 @@ export class InboundConnection implements OpenConnection {
 
   onTick(nowWallMs: number): void {
     this.#http?.onTick();
-    this.#tcp?.onTick();
+    this.#tcp?.onTick(nowWallMs);
     const end = this.#end;
     if (end === undefined) return;
     if (nowWallMs >= end.cutMs) this.cut("E_PEER_EXPIRED_OPEN", "the identity that opened the connection expired");

@@ -1,4 +1,5 @@
 import type { ErrorCode } from "../core/error-codes.ts";
+import type { CountersignError } from "../core/errors.ts";
 import type { IdentitySnapshot } from "../core/identity.ts";
 
 /** A connection as its listener sees it, from the accept on. Registered before anything can fail. */
@@ -11,6 +12,8 @@ export interface OpenConnection {
   cut(code: ErrorCode, detail: string): void;
   /** A new identity snapshot is in force. */
   onIdentity(snapshot: IdentitySnapshot): void;
+  /** We have no identity any more: what was opened with it ends. */
+  onIdentityLost(problem: CountersignError): void;
   /** A new policy is in force. */
   onPolicy(): void;
   /** About twice a second: expiry, age, records of long calls. */

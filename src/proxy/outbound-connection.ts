@@ -248,6 +248,11 @@ export class OutboundConnection implements OpenConnection {
     this.#tcp?.reverify(Date.now());
   }
 
+  onIdentityLost(_problem: CountersignError): void {
+    // the app's own connection stays: its next call is answered with the reason
+    this.#tcp?.reverify(Date.now());
+  }
+
   onPolicy(): void {
     this.#http?.reauthorize();
     this.#tcp?.reauthorize();
@@ -255,7 +260,7 @@ export class OutboundConnection implements OpenConnection {
 
   onTick(nowWallMs: number): void {
     this.#http?.onTick();
-    this.#tcp?.onTick();
+    this.#tcp?.onTick(nowWallMs);
     if (nowWallMs >= this.#end.drainMs && !this.#draining) this.drain();
   }
 }

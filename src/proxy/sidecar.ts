@@ -101,10 +101,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       } else if (state.kind === "revoked" || state.kind === "expired") {
         // fail closed: what was opened with an identity that we no longer have ends with it
         entry.pool.expire(Number.POSITIVE_INFINITY);
-        if (entry.direction === "inbound" && !isPlain(entry.config)) {
-          for (const connection of entry.listener.connections.list())
-            connection.cut(state.problem.code, state.problem.message);
-        }
+        for (const connection of entry.listener.connections.list()) connection.onIdentityLost(state.problem);
       }
     }
   }
@@ -201,10 +198,6 @@ function trustedProxies(config: SidecarConfig): Runtime["inForce"]["trustedProxi
 
 function callsOf(entry: Entry): number {
   return entry.listener.connections.list().reduce((sum, connection) => sum + connection.calls, 0);
-}
-
-function isPlain(config: InboundConfig | OutboundConfig): boolean {
-  return "mtls" in config && config.mtls === "disable";
 }
 
 function wanted(config: SidecarConfig, direction: "inbound" | "outbound"): readonly (InboundConfig | OutboundConfig)[] {

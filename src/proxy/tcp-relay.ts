@@ -36,6 +36,8 @@ export class TcpRelay {
   #down: Transport | undefined;
   #verifyAgain: Dialed["verifyAgain"];
   #lastRecordMs = 0;
+  /** Wall clock at which the identities that opened the upstream's side are over. */
+  #expiresMs = Number.POSITIVE_INFINITY;
   #done = false;
 
   constructor(parts: TcpRelayParts) {
@@ -93,6 +95,15 @@ export class TcpRelay {
         outcome.destination = { spiffeId: dialed.peer.spiffeId, serial: dialed.peer.serial };
       outcome.upstreamMs = monotonicMs() - outcome.durationMs;
       this.#verifyAgain = dialed.verifyAgain;
+      if (dialed.peer !== undefined && target.identity !== undefined) {
+        this.#expiresMs = Math.min(dialed.peer.validUntilMs, target.identity.svid.notAfterMs);
+      }
+      // the identity may have changed while the handshake ran
+      this.reverify(Date.now());
+      if (this.#done) {
+        dialed.socket.destroy();
+        return;
+      }
       this.#lastRecordMs = monotonicMs();
       const idleMs = runtime.timeouts.tunnelIdle;
       const onEnded = (): void => {
@@ -138,12 +149,20 @@ export class TcpRelay {
   /** A new identity snapshot: the upstream's side is verified again. */
   reverify(nowMs: number): void {
     const { identity } = this.#parts.runtime;
-    if (this.#done || (identity.kind !== "serving" && identity.kind !== "stale")) return;
-    const problem = this.#verifyAgain?.(identity.snapshot, nowMs);
+    if (this.#done || this.#verifyAgain === undefined) return;
+    if (identity.kind !== "serving" && identity.kind !== "stale") {
+      if (identity.kind !== "waiting") this.cut(identity.problem.code, identity.problem.message);
+      return;
+    }
+    const problem = this.#verifyAgain(identity.snapshot, nowMs);
     if (problem !== undefined) this.cut("E_PEER_NO_LONGER_TRUSTED", problem.message);
   }
 
-  onTick(): void {
+  onTick(nowWallMs: number): void {
+    if (this.#call !== undefined && nowWallMs >= this.#expiresMs) {
+      this.cut("E_PEER_EXPIRED_OPEN", "the identity that opened the connection expired");
+      return;
+    }
     const nowMs = monotonicMs();
     if (this.#call === undefined || nowMs - this.#lastRecordMs < PROGRESS_MS) return;
     this.#lastRecordMs = nowMs;

@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { CountersignError } from "../../src/core/errors.ts";
 import { startTcpApp } from "../support/app.ts";
+import { createTestCa } from "../support/cert-factory.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, ORDERS, startMesh, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
 
@@ -86,6 +88,41 @@ describe("a TCP connection", () => {
       decision: "deny",
       close: "E_POLICY_DENIED_BY_DEFAULT",
     });
+  });
+
+  const endings: readonly (readonly [string, string, (made: Mesh) => void])[] = [
+    [
+      "when our identity is revoked",
+      "E_IDENTITY_EXPIRED",
+      ({ outbound }) =>
+        outbound.identity.set({ kind: "revoked", problem: new CountersignError("E_IDENTITY_EXPIRED", "gone") }),
+    ],
+    [
+      "when the server's trust domain is no longer trusted",
+      "E_PEER_NO_LONGER_TRUSTED",
+      ({ outbound, ca }) => outbound.identity.serve(ca.issue({ spiffeId: WEB }), [createTestCa("example.org")]),
+    ],
+  ];
+  it.each(endings)("ends at the caller's side %s", async (_, close, change) => {
+    const made = await mesh((socket) => socket.on("data", (chunk: Buffer) => socket.write(chunk)));
+    const client = await rawClient(made.port);
+    client.send("a");
+    await client.until((text) => text === "a");
+    change(made);
+    await client.closed();
+    expect(await made.outbound.audit.next(() => true)).toMatchObject({ close });
+  });
+
+  it("ends with our SVID", async () => {
+    const made = await mesh((socket) => socket.on("data", (chunk: Buffer) => socket.write(chunk)));
+    const { ca, outbound } = made;
+    outbound.identity.serve(ca.issue({ spiffeId: WEB, notAfter: Date.now() + 2000 }), [ca]);
+    const client = await rawClient(made.port);
+    client.send("a");
+    await client.until((text) => text === "a");
+    await client.closed();
+    const record = await outbound.audit.next(() => true);
+    expect(record.durationMs).toBeLessThan(3500);
   });
 
   it("is refused on an auto port where policies read HTTP and the caller doesn't speak it", async () => {

@@ -130,8 +130,26 @@ export class HttpPool implements ClientConnectionOwner {
       );
       this.#connections.add(connection);
       this.#options.deadlines.add(connection);
+      const problem = ours === undefined ? undefined : this.#changedMeanwhile(ours, connection);
+      if (problem !== undefined) {
+        waiter.onAcquireFailed(problem);
+        return;
+      }
       if (this.#closed || !waiter.onAcquired(connection, connection.destination, address)) this.onIdle(connection);
     });
+  }
+
+  /** The identity may have changed while the handshake ran: what holds for open connections holds for one that has just been opened. */
+  #changedMeanwhile(ours: OurIdentity, connection: Http1ClientConnection): CountersignError | undefined {
+    const now = this.#options.identity();
+    if (now instanceof CountersignError) {
+      connection.close();
+      return now;
+    }
+    if (now.snapshot !== ours.snapshot) connection.reverify(now.snapshot, Date.now());
+    return connection.closed
+      ? new CountersignError("E_PEER_NO_LONGER_TRUSTED", `${connection.address} is not trusted any more`)
+      : undefined;
   }
 
   onIdle(connection: Http1ClientConnection): void {
