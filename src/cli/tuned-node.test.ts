@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { tunedEnvironment, tuningFlags } from "./tuned-node.ts";
 
 describe("a tuned Node", () => {
-  it("gets a small young generation", () => expect(tuningFlags([], {})).toEqual(["--max-semi-space-size=4"]));
+  it("gets a small young generation", () => expect(tuningFlags([], {})).toEqual(["--max-semi-space-size=2"]));
 
   it.each([
     [["--max-semi-space-size=16"], {}],
@@ -13,7 +13,7 @@ describe("a tuned Node", () => {
   );
 
   it("keeps the environment, the user's own arenas too", () => {
-    expect(tunedEnvironment({ A: "1", B: undefined })).toEqual({ A: "1", MALLOC_ARENA_MAX: "2" });
+    expect(tunedEnvironment({ A: "1", B: undefined })).toEqual({ A: "1", MALLOC_ARENA_MAX: "1" });
     expect(tunedEnvironment({ MALLOC_ARENA_MAX: "8" })).toEqual({ MALLOC_ARENA_MAX: "8" });
   });
 });
