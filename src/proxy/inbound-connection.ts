@@ -14,14 +14,14 @@ import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
 import { writeResponseHead } from "./http1/write-head.ts";
-import { Http1ServerConnection } from "./http1-server-connection.ts";
 import { type InboundContext, InboundHttp } from "./inbound-http.ts";
 import { localAnswer } from "./local-answer.ts";
 import type { OpenConnection } from "./open-connection.ts";
 import { recordRefusal } from "./refusals.ts";
 import { currentSvid, type Runtime } from "./runtime.ts";
-import { TcpRelay } from "./tcp-relay.ts";
-import { Transport } from "./transport.ts";
+import { ServedProtocol } from "./served-protocol.ts";
+import type { TcpRelayParts } from "./tcp-relay.ts";
+import { NOBODY, Transport } from "./transport.ts";
 import { addressText, reasonOf } from "./upstream/dial.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
@@ -47,8 +47,7 @@ export class InboundConnection implements OpenConnection {
   #verifyAgain: ((snapshot: IdentitySnapshot, nowMs: number) => CountersignError | undefined) | undefined;
   /** Set while the connection has no protocol yet. */
   #guard: (HasDeadline & { deadlineMs: number }) | undefined;
-  #http: Http1ServerConnection | undefined;
-  #tcp: TcpRelay | undefined;
+  readonly #served = new ServedProtocol();
   #draining = false;
   #closed = false;
   /** What to end: the TLS socket once there is one. Closing the raw one under it, from inside a TLS event, would free what OpenSSL
@@ -62,7 +61,7 @@ export class InboundConnection implements OpenConnection {
     this.#socket = raw;
     this.#onClosed = onClosed;
     this.#sourceIp = canonicalIpAddress(raw.remoteAddress ?? "") ?? "";
-    this.#context = this.#makeContext(undefined, undefined, undefined, undefined);
+    this.#context = this.#makeContext(undefined, undefined, undefined);
   }
 
   /** Begins; the connection is registered already. */
@@ -115,7 +114,8 @@ export class InboundConnection implements OpenConnection {
       "the caller sent plaintext, and this listener takes only mutual TLS",
     );
     const id = nextDecisionId();
-    if (looksLikeHttp1(first)) {
+    const isHttp = looksLikeHttp1(first);
+    if (isHttp) {
       const transport = new Transport(this.#raw, NOBODY);
       const answer = localAnswer(403, error.code, error.message, id, "GET", true);
       writeResponseHead(transport.out, answer.response);
@@ -123,7 +123,7 @@ export class InboundConnection implements OpenConnection {
       transport.flush();
       transport.end();
     }
-    this.#refuse(error, id, looksLikeHttp1(first));
+    this.#refuse(error, id, isHttp);
   }
 
   #handshake(): void {
@@ -157,7 +157,7 @@ export class InboundConnection implements OpenConnection {
       }
       const verdict = this.#runtime.verifyPeer(chain, now.snapshot.bundles, Date.now());
       if (verdict.kind === "refused") {
-        this.#context = this.#makeContext(undefined, svid, tls, undefined);
+        this.#context = this.#makeContext(undefined, svid, tls);
         const claimed = verdict.claimed === undefined ? "" : ` (claimed ${verdict.claimed})`;
         this.#refuse(new CountersignError(verdict.code, verdict.reason + claimed));
         return;
@@ -202,7 +202,7 @@ export class InboundConnection implements OpenConnection {
   #identified(peer: Peer | undefined, svid: Svid | undefined, tls: TLSSocket | undefined): void {
     const { config, pool } = this.#parts;
     const servername: unknown = tls === undefined ? undefined : tls.servername;
-    this.#context = this.#makeContext(peer, svid, tls, undefined);
+    this.#context = this.#makeContext(peer, svid, tls);
     const facts: ConnectionFacts = {
       peer,
       sourceIp: this.#sourceIp,
@@ -260,24 +260,15 @@ export class InboundConnection implements OpenConnection {
   #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {
     const inbound = this.#inbound;
     if (inbound === undefined) throw new TypeError("served before it was identified");
-    const { limits, timeouts, deadlines } = this.#runtime;
     const service = new InboundHttp(this.#runtime, inbound);
-    const http = new Http1ServerConnection(transport, service, {
-      limits,
-      timeouts,
-      onClosed: () => deadlines.delete(http),
-    });
-    this.#http = http;
-    deadlines.add(http);
-    if (first !== undefined && first.length > 0) http.onBytes(first);
-    transport.resume();
+    this.#served.serveHttp1(this.#runtime, transport, service, first);
   }
 
   #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
     const inbound = this.#inbound;
     if (inbound === undefined) throw new TypeError("served before it was identified");
     const { config } = this.#parts;
-    this.#tcp = new TcpRelay({
+    const relay: TcpRelayParts = {
       runtime: this.#runtime,
       context: inbound.context,
       facts: inbound.facts,
@@ -288,16 +279,11 @@ export class InboundConnection implements OpenConnection {
         identity: undefined,
         withoutAlpn: NO_ENDPOINTS,
       }),
-    });
-    this.#tcp.start(transport, early, this.#startedMs);
+    };
+    this.#served.serveTcp(relay, transport, early, this.#startedMs);
   }
 
-  #makeContext(
-    peer: Peer | undefined,
-    svid: Svid | undefined,
-    tls: TLSSocket | undefined,
-    uid: number | undefined,
-  ): ConnectionContext {
+  #makeContext(peer: Peer | undefined, svid: Svid | undefined, tls: TLSSocket | undefined): ConnectionContext {
     const { config } = this.#parts;
     const { remoteAddress, remotePort } = this.#raw;
     return {
@@ -308,7 +294,7 @@ export class InboundConnection implements OpenConnection {
         remoteAddress === undefined || remotePort === undefined
           ? "unix"
           : addressText({ kind: "tcp", host: canonicalIpAddress(remoteAddress) ?? remoteAddress, port: remotePort }),
-      sourceUid: uid,
+      sourceUid: undefined,
       sourcePid: undefined,
       destination: svid === undefined ? undefined : { spiffeId: svid.spiffeId, serial: svid.serial },
       destinationAddress: addressText(config.app),
@@ -345,19 +331,17 @@ export class InboundConnection implements OpenConnection {
   }
 
   get calls(): number {
-    return this.#tcp === undefined ? (this.#http?.calls ?? 0) : 1;
+    return this.#served.calls;
   }
 
   drain(): void {
     this.#draining = true;
     if (this.#inbound !== undefined) this.#inbound.closing = true;
-    if (this.#http !== undefined) this.#http.drain();
-    else if (this.#tcp === undefined && this.#inbound === undefined) this.#socket.destroy();
+    if (!this.#served.drain() && this.#inbound === undefined) this.#socket.destroy();
   }
 
   cut(code: ErrorCode, detail: string): void {
-    if (this.#http !== undefined) this.#http.cut(code, detail);
-    else if (this.#tcp !== undefined) this.#tcp.cut(code, detail);
+    this.#served.cut(code, detail);
     this.#socket.destroy();
   }
 
@@ -371,13 +355,11 @@ export class InboundConnection implements OpenConnection {
   }
 
   onPolicy(): void {
-    this.#http?.reauthorize();
-    this.#tcp?.reauthorize();
+    this.#served.reauthorize();
   }
 
   onTick(nowWallMs: number): void {
-    this.#http?.onTick();
-    this.#tcp?.onTick(nowWallMs);
+    this.#served.onTick(nowWallMs);
     const end = this.#end;
     if (end === undefined) return;
     if (nowWallMs >= end.cutMs) this.cut("E_PEER_EXPIRED_OPEN", "the identity that opened the connection expired");
@@ -386,7 +368,6 @@ export class InboundConnection implements OpenConnection {
 }
 
 const NO_ENDPOINTS: Set<string> = new Set();
-const NOBODY = { onBytes: IGNORED, onFin: IGNORED, onWritable: IGNORED, onGone: IGNORED };
 
 function looksLikeHttp1(first: Uint8Array): boolean {
   // an upper-case method and a space within the first bytes; good enough to choose between an answer and silence

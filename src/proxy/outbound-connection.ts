@@ -9,14 +9,14 @@ import type { IdentitySnapshot } from "../core/identity.ts";
 import { canonicalIpAddress } from "../core/ip-address.ts";
 import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
-import { Http1ServerConnection } from "./http1-server-connection.ts";
 import { type LocalCaller, localCaller } from "./local-caller.ts";
 import type { OpenConnection } from "./open-connection.ts";
 import { type OutboundContext, OutboundHttp } from "./outbound-http.ts";
 import { recordRefusal } from "./refusals.ts";
 import { currentSvid, type Runtime } from "./runtime.ts";
-import { TcpRelay } from "./tcp-relay.ts";
-import { Transport } from "./transport.ts";
+import { ServedProtocol } from "./served-protocol.ts";
+import type { TcpRelayParts } from "./tcp-relay.ts";
+import { NOBODY, Transport } from "./transport.ts";
 import { addressText } from "./upstream/dial.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
@@ -29,7 +29,6 @@ export interface OutboundListenerParts {
 }
 
 const IGNORED = (): void => undefined;
-const NOBODY = { onBytes: IGNORED, onFin: IGNORED, onWritable: IGNORED, onGone: IGNORED };
 
 /** A connection of our own app, in plaintext over loopback or a Unix socket. */
 export class OutboundConnection implements OpenConnection {
@@ -44,8 +43,7 @@ export class OutboundConnection implements OpenConnection {
   #context: ConnectionContext;
   #contextOf: object | undefined;
   #outbound: OutboundContext | undefined;
-  #http: Http1ServerConnection | undefined;
-  #tcp: TcpRelay | undefined;
+  readonly #served = new ServedProtocol();
   #draining = false;
   #closed = false;
 
@@ -129,7 +127,6 @@ export class OutboundConnection implements OpenConnection {
 
   #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {
     const { config, pool } = this.#parts;
-    const { limits, timeouts, deadlines } = this.#runtime;
     this.#outbound = {
       currentContext: () => this.#currentContext(),
       facts: this.#facts(),
@@ -140,20 +137,12 @@ export class OutboundConnection implements OpenConnection {
       closing: this.#draining,
     };
     const service = new OutboundHttp(this.#runtime, this.#outbound);
-    const http = new Http1ServerConnection(transport, service, {
-      limits,
-      timeouts,
-      onClosed: () => deadlines.delete(http),
-    });
-    this.#http = http;
-    deadlines.add(http);
-    if (first !== undefined && first.length > 0) http.onBytes(first);
-    transport.resume();
+    this.#served.serveHttp1(this.#runtime, transport, service, first);
   }
 
   #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
     const { config, endpoints, withoutAlpn } = this.#parts;
-    this.#tcp = new TcpRelay({
+    const relay: TcpRelayParts = {
       runtime: this.#runtime,
       context: this.#currentContext(),
       facts: this.#facts(),
@@ -168,8 +157,8 @@ export class OutboundConnection implements OpenConnection {
           withoutAlpn,
         };
       },
-    });
-    this.#tcp.start(transport, early, this.#startedMs);
+    };
+    this.#served.serveTcp(relay, transport, early, this.#startedMs);
   }
 
   #facts(): ConnectionFacts {
@@ -228,39 +217,35 @@ export class OutboundConnection implements OpenConnection {
   }
 
   get calls(): number {
-    return this.#tcp === undefined ? (this.#http?.calls ?? 0) : 1;
+    return this.#served.calls;
   }
 
   drain(): void {
     this.#draining = true;
     if (this.#outbound !== undefined) this.#outbound.closing = true;
-    if (this.#http !== undefined) this.#http.drain();
-    else if (this.#tcp === undefined) this.#raw.destroy();
+    if (!this.#served.drain()) this.#raw.destroy();
   }
 
   cut(code: ErrorCode, detail: string): void {
-    if (this.#http !== undefined) this.#http.cut(code, detail);
-    else if (this.#tcp !== undefined) this.#tcp.cut(code, detail);
+    this.#served.cut(code, detail);
     this.#raw.destroy();
   }
 
   onIdentity(_snapshot: IdentitySnapshot): void {
-    this.#tcp?.reverify(Date.now());
+    this.#served.tcp?.reverify(Date.now());
   }
 
   onIdentityLost(_problem: CountersignError): void {
     // the app's own connection stays: its next call is answered with the reason
-    this.#tcp?.reverify(Date.now());
+    this.#served.tcp?.reverify(Date.now());
   }
 
   onPolicy(): void {
-    this.#http?.reauthorize();
-    this.#tcp?.reauthorize();
+    this.#served.reauthorize();
   }
 
   onTick(nowWallMs: number): void {
-    this.#http?.onTick();
-    this.#tcp?.onTick(nowWallMs);
+    this.#served.onTick(nowWallMs);
     if (nowWallMs >= this.#end.drainMs && !this.#draining) this.drain();
   }
 }

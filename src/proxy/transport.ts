@@ -14,6 +14,10 @@ export interface TransportOwner {
   onGone(error: Error | undefined): void;
 }
 
+const ignored = (): void => undefined;
+/** Owner of a transport whose protocol is not told yet. */
+export const NOBODY: TransportOwner = { onBytes: ignored, onFin: ignored, onWritable: ignored, onGone: ignored };
+
 /** Output waiting above this many bytes holds the source back: 64 KiB each way. */
 const HIGH_WATER_BYTES = 64 * 1024;
 
