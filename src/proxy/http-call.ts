@@ -1,12 +1,11 @@
 import type { AuditSlot } from "../core/audit-log.ts";
-import type { CallFacts } from "../core/call-facts.ts";
 import type { CallOutcome } from "../core/call-outcome.ts";
 import type { Permit } from "../core/decision.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
 import { CountersignError } from "../core/errors.ts";
 import { statusOf } from "./answer-status.ts";
 import { finishOutcome, openRecord } from "./call-outcomes.ts";
-import type { HttpService } from "./http-service.ts";
+import type { HttpService, PreparedCall } from "./http-service.ts";
 import type { DownstreamStream, OutgoingRequest, UpstreamReceiver, UpstreamStream } from "./http-streams.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { isWebSocketAccept } from "./http1/websocket-accept.ts";
@@ -29,7 +28,7 @@ export class HttpCall implements UpstreamReceiver {
   readonly #service: HttpService;
   readonly #downstream: DownstreamStream;
   readonly #owner: CallOwner;
-  #facts: CallFacts | undefined;
+  #facts: PreparedCall | undefined;
   #permit: Permit | undefined;
   #slot: AuditSlot | undefined;
   #request: OutgoingRequest | undefined;

@@ -1,19 +1,21 @@
-import type { CallFacts, ConnectionFacts } from "../core/call-facts.ts";
+import type { ConnectionFacts } from "../core/call-facts.ts";
 import { parseIpAddress } from "../core/ip-address.ts";
 import { clientAddress } from "./client-address.ts";
+import type { PreparedCall } from "./http-service.ts";
 import type { RequestHead } from "./http1/http1-events.ts";
 import type { ScannedFields } from "./request-fields.ts";
 import type { PolicyInForce } from "./runtime.ts";
 
-/** The facts of one request. Without trusted proxies, the usual case, the connection's facts serve all its calls. */
+/** The facts of one request; `target` is what the upstream gets. Without trusted proxies, the usual case, the connection's facts serve all its calls. */
 export function requestFacts(
   connection: ConnectionFacts,
   inForce: PolicyInForce,
   head: RequestHead,
   path: string,
+  target: string,
   scanned: ScannedFields,
   sourceTrusted: boolean,
-): CallFacts {
+): PreparedCall {
   const facts =
     sourceTrusted && scanned.forwardedFor !== undefined
       ? { ...connection, remoteIp: clientAddress(connection.sourceIp, scanned.forwardedFor, inForce.trustedProxies) }
@@ -27,6 +29,8 @@ export function requestFacts(
       headers: scanned.kept.raw,
       lowerNames: scanned.kept.lower,
     },
+    scanned,
+    target,
   };
 }
 

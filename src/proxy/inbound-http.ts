@@ -7,13 +7,13 @@ import type { Decision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import type { Peer, Svid } from "../core/identity.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
-import type { HttpService } from "./http-service.ts";
+import type { HttpService, PreparedCall } from "./http-service.ts";
 import { HttpServiceBase, hopFields } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import { type HeadLines, SharedLines } from "./http1/head-lines.ts";
 import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { MAX_HOPS, XFCC, xfccElement } from "./identity-fields.ts";
-import { responseLines, type ScannedFields, scanRequestFields } from "./request-fields.ts";
+import { responseLines, scanRequestFields } from "./request-fields.ts";
 import type { PolicyInForce, Runtime } from "./runtime.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
@@ -40,9 +40,6 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   /** Whether the TCP peer is a trusted proxy, by the set that was in force when it was asked. */
   #sourceTrusted = false;
   #trustedBy: PolicyInForce | undefined;
-  /** Of the request being prepared: prepare() and outgoing() follow one another for one call. */
-  #scanned: ScannedFields | undefined;
-  #path = "";
 
   constructor(runtime: Runtime, inbound: InboundContext) {
     super(runtime);
@@ -65,7 +62,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     return this.#inbound.closing;
   }
 
-  prepare(head: RequestHead, outcome: CallOutcome): CallFacts | CountersignError {
+  prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {
     const { inForce } = this.runtime;
     outcome.path = head.path;
     if (this.#trustedBy !== inForce) {
@@ -84,19 +81,15 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     if (!normalized.ok) return new CountersignError(normalized.code, normalized.reason);
     outcome.path = normalized.path;
     this.trace(scanned, outcome);
-    this.#scanned = scanned;
-    this.#path = normalized.path;
-    return requestFacts(this.#inbound.facts, inForce, head, normalized.path, scanned, this.#sourceTrusted);
+    const { path } = normalized;
+    return requestFacts(this.#inbound.facts, inForce, head, path, path + head.query, scanned, this.#sourceTrusted);
   }
 
   decide(facts: CallFacts): Decision {
     return decide(this.runtime.inForce.policy, facts);
   }
 
-  outgoing(head: RequestHead, _facts: CallFacts, outcome: CallOutcome): OutgoingRequest {
-    const scanned = this.#scanned;
-    if (scanned === undefined) throw new TypeError("outgoing before prepare");
-    this.#scanned = undefined;
+  outgoing(head: RequestHead, { scanned, target }: PreparedCall, outcome: CallOutcome): OutgoingRequest {
     const lines = this.forwardedLines(scanned, outcome, this.#shared);
     const cert = this.#passedClientCert(scanned.clientCert);
     if (cert !== undefined) lines.add(XFCC, cert);
@@ -104,7 +97,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
       head.upgrade !== undefined && this.#inbound.upgrades.includes(head.upgrade) ? head.upgrade : undefined;
     return {
       method: head.method,
-      target: this.#path + head.query,
+      target,
       lines,
       fields: hopFields(scanned),
       framing: head.framing,

@@ -4,7 +4,7 @@ import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import type { Decision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import { requestFacts } from "./http-facts.ts";
-import type { HttpService } from "./http-service.ts";
+import type { HttpService, PreparedCall } from "./http-service.ts";
 import { HttpServiceBase, hopFields } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import type { HeadLines } from "./http1/head-lines.ts";
@@ -34,7 +34,6 @@ const FROM_PEERS: ReadonlySet<string> = new Set(["x-countersign-code", "x-counte
 /** HTTP from our app to one configured destination. */
 export class OutboundHttp extends HttpServiceBase implements HttpService {
   readonly #outbound: OutboundContext;
-  #scanned: ScannedFields | undefined;
 
   constructor(runtime: Runtime, outbound: OutboundContext) {
     super(runtime);
@@ -49,7 +48,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     return this.#outbound.closing;
   }
 
-  prepare(head: RequestHead, outcome: CallOutcome): CallFacts | CountersignError {
+  prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {
     outcome.path = head.path;
     if (head.form === "authority") {
       return new CountersignError("E_HTTP_CONNECT", "this listener leads to one destination; it is no egress proxy");
@@ -59,8 +58,9 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     const page = this.#browserPage(scanned);
     if (page !== undefined) return page;
     this.trace(scanned, outcome);
-    this.#scanned = scanned;
-    return requestFacts(this.#outbound.facts, this.runtime.inForce, head, head.path, scanned, false);
+    // the path goes as it came: it may be signed
+    const target = head.path + head.query;
+    return requestFacts(this.#outbound.facts, this.runtime.inForce, head, head.path, target, scanned, false);
   }
 
   #browserPage(scanned: ScannedFields): CountersignError | undefined {
@@ -76,18 +76,14 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     return decideOutbound(this.runtime.inForce.policy, facts);
   }
 
-  outgoing(head: RequestHead, _facts: CallFacts, outcome: CallOutcome): OutgoingRequest {
-    const scanned = this.#scanned;
-    if (scanned === undefined) throw new TypeError("outgoing before prepare");
-    this.#scanned = undefined;
+  outgoing(head: RequestHead, { scanned, target }: PreparedCall, outcome: CallOutcome): OutgoingRequest {
     const lines = this.forwardedLines(scanned, outcome);
     const { authority } = this.#outbound;
     if (authority !== undefined) outcome.authority = authority;
-    // the path goes as it came: it may be signed
     const upgrade = head.upgrade === "websocket" ? head.upgrade : undefined;
     return {
       method: head.method,
-      target: head.path + head.query,
+      target,
       lines,
       fields: hopFields(scanned),
       framing: head.framing,
