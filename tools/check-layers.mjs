@@ -11,8 +11,10 @@ export const rooms = {
   core: { may: [], pure: true },
   authz: { may: ["core"], pure: true },
   "proxy/http1": { may: ["core"], pure: true },
-  "proxy/http2": { may: ["core"], pure: true },
+  // both versions carry the same messages (RFC 9110): fields, authorities and the output buffer are those of HTTP/1.1
+  "proxy/http2": { may: ["core", "proxy/http1"], pure: true },
   "proxy/tcp": { may: ["core"], pure: true },
+  "policy-tools": { may: ["core", "authz"], pure: true },
   config: { may: ["core"] },
   certs: { may: ["core"] },
   audit: { may: ["core"] },
@@ -21,7 +23,7 @@ export const rooms = {
   "certs/issuer": { may: below },
   proxy: { may: [...below, ...codecs] },
   admin: { may: below },
-  cli: { may: [...below, ...codecs, "certs/issuer", "proxy", "admin"] },
+  cli: { may: [...below, ...codecs, "certs/issuer", "proxy", "admin", "policy-tools"] },
 };
 const roomNames = Object.keys(rooms).sort((a, b) => b.length - a.length);
 const ioModules =

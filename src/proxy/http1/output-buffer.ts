@@ -20,6 +20,7 @@ const spare: Buffer[] = [];
 export class OutputBuffer {
   #scratch: Buffer = NOTHING;
   #length = 0;
+  #generation = 0;
 
   /** Bytes waiting. */
   get length(): number {
@@ -57,6 +58,54 @@ export class OutputBuffer {
     this.#length = at + size;
   }
 
+  /** How often what waited was taken away: an offset into what waits is good for as long as this stays. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Appends one byte. */
+  byte(value: number): void {
+    const at = this.#length;
+    if (at + 1 > this.#scratch.length) this.#grow(at + 1);
+    this.#scratch[at] = value;
+    this.#length = at + 1;
+  }
+
+  /** Appends an unsigned 32-bit number, most significant byte first. */
+  uint32(value: number): void {
+    const at = this.#length;
+    if (at + 4 > this.#scratch.length) this.#grow(at + 4);
+    const bytes = this.#scratch;
+    bytes[at] = value >>> 24;
+    bytes[at + 1] = value >>> 16;
+    bytes[at + 2] = value >>> 8;
+    bytes[at + 3] = value;
+    this.#length = at + 4;
+  }
+
+  /** Writes a 24-bit number over three bytes that wait at `at`. */
+  patchUint24(at: number, value: number): void {
+    const bytes = this.#scratch;
+    bytes[at] = value >>> 16;
+    bytes[at + 1] = value >>> 8;
+    bytes[at + 2] = value;
+  }
+
+  /** Sets bits of a byte that waits at `at`. */
+  patchBits(at: number, bits: number): void {
+    this.#scratch[at] = (this.#scratch[at] as number) | bits;
+  }
+
+  /** A copy of what waits from `from` on. */
+  copyFrom(from: number): Buffer {
+    return Buffer.from(this.#scratch.subarray(from, this.#length));
+  }
+
+  /** Takes back what was appended behind `length`. */
+  truncate(length: number): void {
+    if (length < this.#length) this.#length = length;
+  }
+
   /** Everything appended since the last take, in a right-sized copy that belongs to the caller. Handing out a fresh large
    *  buffer a write would cost more in garbage collection than this copy. */
   take(): Buffer {
@@ -73,6 +122,7 @@ export class OutputBuffer {
   detach(): Buffer {
     const detached = this.#scratch.subarray(0, this.#length);
     this.#length = 0;
+    this.#generation++;
     this.#scratch = NOTHING;
     return detached;
   }
@@ -81,6 +131,7 @@ export class OutputBuffer {
   reset(): void {
     const scratch = this.#scratch;
     this.#length = 0;
+    this.#generation++;
     this.#scratch = NOTHING;
     if (scratch !== NOTHING) recycle(scratch);
   }
