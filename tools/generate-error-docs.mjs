@@ -8,6 +8,7 @@ import { configCodes } from "../src/core/codes/config-codes.ts";
 import { httpCodes } from "../src/core/codes/http-codes.ts";
 import { identityCodes } from "../src/core/codes/identity-codes.ts";
 import { issuerCodes } from "../src/core/codes/issuer-codes.ts";
+import { jwtSvidCodes } from "../src/core/codes/jwt-svid-codes.ts";
 import { operationCodes } from "../src/core/codes/operation-codes.ts";
 import { policyCodes } from "../src/core/codes/policy-codes.ts";
 import { proxyCodes } from "../src/core/codes/proxy-codes.ts";
@@ -17,6 +18,11 @@ const sections = [
   { title: "Configuration", where: "`countersign check`, a start or a reload.", codes: configCodes },
   { title: "Policies and paths", where: "Loading policy files, and decisions on calls.", codes: policyCodes },
   { title: "Identity and certificates", where: "Our own SVID, and the verification of peers.", codes: identityCodes },
+  {
+    title: "JWT-SVIDs",
+    where: "JWT-SVIDs that the sidecar attaches to outbound calls and asks of inbound ones.",
+    codes: jwtSvidCodes,
+  },
   {
     title: "Connections and upstreams",
     where: "Calls and connections on their way through the sidecar.",

@@ -1,11 +1,15 @@
 import { CountersignError } from "../core/errors.ts";
+import type { JwtAuthorityKey } from "../core/identity.ts";
+import { readJwtKeys } from "./jwt-svid/jwt-keys.ts";
 import { decodeBase64 } from "./pem.ts";
 import { JsonError, parseStrictJson } from "./strict-json.ts";
 
-/** A SPIFFE bundle document (SPIFFE Trust Domain and Bundle, section 4), as far as X.509 is concerned. */
+/** A SPIFFE bundle document (SPIFFE Trust Domain and Bundle, section 4). */
 export interface SpiffeBundle {
   /** DER; empty when no entry is usable, which revokes the whole trust domain. */
   readonly authorities: readonly Buffer[];
+  /** Keys of use jwt-svid; empty: the domain's JWT-SVIDs are refused. */
+  readonly jwtKeys: readonly JwtAuthorityKey[];
   /** 64-bit; undefined if the document has none. */
   readonly sequence: bigint | undefined;
   /** Within 30 s and 1 h; 5 min if the document has none. */
@@ -45,6 +49,7 @@ export function parseSpiffeBundle(text: string, what: string): SpiffeBundle {
       if (der === undefined) throw refuse("has an x5c that is no base64");
       return [der];
     }),
+    jwtKeys: readJwtKeys(keys, what),
     sequence: number,
     refreshHintMs:
       seconds === undefined

@@ -3,15 +3,19 @@ import { configCodes } from "./codes/config-codes.ts";
 import { httpCodes } from "./codes/http-codes.ts";
 import { identityCodes } from "./codes/identity-codes.ts";
 import { issuerCodes } from "./codes/issuer-codes.ts";
+import { jwtSvidCodes } from "./codes/jwt-svid-codes.ts";
 import { operationCodes } from "./codes/operation-codes.ts";
 import { policyCodes } from "./codes/policy-codes.ts";
 import { proxyCodes } from "./codes/proxy-codes.ts";
+import { requestAuthCodes } from "./codes/request-auth-codes.ts";
 
 /** The catalogue of stable codes: what each means, in one line, and what to do. Codes are never renamed or reused. */
 export const errorCodes = {
   ...identityCodes,
   ...issuerCodes,
+  ...jwtSvidCodes,
   ...policyCodes,
+  ...requestAuthCodes,
   ...configCodes,
   ...httpCodes,
   ...proxyCodes,

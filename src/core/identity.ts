@@ -30,6 +30,21 @@ export interface TrustBundle {
   readonly version: string;
 }
 
+/** A public key with which one trust domain signs JWT-SVIDs. */
+export interface JwtAuthorityKey {
+  /** The `kid` by which tokens name it; never empty. */
+  readonly keyId: string;
+  readonly key: KeyObject;
+}
+
+/** One trust domain's JWT authorities. No key at all: every JWT-SVID of the domain is refused. */
+export interface JwtBundle {
+  readonly trustDomain: TrustDomain;
+  readonly keys: readonly JwtAuthorityKey[];
+  /** Changes whenever the keys do. */
+  readonly version: string;
+}
+
 /** The whole identity state at one moment. Swapped whole, never edited. */
 export interface IdentitySnapshot {
   /** Rises by one with each swap. */
@@ -37,6 +52,30 @@ export interface IdentitySnapshot {
   /** The first is the default. Never empty. */
   readonly svids: readonly [Svid, ...Svid[]];
   readonly bundles: ReadonlyMap<TrustDomain, TrustBundle>;
+  /** By whose keys JWT-SVIDs are checked; absent: the source gives none. */
+  readonly jwtBundles?: ReadonlyMap<TrustDomain, JwtBundle> | undefined;
+}
+
+/** One of our own JWT-SVIDs. */
+export interface JwtSvid {
+  readonly spiffeId: SpiffeId;
+  /** Compact JWS. Secret: it goes into one header and nowhere else. */
+  readonly token: string;
+  readonly issuedAtMs: number;
+  readonly expiresMs: number;
+}
+
+/** A bundle that is fetched from a partner's bundle endpoint, as status shows it. */
+export interface FederatedBundleStatus {
+  readonly trustDomain: TrustDomain;
+  readonly url: string;
+  /** When the bundle in use was fetched; undefined: never, only the bootstrap bundle is known. */
+  readonly fetchedAtMs: number | undefined;
+  /** Of the bundle in use. */
+  readonly sequence: bigint | undefined;
+  readonly nextFetchMs: number;
+  /** Why the last fetch changed nothing. */
+  readonly problem: CountersignError | undefined;
 }
 
 /** waiting: nothing yet; serving: fresh; stale: the source is failing and the last good snapshot stays;
@@ -52,8 +91,15 @@ export interface IdentitySource {
   /** "workload-api unix:///run/spire/agent.sock", "files svid.pem": for people. */
   readonly description: string;
   readonly state: IdentityState;
+  /** A source that is to take over as soon as it has an SVID, and what it says meanwhile. */
+  readonly pending?: { readonly description: string; readonly problem: CountersignError | undefined } | undefined;
+  /** Bundles that come from partners' bundle endpoints. */
+  readonly federation?: readonly FederatedBundleStatus[] | undefined;
   /** Called after each change of `state`. Returns the unsubscribe function. */
   subscribe(listener: (state: IdentityState) => void): () => void;
+  /** A JWT-SVID of ours for one audience. Rejects with CountersignError. Absent: the source gives none. `hint` "": the
+   *  default one. */
+  fetchJwtSvid?(audience: string, hint: string): Promise<JwtSvid>;
   close(): void;
 }
 
