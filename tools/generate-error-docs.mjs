@@ -12,6 +12,7 @@ import { jwtSvidCodes } from "../src/core/codes/jwt-svid-codes.ts";
 import { operationCodes } from "../src/core/codes/operation-codes.ts";
 import { policyCodes } from "../src/core/codes/policy-codes.ts";
 import { proxyCodes } from "../src/core/codes/proxy-codes.ts";
+import { requestAuthCodes } from "../src/core/codes/request-auth-codes.ts";
 import { errorCodes } from "../src/core/error-codes.ts";
 
 const sections = [
@@ -22,6 +23,11 @@ const sections = [
     title: "JWT-SVIDs",
     where: "JWT-SVIDs that the sidecar attaches to outbound calls and asks of inbound ones.",
     codes: jwtSvidCodes,
+  },
+  {
+    title: "Request authentication and external authorization",
+    where: "Tokens of requests, the keys that verify them, and the providers that CUSTOM policies name.",
+    codes: requestAuthCodes,
   },
   {
     title: "Connections and upstreams",
