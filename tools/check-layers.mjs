@@ -5,7 +5,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
 const below = ["config", "authz", "certs", "audit", "telemetry", "sys", "core"];
-const codecs = ["proxy/http1", "proxy/http2", "proxy/tcp"];
+const codecs = ["proxy/http1", "proxy/http2", "proxy/tcp", "proxy/forward/wire", "proxy/proxy-protocol"];
 /** Longest prefix wins. `may` lists the rooms that a room may import besides itself. */
 export const rooms = {
   core: { may: [], pure: true },
@@ -14,6 +14,8 @@ export const rooms = {
   // both versions carry the same messages (RFC 9110): fields, authorities and the output buffer are those of HTTP/1.1
   "proxy/http2": { may: ["core", "proxy/http1"], pure: true },
   "proxy/tcp": { may: ["core"], pure: true },
+  "proxy/forward/wire": { may: ["core"], pure: true },
+  "proxy/proxy-protocol": { may: ["core"], pure: true },
   "policy-tools": { may: ["core", "authz"], pure: true },
   config: { may: ["core"] },
   certs: { may: ["core"] },

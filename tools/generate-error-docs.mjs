@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { auditCodes } from "../src/core/codes/audit-codes.ts";
 import { configCodes } from "../src/core/codes/config-codes.ts";
+import { egressCodes } from "../src/core/codes/egress-codes.ts";
 import { httpCodes } from "../src/core/codes/http-codes.ts";
 import { identityCodes } from "../src/core/codes/identity-codes.ts";
 import { issuerCodes } from "../src/core/codes/issuer-codes.ts";
@@ -34,6 +35,7 @@ const sections = [
     where: "Calls and connections on their way through the sidecar.",
     codes: proxyCodes,
   },
+  { title: "Egress proxy", where: "Listeners with `forward`.", codes: egressCodes },
   { title: "HTTP/1.1", where: "Messages that the codec refuses, from callers and from upstreams.", codes: httpCodes },
   { title: "Audit", where: "The audit log.", codes: auditCodes },
   { title: "Operation", where: "Start, stop, and the commands that look at a running sidecar.", codes: operationCodes },

@@ -1,5 +1,6 @@
 import { auditCodes } from "./codes/audit-codes.ts";
 import { configCodes } from "./codes/config-codes.ts";
+import { egressCodes } from "./codes/egress-codes.ts";
 import { httpCodes } from "./codes/http-codes.ts";
 import { identityCodes } from "./codes/identity-codes.ts";
 import { issuerCodes } from "./codes/issuer-codes.ts";
@@ -19,6 +20,7 @@ export const errorCodes = {
   ...configCodes,
   ...httpCodes,
   ...proxyCodes,
+  ...egressCodes,
   ...auditCodes,
   ...operationCodes,
 } as const;
