@@ -5,6 +5,7 @@ import type { LocalPeer, PeerCredentialsReader } from "../../sys/local-peer.ts";
 import { loadWorkloadApi, type WorkloadApiDefinition } from "../workload-api/proto.ts";
 import { CallRefusal } from "./call-status.ts";
 import { listenUnix } from "./listen-unix.ts";
+import { mendAuthority } from "./mend-authority.ts";
 import type { WorkloadApiContext } from "./workload-api-context.ts";
 import { workloadApiHandlers } from "./workload-api-handlers.ts";
 
@@ -108,7 +109,7 @@ function serveConnection(
   });
   server.addService({ ...definition }, workloadApiHandlers(context, peer, streams));
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  injector.injectConnection(socket);
+  injector.injectConnection(mendAuthority(socket));
   const { promise: released, resolve } = Promise.withResolvers<void>();
   return {
     released,
