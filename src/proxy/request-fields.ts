@@ -98,9 +98,11 @@ export function scanRequestFields(
     else if (isHopByHop(name)) {
       lines.drop(i);
       if (name === "te") te = te === undefined ? value : `${te},${value}`;
-    } else if (name === "host" && authority !== undefined) lines.replace(i, authority);
-    else if (name === "traceparent" && newTrace !== undefined) lines.replace(i, newTrace);
-    else lines.keep(i);
+    } else if (name === "host") lines.keepHost(i, authority);
+    else if (name === "traceparent" && newTrace !== undefined) {
+      lines.drop(i);
+      lines.add(name, newTrace);
+    } else lines.keep(i);
     if (!keep && keptRaw === undefined) {
       keptRaw = raw.slice(0, i * 2);
       keptLower = lower.slice(0, i);
