@@ -6,6 +6,7 @@ import { join, resolve } from "node:path";
 import { auditCodes } from "../src/core/codes/audit-codes.ts";
 import { configCodes } from "../src/core/codes/config-codes.ts";
 import { egressCodes } from "../src/core/codes/egress-codes.ts";
+import { federationCodes } from "../src/core/codes/federation-codes.ts";
 import { httpCodes } from "../src/core/codes/http-codes.ts";
 import { identityCodes } from "../src/core/codes/identity-codes.ts";
 import { issuerCodes } from "../src/core/codes/issuer-codes.ts";
@@ -30,6 +31,7 @@ const sections = [
     where: "Tokens of requests, the keys that verify them, and the providers that CUSTOM policies name.",
     codes: requestAuthCodes,
   },
+  { title: "Federation", where: "Fetching partners' trust bundles.", codes: federationCodes },
   {
     title: "Connections and upstreams",
     where: "Calls and connections on their way through the sidecar.",

@@ -1,6 +1,7 @@
 import { auditCodes } from "./codes/audit-codes.ts";
 import { configCodes } from "./codes/config-codes.ts";
 import { egressCodes } from "./codes/egress-codes.ts";
+import { federationCodes } from "./codes/federation-codes.ts";
 import { httpCodes } from "./codes/http-codes.ts";
 import { identityCodes } from "./codes/identity-codes.ts";
 import { issuerCodes } from "./codes/issuer-codes.ts";
@@ -13,6 +14,7 @@ import { requestAuthCodes } from "./codes/request-auth-codes.ts";
 /** The catalogue of stable codes: what each means, in one line, and what to do. Codes are never renamed or reused. */
 export const errorCodes = {
   ...identityCodes,
+  ...federationCodes,
   ...issuerCodes,
   ...jwtSvidCodes,
   ...policyCodes,
