@@ -394,6 +394,7 @@ export class Http1ServerConnection
 const NO_FIELDS: Fields = { raw: [], lower: [] };
 /** Stands for the head of a request that could not be read, in its record. */
 const UNREADABLE_HEAD: RequestHead = {
+  version: 1,
   method: "",
   target: "",
   form: "origin",

@@ -16,6 +16,8 @@ export interface Fields {
 }
 
 export interface RequestHead {
+  /** Major version of HTTP that the message came in. */
+  readonly version: 1 | 2;
   readonly method: string;
   /** The request target as received. */
   readonly target: string;
@@ -32,7 +34,7 @@ export interface RequestHead {
   readonly path: string;
   /** With its leading "?", or "". */
   readonly query: string;
-  /** 0 for HTTP/1.0, 1 for HTTP/1.1. */
+  /** 0 for HTTP/1.0, 1 for HTTP/1.1 and for HTTP/2. */
   readonly minor: 0 | 1;
   readonly fields: Fields;
   /** Never "close"; "none" for CONNECT. */
@@ -50,6 +52,8 @@ export interface RequestHead {
 }
 
 export interface ResponseHead {
+  /** As in a request. */
+  readonly version: 1 | 2;
   readonly status: number;
   /** Reason phrase as received, possibly "". */
   readonly reason: string;

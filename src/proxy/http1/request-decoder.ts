@@ -151,6 +151,7 @@ class RequestDecoder implements Http1Decoder {
     if (framing === undefined) return CONNECT_BODY;
     const hasBody = framing.kind === "chunked" || (framing.kind === "length" && framing.length > 0);
     const head: RequestHead = {
+      version: 1,
       method,
       target,
       form,

@@ -184,6 +184,7 @@ describe("Host", () => {
 
   test("may be missing in HTTP/1.0", () => {
     expect(readOne("GET / HTTP/1.0\r\n\r\n").head).toMatchObject({
+      version: 1,
       authority: "",
       minor: 0,
       fields: { raw: [], lower: [] },

@@ -40,7 +40,7 @@ describe("the status line", () => {
     ["HTTP/1.1 299  two\tparts \xe9", 299, " two\tparts \xe9", 1],
     ["HTTP/1.1 999 x", 999, "x", 1],
   ])("%j is read", (line, code, reason, minor) => {
-    expect(readOne(status(line)).head).toMatchObject({ status: code, reason, minor });
+    expect(readOne(status(line)).head).toMatchObject({ version: 1, status: code, reason, minor });
   });
 
   test.each([

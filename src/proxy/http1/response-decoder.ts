@@ -120,6 +120,7 @@ class ResponseDecoder implements Http1ResponseDecoder {
     }
     const framing = this.#framing(status);
     const head: ResponseHead = {
+      version: 1,
       status,
       reason: reader.text.slice(line.reasonStart, line.reasonEnd),
       minor,
