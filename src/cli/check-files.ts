@@ -41,7 +41,9 @@ export function fileWarnings(config: SidecarConfig, text: string): readonly Warn
     if (sink.kind === "file") needsFolder(sink.path, ["audit", "sinks", index, "file", "path"]);
   }
   for (const [index, { listen }] of config.inbound.entries()) needsSocketFolder(listen, ["inbound", index, "listen"]);
-  for (const [index, { listen }] of config.outbound.entries()) needsSocketFolder(listen, ["outbound", index, "listen"]);
+  for (const [index, { listen }] of config.outboundAsWritten.entries()) {
+    needsSocketFolder(listen, ["outbound", index, "listen"]);
+  }
   needsSocketFolder(config.admin, ["admin", "listen"]);
   needsSocketFolder(config.health, ["health", "listen"]);
   needsSocketFolder(config.metrics, ["metrics", "listen"]);

@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
-import { type Invalid, invalid } from "./problems.ts";
-import type { Address, InboundConfig, OutboundConfig } from "./sidecar-config.ts";
+import { forwardShape } from "./forward-shape.ts";
+import type { Invalid } from "./problems.ts";
+import type { Address, ForwardConfig, InboundConfig, OutboundConfig } from "./sidecar-config.ts";
 import { expectedIdentity } from "./spiffe-shapes.ts";
 import { autoProtocolCaution } from "./well-known-ports.ts";
 import {
@@ -14,7 +15,7 @@ import {
 } from "./yaml-addresses.ts";
 import { list, object, oneOrList, optional, required, unsupported, withDefault } from "./yaml-collections.ts";
 import { choice, integer, parsed, Refusal, text } from "./yaml-scalars.ts";
-import { badValue, inside, placeOf, type ReadContext, refine, type Shape } from "./yaml-shape.ts";
+import { badValue, placeOf, type ReadContext, refine, type Shape } from "./yaml-shape.ts";
 import type { YamlNode } from "./yaml-tree.ts";
 
 const MAX_UID = 2 ** 32 - 2;
@@ -113,6 +114,17 @@ export const inboundShape: Shape<InboundConfig> = refine(inbound, (value, node, 
   };
 });
 
+const origins = withDefault(
+  list(parsed("an origin", "https://app.example.org", readOrigin), { max: 256 }),
+  [],
+  "Origins of browser pages that may use this listener.",
+);
+const browser = withDefault(choice(["refuse", "allow"]), "refuse", "Whether any browser page may use this listener.");
+const allow = optional(
+  object({ uids: required(list(integer({ min: 0, max: MAX_UID }), { min: 1 }), "Local users, by number.") }),
+  "Who may speak as this app. Default: any local user. Required beyond loopback.",
+);
+
 const outbound = object({
   name,
   listen: required(ownListenAddress(), "Where the app connects to, in plaintext: 127.0.0.1:9001 or unix:///path."),
@@ -130,32 +142,17 @@ const outbound = object({
     "Replaces Host toward the server. Default: as the app sent it.",
   ),
   protocol: withDefault(protocol, "auto", PROTOCOL),
-  origins: withDefault(
-    list(parsed("an origin", "https://app.example.org", readOrigin), { max: 256 }),
-    [],
-    "Origins of browser pages that may use this listener.",
-  ),
-  browser: withDefault(choice(["refuse", "allow"]), "refuse", "Whether any browser page may use this listener."),
-  allow: optional(
-    object({ uids: required(list(integer({ min: 0, max: MAX_UID }), { min: 1 }), "Local users, by number.") }),
-    "Who may speak as this app. Default: any local user. Required beyond loopback.",
-  ),
-  forward: unsupported("Egress proxy: absolute-form HTTP, CONNECT and SOCKS5."),
+  origins,
+  browser,
+  allow,
   tunnels: unsupported("Inbounds to reach through a tunnel."),
   jwtSvid: unsupported("JWT-SVIDs sent with requests."),
 });
 
 const outboundListener: Shape<OutboundConfig> = refine(outbound, (value, node, context) => {
-  const { listen, to, identity: expected, allow } = value;
-  if (listen.kind === "tcp" && !isLoopback(listen.host) && allow === undefined) {
-    const message = `${context.path}.listen can be reached from beyond this machine, and allow.uids does not say by whom`;
-    return context.problems.error(
-      "E_CONFIG_EXPOSED",
-      placeOf(node, "listen"),
-      message,
-      "listen on 127.0.0.1, or add allow: { uids: [...] }",
-    );
-  }
+  const { listen, to, identity: expected } = value;
+  const exposed = refuseExposed(value, node, context);
+  if (exposed !== undefined) return exposed;
   const [first, ...others] = expected;
   if (first === undefined) return badValue(node, context, "names no identity");
   if (value.protocol === "auto") for (const { port } of to) cautionAuto(port, node, "to", context);
@@ -169,20 +166,61 @@ const outboundListener: Shape<OutboundConfig> = refine(outbound, (value, node, c
     protocol: value.protocol,
     origins: value.origins,
     browser: value.browser,
-    allowUids: allow?.uids,
+    allowUids: value.allow?.uids,
   };
 });
 
-/** One `outbound` item: what the app may call. */
-export const outboundShape: Shape<OutboundConfig> = {
-  schema: outboundListener.schema,
-  read(node, context): OutboundConfig | Invalid {
-    // An egress proxy has neither `to` nor `identity`: that they are missing is not what is wrong with it.
-    const forward = node.kind === "map" ? node.entries.find(({ key }) => key === "forward") : undefined;
-    if (forward === undefined) return outboundListener.read(node, context);
-    const message = `${inside(context, "forward").path} (egress proxy) is not built in this version`;
-    context.problems.error("E_CONFIG_UNSUPPORTED", forward.keyAt, message, "remove this listener");
-    return invalid;
+const forwardListener: Shape<ForwardConfig> = refine(
+  object({
+    name,
+    listen: required(ownListenAddress(), "Where the app's proxy settings lead to: 127.0.0.1:3128 or unix:///path."),
+    forward: required(
+      forwardShape,
+      "Makes this listener an egress proxy: absolute-form HTTP, CONNECT and SOCKS5 on one port.",
+    ),
+    svid,
+    origins,
+    browser,
+    allow,
+  }),
+  (value, node, context) => {
+    const exposed = refuseExposed(value, node, context);
+    if (exposed !== undefined) return exposed;
+    return {
+      name: claimName(value.name, value.listen, node, context),
+      listen: value.listen,
+      forward: value.forward,
+      svidHint: value.svid?.hint ?? "",
+      origins: value.origins,
+      browser: value.browser,
+      allowUids: value.allow?.uids,
+    };
+  },
+);
+
+/** Whoever reaches an outbound listener speaks as this app. */
+function refuseExposed(
+  value: { readonly listen: Address; readonly allow: { readonly uids: readonly number[] } | undefined },
+  node: YamlNode,
+  context: ReadContext,
+): Invalid | undefined {
+  const { listen } = value;
+  if (listen.kind === "unix" || isLoopback(listen.host) || value.allow !== undefined) return undefined;
+  const message = `${context.path}.listen can be reached from beyond this machine, and allow.uids does not say by whom`;
+  return context.problems.error(
+    "E_CONFIG_EXPOSED",
+    placeOf(node, "listen"),
+    message,
+    "listen on 127.0.0.1, or add allow: { uids: [...] }",
+  );
+}
+
+/** One `outbound` item: one destination that the app may call, or, with `forward`, the egress proxy. */
+export const outboundShape: Shape<OutboundConfig | ForwardConfig> = {
+  schema: { anyOf: [outboundListener.schema, forwardListener.schema] },
+  read(node, context) {
+    const forward = node.kind === "map" && node.entries.some(({ key }) => key === "forward");
+    return (forward ? forwardListener : outboundListener).read(node, context);
   },
 };
 

@@ -42,6 +42,8 @@ describe("defaults", () => {
       trustDomainAliases: [],
       inbound: [],
       outbound: [],
+      forward: [],
+      outboundAsWritten: [],
       policies: [],
       authorization: {
         mode: "strict",
@@ -231,7 +233,6 @@ describe("what this version does not build is refused, never ignored", () => {
     [inbound("xff: append")],
     [inbound("jwtSvid: true")],
     [outbound("protocol: http2")],
-    ["outbound: [{ name: egress, listen: '127.0.0.1:3128', forward: { ports: [443] } }]"],
     ["workers: 2"],
     ["workers: auto"],
     ["xff: append"],
@@ -471,5 +472,70 @@ describe("loadSidecarConfig", () => {
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
+  });
+});
+
+describe("an egress proxy", () => {
+  const egress = (keys: string): string => `outbound: [{ name: egress, listen: "127.0.0.1:3128", ${keys} }]`;
+
+  it("is an outbound listener with forward, whose hosts are found by any spelling", () => {
+    const { config } = load(
+      egress(`forward: { hosts: { "Payments.shop.:15006": "spiffe://a/ns/shop/sa/payments", "[0:0::1]:9": ["spiffe://a/x/*", "spiffe://b/y"] },
+        addresses: [10.0.0.0/8], ports: [443, 8443] }, allow: { uids: [1001] }, origins: ["https://x.example"]`),
+    );
+    expect(config.outbound).toEqual([]);
+    const [proxy] = config.forward;
+    expect(proxy).toMatchObject({
+      name: "egress",
+      allowUids: [1001],
+      origins: ["https://x.example"],
+      browser: "refuse",
+      svidHint: "",
+      forward: { addresses: ["10.0.0.0/8"], ports: [443, 8443] },
+    });
+    expect(
+      [...(proxy?.forward.hosts ?? [])].map(([key, { identity }]) => [key, identity.map(({ pattern }) => pattern)]),
+    ).toEqual([
+      ["payments.shop 15006", ["spiffe://a/ns/shop/sa/payments"]],
+      ["::1 9", ["spiffe://a/x/*", "spiffe://b/y"]],
+    ]);
+  });
+
+  it("reaches port 443 and no closed address by default", () => {
+    expect(load(egress("forward: {}")).config.forward[0]?.forward).toEqual({
+      hosts: new Map(),
+      addresses: [],
+      ports: [443],
+    });
+  });
+
+  it("keeps its place among the others", () => {
+    const { config } = load(`outbound:
+  - { name: a, listen: "127.0.0.1:1", to: ["b:2"], identity: "spiffe://a/b" }
+  - { name: egress, listen: "127.0.0.1:3128", forward: {} }
+  - { name: c, listen: "127.0.0.1:3", to: ["b:2"], identity: "spiffe://a/b" }`);
+    expect(config.outbound.map(({ name }) => name)).toEqual(["a", "c"]);
+    expect(config.outboundAsWritten.map(({ name }) => name)).toEqual(["a", "egress", "c"]);
+  });
+
+  it.each([
+    ["forward: { ports: [0] }", /E_CONFIG_VALUE outbound\[0\]\.forward\.ports\[0\]/],
+    ["forward: { addresses: [10.0.0.0/33] }", /E_CONFIG_VALUE outbound\[0\]\.forward\.addresses\[0\] .*0 to 32/],
+    [
+      'forward: { hosts: { "payments.shop": "spiffe://a/b" } }',
+      /E_CONFIG_VALUE outbound\[0\]\.forward\.hosts key "payments.shop" has no port/,
+    ],
+    ['forward: { hosts: { "p:1": "spiffe://*/b" } }', /E_CONFIG_VALUE outbound\[0\]\.forward\.hosts/],
+    ['forward: { hosts: { "p:1": "spiffe://a/b", "P.:1": "spiffe://a/c" } }', /names P\.:1 twice/],
+    ['forward: {}, to: ["b:2"]', /E_CONFIG_KEY outbound\[0\] has no key "to"/],
+    ["forward: { prots: [443] }", /did you mean "ports"\?/],
+  ])("%s is an error", (keys, expected) => {
+    const found = problems(egress(keys));
+    expect(found).toHaveLength(1);
+    expect(found[0]).toMatch(expected);
+  });
+
+  it("beyond loopback needs allow.uids", () => {
+    expect(problems('outbound: [{ listen: "0.0.0.0:3128", forward: {} }]')[0]).toContain("E_CONFIG_EXPOSED");
   });
 });

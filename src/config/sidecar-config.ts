@@ -53,6 +53,34 @@ export interface OutboundConfig {
   readonly allowUids: readonly number[] | undefined;
 }
 
+/** A destination in the mesh that the egress proxy reaches by mTLS. */
+export interface MeshHost {
+  readonly host: string;
+  readonly port: number;
+  readonly identity: readonly [ExpectedIdentity, ...ExpectedIdentity[]];
+}
+
+/** What an egress proxy reaches. */
+export interface ForwardRules {
+  /** By meshHostKey. */
+  readonly hosts: ReadonlyMap<string, MeshHost>;
+  /** CIDRs that are open although the rules about addresses close them. */
+  readonly addresses: readonly string[];
+  /** Of tunnels to destinations outside the mesh. */
+  readonly ports: readonly number[];
+}
+
+/** An outbound listener that is an egress proxy. */
+export interface ForwardConfig {
+  readonly name: string;
+  readonly listen: Address;
+  readonly forward: ForwardRules;
+  readonly svidHint: string;
+  readonly origins: readonly string[];
+  readonly browser: "refuse" | "allow";
+  readonly allowUids: readonly number[] | undefined;
+}
+
 export type IdentityConfig =
   | {
       readonly kind: "workloadApi";
@@ -107,11 +135,51 @@ export interface TimeoutsConfig {
   readonly connectionAge: number;
 }
 
+export type PolicyModeSetting = "strict" | "istio";
+
 export interface AuthorizationConfig {
-  readonly mode: "strict" | "istio";
+  readonly mode: PolicyModeSetting;
   readonly default: "deny" | "allow";
   readonly pathNormalization: "NONE" | "BASE" | "MERGE_SLASHES" | "DECODE_AND_MERGE_SLASHES";
   readonly rootNamespace: string;
+}
+
+/** A header name in lower case; with a star at one end, the text that must stand at the other. */
+export interface HeaderPattern {
+  readonly kind: "exact" | "prefix" | "suffix";
+  readonly text: string;
+}
+
+/** Who is asked about calls that CUSTOM policies name (Istio's MeshConfig.extensionProviders). */
+export type ExtensionProviderConfig = {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly timeoutMs: number;
+  /** Status of a call that is denied for want of a valid answer. */
+  readonly statusOnError: number;
+  readonly at: SourcePosition;
+} & (
+  | { readonly kind: "grpc" }
+  | {
+      readonly kind: "http";
+      /** "" or a path without a slash at its end. */
+      readonly pathPrefix: string;
+      readonly requestHeaders: readonly HeaderPattern[];
+      readonly addedHeaders: readonly (readonly [name: string, value: string])[];
+      readonly upstreamOnAllow: readonly HeaderPattern[];
+      /** undefined: all. */
+      readonly downstreamOnDeny: readonly HeaderPattern[] | undefined;
+      readonly downstreamOnAllow: readonly HeaderPattern[];
+    }
+);
+
+/** How the keys of RequestAuthentication documents are fetched. */
+export interface RequestAuthenticationConfig {
+  /** CIDRs that keys may be fetched from although they are private. */
+  readonly addresses: readonly string[];
+  /** Absolute path of a PEM file with the authorities to trust instead of the system's. */
+  readonly ca: string | undefined;
 }
 
 /** countersign.yaml after validation, defaults, environment and path resolution. Immutable. */
@@ -122,10 +190,15 @@ export interface SidecarConfig {
   readonly trustDomainAliases: readonly TrustDomain[];
   readonly inbound: readonly InboundConfig[];
   readonly outbound: readonly OutboundConfig[];
+  readonly forward: readonly ForwardConfig[];
+  /** Both of the above, in the order of the file. */
+  readonly outboundAsWritten: readonly (OutboundConfig | ForwardConfig)[];
   /** Absolute paths of policy files or folders, with the place that names each. */
   readonly policies: readonly { readonly path: string; readonly at: SourcePosition }[];
   readonly authorization: AuthorizationConfig;
   readonly trustedProxies: readonly string[];
+  readonly extensionProviders: readonly ExtensionProviderConfig[];
+  readonly requestAuthentication: RequestAuthenticationConfig;
   readonly audit: AuditConfig;
   readonly admin: Address | undefined;
   readonly health: Address | undefined;

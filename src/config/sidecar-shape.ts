@@ -1,15 +1,16 @@
-import { isIP, isIPv4 } from "node:net";
 import { resolve } from "node:path";
 import type { SourcePosition } from "../core/errors.ts";
 import { auditShape } from "./audit-shape.ts";
+import { checkProviderHosts, extensionProviderShape } from "./extension-providers-shape.ts";
 import { identityShape } from "./identity-shape.ts";
 import { limits, timeouts } from "./limits-shape.ts";
 import { inboundShape, outboundShape, ownListenAddress } from "./listener-shapes.ts";
 import { type Invalid, invalid } from "./problems.ts";
 import type { Address, AuthorizationConfig, SidecarConfig } from "./sidecar-config.ts";
 import { trustDomain } from "./spiffe-shapes.ts";
+import { cidr } from "./yaml-addresses.ts";
 import { list, mapOf, object, optional, required, unsupported, withDefault } from "./yaml-collections.ts";
-import { choice, duration, integer, parsed, Refusal, text } from "./yaml-scalars.ts";
+import { choice, duration, integer, path, text } from "./yaml-scalars.ts";
 import { orVariable, placeOf, refine, type Shape, wrongKind } from "./yaml-shape.ts";
 
 const workload = object({
@@ -61,16 +62,6 @@ const policyPath: Shape<{ path: string; at: SourcePosition }> = refine(text({ ma
   return { path: resolve(context.folder, value), at: node.at };
 });
 
-const cidr = parsed("an IP address or CIDR", "10.0.0.0/8", (value) => {
-  const [host = "", bits, more] = value.split("/");
-  if (isIP(host) === 0 || host.includes("%") || more !== undefined) return new Refusal("is no IP address or CIDR");
-  if (bits === undefined) return value;
-  const most = isIPv4(host) ? 32 : 128;
-  if (!/^(?:0|[1-9][0-9]{0,2})$/.test(bits) || Number(bits) > most)
-    return new Refusal(`has a prefix that is not 0 to ${most}`);
-  return value;
-});
-
 function endpoint(description: string) {
   return optional(object({ listen: required(ownListenAddress(), description) }), `${description} Absent: off.`);
 }
@@ -118,11 +109,28 @@ export const sidecarFields = {
   outbound: withDefault(
     list(outboundShape, { max: 1000 }),
     [],
-    "What the app may call: plaintext in, mTLS to the server's sidecar.",
+    "What the app may call: plaintext in, mTLS to the server's sidecar; or the egress proxy.",
   ),
   policies: withDefault(list(policyPath, { max: 256 }), [], "Files or folders of Istio policy documents."),
   authorization: withDefault(authorization, {}, "How policies are read."),
   trustedProxies: withDefault(list(cidr, { max: 1000 }), [], "Peers whose x-forwarded-for is believed."),
+  extensionProviders: withDefault(
+    list(extensionProviderShape, { max: 64 }),
+    [],
+    "Who is asked about calls that CUSTOM policies name, as in Istio's MeshConfig.",
+  ),
+  requestAuthentication: withDefault(
+    object({
+      addresses: withDefault(
+        list(cidr, { max: 1000 }),
+        [],
+        "Private addresses, as CIDRs, from which issuers' keys may be fetched.",
+      ),
+      ca: optional(path(), "PEM file of the authorities to trust for these fetches. Default: the system's."),
+    }),
+    {},
+    "How the keys of RequestAuthentication documents are fetched.",
+  ),
   audit: withDefault(auditShape, {}, "Where audit records go. Absent: standard output."),
   admin,
   health: endpoint("Where /livez and /readyz answer."),
@@ -167,6 +175,7 @@ export const sidecarShape: Shape<Omit<SidecarConfig, "file">> = refine(sidecar, 
       "add workload: { namespace: …, labels: { … } }",
     );
   }
+  checkProviderHosts(value.extensionProviders, value.authorization.mode, context);
   if (inbound.length === 0 && outbound.length === 0) {
     context.problems.warn("W_CONFIG_IDLE", node.at, "neither inbound nor outbound has a listener", "add one");
   }
@@ -184,10 +193,14 @@ export const sidecarShape: Shape<Omit<SidecarConfig, "file">> = refine(sidecar, 
     identity: value.identity,
     trustDomainAliases: value.trustDomainAliases,
     inbound,
-    outbound,
+    outbound: outbound.filter((one) => !("forward" in one)),
+    forward: outbound.filter((one) => "forward" in one),
+    outboundAsWritten: outbound,
     policies,
     authorization: value.authorization,
     trustedProxies: value.trustedProxies,
+    extensionProviders: value.extensionProviders,
+    requestAuthentication: value.requestAuthentication,
     audit: value.audit,
     admin: value.admin?.listen,
     health: value.health?.listen,

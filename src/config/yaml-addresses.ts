@@ -1,4 +1,4 @@
-import { isIP, isIPv6 } from "node:net";
+import { isIP, isIPv4, isIPv6 } from "node:net";
 import { isAbsolute } from "node:path";
 import type { Address } from "./sidecar-config.ts";
 import { parsed, Refusal } from "./yaml-scalars.ts";
@@ -44,6 +44,17 @@ export function unixSocket(): Shape<Address & { readonly kind: "unix" }> {
 export function hostAndPort(): Shape<HostPort> {
   return parsed("a host with its port", "payments.shop:15006", (text) => hostPort(text, 1));
 }
+
+/** An IP address, or a block of them. */
+export const cidr = parsed("an IP address or CIDR", "10.0.0.0/8", (value) => {
+  const [host = "", bits, more] = value.split("/");
+  if (isIP(host) === 0 || host.includes("%") || more !== undefined) return new Refusal("is no IP address or CIDR");
+  if (bits === undefined) return value;
+  const most = isIPv4(host) ? 32 : 128;
+  if (!/^(?:0|[1-9][0-9]{0,2})$/.test(bits) || Number(bits) > most)
+    return new Refusal(`has a prefix that is not 0 to ${most}`);
+  return value;
+});
 
 export function unixAddress(text: string): (Address & { readonly kind: "unix" }) | Refusal {
   if (!text.startsWith("unix://")) return new Refusal("is no unix:// address", "write unix:///absolute/path");

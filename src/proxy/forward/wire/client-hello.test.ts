@@ -26,7 +26,7 @@ const hello = (...extensions: readonly (readonly number[])[]): Uint8Array =>
 async function realHello(servername: string | undefined): Promise<Uint8Array> {
   const { promise, resolve } = Promise.withResolvers<Uint8Array>();
   const server = createServer((socket: Socket) => {
-    socket.once("data", (chunk) => {
+    socket.once("data", (chunk: Buffer) => {
       resolve(Uint8Array.from(chunk));
       socket.destroy();
     });
