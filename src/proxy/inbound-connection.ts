@@ -21,7 +21,7 @@ import { recordRefusal } from "./refusals.ts";
 import { currentSvid, type Runtime } from "./runtime.ts";
 import { ServedProtocol } from "./served-protocol.ts";
 import type { TcpRelayParts } from "./tcp-relay.ts";
-import { NOBODY, Transport } from "./transport.ts";
+import { NOBODY, SocketTransport, type Transport } from "./transport.ts";
 import { addressText, reasonOf } from "./upstream/dial.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
@@ -70,7 +70,7 @@ export class InboundConnection implements OpenConnection {
     raw.on("error", IGNORED);
     raw.once("close", () => this.#gone());
     if (this.#parts.config.mtls === "disable") {
-      this.#plaintext(new Transport(raw, NOBODY), undefined);
+      this.#plaintext(new SocketTransport(raw, NOBODY), undefined);
       return;
     }
     const { handshake } = this.#runtime.timeouts;
@@ -101,7 +101,7 @@ export class InboundConnection implements OpenConnection {
     }
     if (config.mtls === "permissive") {
       this.#unwatch();
-      this.#plaintext(new Transport(this.#raw, NOBODY), first);
+      this.#plaintext(new SocketTransport(this.#raw, NOBODY), first);
       return;
     }
     this.#refusePlaintext(first);
@@ -116,7 +116,7 @@ export class InboundConnection implements OpenConnection {
     const id = nextDecisionId();
     const isHttp = looksLikeHttp1(first);
     if (isHttp) {
-      const transport = new Transport(this.#raw, NOBODY);
+      const transport = new SocketTransport(this.#raw, NOBODY);
       const answer = localAnswer(403, error.code, error.message, id, "GET", true);
       writeResponseHead(transport.out, answer.response);
       transport.out.bytes(answer.body);
@@ -182,7 +182,7 @@ export class InboundConnection implements OpenConnection {
 
   #secured(tls: TLSSocket, svid: Svid, peer: Peer): void {
     const { config } = this.#parts;
-    const transport = new Transport(tls, NOBODY);
+    const transport = new SocketTransport(tls, NOBODY);
     this.#end = connectionEnd(Math.min(peer.validUntilMs, svid.notAfterMs), this.#runtime.timeouts.connectionAge);
     this.#identified(peer, svid, tls);
     if (config.protocol === "tcp") this.#serveTcp(transport, undefined);

@@ -16,7 +16,7 @@ import { recordRefusal } from "./refusals.ts";
 import { currentSvid, type Runtime } from "./runtime.ts";
 import { ServedProtocol } from "./served-protocol.ts";
 import type { TcpRelayParts } from "./tcp-relay.ts";
-import { NOBODY, Transport } from "./transport.ts";
+import { NOBODY, SocketTransport, type Transport } from "./transport.ts";
 import { addressText } from "./upstream/dial.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
@@ -74,7 +74,7 @@ export class OutboundConnection implements OpenConnection {
       this.#refuse(refused);
       return;
     }
-    const transport = new Transport(raw, NOBODY);
+    const transport = new SocketTransport(raw, NOBODY);
     if (config.protocol === "tcp") this.#serveTcp(transport, undefined);
     else if (config.protocol !== "auto") this.#serveHttp1(transport, undefined);
     else {

@@ -3,7 +3,7 @@ import type { CallOutcome } from "../core/call-outcome.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
 import { finishOutcome, type OutcomeSinks, openRecord } from "./call-outcomes.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
-import { Transport, type TransportOwner } from "./transport.ts";
+import { SocketTransport, type Transport, type TransportOwner } from "./transport.ts";
 import { reasonOf } from "./upstream/dial.ts";
 
 export interface TcpCallOptions {
@@ -25,11 +25,16 @@ export class TcpCall implements HasDeadline {
   #done = false;
 
   /** Both sockets are open; `early`: bytes of the caller that were read to tell the protocol. */
-  constructor(options: TcpCallOptions, down: Transport, upSocket: Transport["socket"], early: Uint8Array | undefined) {
+  constructor(
+    options: TcpCallOptions,
+    down: Transport,
+    upSocket: SocketTransport["socket"],
+    early: Uint8Array | undefined,
+  ) {
     this.#options = options;
     this.#down = down;
     this.deadlineMs = deadlineAfter(options.idleMs);
-    this.#up = new Transport(upSocket, this.#upOwner());
+    this.#up = new SocketTransport(upSocket, this.#upOwner());
     down.owner = this.#downOwner();
     options.sinks.audit.note(openRecord(options.outcome, "start", options.sinks.nowMs()));
     if (early !== undefined && early.length > 0) this.#fromCaller(early);

@@ -14,6 +14,31 @@ export interface TransportOwner {
   onGone(error: Error | undefined): void;
 }
 
+/** A byte stream both ways with an output buffer: a socket, or a stream of a shared connection that stands for one. */
+export interface Transport {
+  /** Bytes that wait to be written; `touch` after appending. */
+  readonly out: OutputBuffer;
+  owner: TransportOwner;
+  readonly closed: boolean;
+  readonly error: Error | undefined;
+  /** Whether a source should be paused. Whoever sees true gets onWritable later. */
+  readonly congested: boolean;
+  /** To be called after appending to `out`. */
+  touch(): void;
+  /** Appends a copy of body bytes. Much at once is written at once. */
+  writeBytes(chunk: Uint8Array): void;
+  /** Writes what waits now instead of at the end of the turn. */
+  flush(): void;
+  pause(): void;
+  resume(): void;
+  /** Sends what waits, then FIN. Reading goes on. */
+  end(): void;
+  /** Ends at once. */
+  destroy(): void;
+  /** Ends so that the other side sees an aborted body as aborted, not as complete. */
+  abort(): void;
+}
+
 const ignored = (): void => undefined;
 /** Owner of a transport whose protocol is not told yet. */
 export const NOBODY: TransportOwner = { onBytes: ignored, onFin: ignored, onWritable: ignored, onGone: ignored };
@@ -24,7 +49,7 @@ const HIGH_WATER_BYTES = 64 * 1024;
 /** From here on a copy costs more than lending the buffer until it is written. */
 const DETACH_BYTES = 16 * 1024;
 
-const dirty: Transport[] = [];
+const dirty: SocketTransport[] = [];
 let flushScheduled = false;
 
 function flushDirty(): void {
@@ -36,7 +61,7 @@ function flushDirty(): void {
 
 /** A socket with one write per event-loop turn. Whatever a turn's events append to `out` is written at once when the turn
  *  ends: the number of system calls, not of bytes, is what a proxy pays for. */
-export class Transport {
+export class SocketTransport implements Transport {
   readonly socket: Socket;
   readonly out: OutputBuffer = new OutputBuffer();
   #owner: TransportOwner;
@@ -66,6 +91,10 @@ export class Transport {
       this.#closed = true;
       this.#owner.onGone(this.#error);
     });
+  }
+
+  get owner(): TransportOwner {
+    return this.#owner;
   }
 
   set owner(owner: TransportOwner) {
@@ -101,9 +130,13 @@ export class Transport {
     }
   }
 
-  /** Appends a copy of body bytes. Much at once is written at once. */
   writeBytes(chunk: Uint8Array): void {
     this.out.bytes(chunk);
+    this.touchSoon();
+  }
+
+  /** As touch(); much at once is written at once. */
+  touchSoon(): void {
     if (this.out.length >= HIGH_WATER_BYTES) this.#flushOut();
     else this.touch();
   }

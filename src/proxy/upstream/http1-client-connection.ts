@@ -13,7 +13,7 @@ import type {
 } from "../http1/http1-events.ts";
 import { createResponseDecoder } from "../http1/response-decoder.ts";
 import { writeChunk, writeLastChunk, writeRequestHead } from "../http1/write-head.ts";
-import { Transport, type TransportOwner } from "../transport.ts";
+import { SocketTransport, type Transport, type TransportOwner } from "../transport.ts";
 import { type Dialed, reasonOf } from "./dial.ts";
 
 export interface ClientConnectionParts {
@@ -70,7 +70,7 @@ export class Http1ClientConnection implements UpstreamStream, Http1ResponseEvent
     this.expiresMs = parts.expiresMs;
     this.#verifyAgain = dialed.verifyAgain;
     this.#owner = owner;
-    this.#transport = new Transport(dialed.socket, this);
+    this.#transport = new SocketTransport(dialed.socket, this);
     this.#decoder = createResponseDecoder(parts.limits, this);
   }
 

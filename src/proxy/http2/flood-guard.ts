@@ -1,0 +1,75 @@
+/** What a peer may do too often. */
+export type FloodKind =
+  /** Streams that the peer opens and resets (rapid reset, CVE-2023-44487). */
+  | "resets"
+  /** Streams that the peer's own faults make us reset ("made you reset", CVE-2025-8671), and streams above the limit. */
+  | "provokedResets"
+  | "pings"
+  | "settings"
+  | "priorities"
+  | "windowUpdates"
+  /** Frames of DATA, HEADERS or CONTINUATION that carry nothing. */
+  | "emptyFrames";
+
+/** How often: a bucket of `burst` that leaks `perSecond`. */
+export interface FloodLimit {
+  readonly burst: number;
+  readonly perSecond: number;
+}
+
+export type FloodLimits = Readonly<Record<FloodKind, FloodLimit>>;
+
+/** What no well-behaved peer comes near. PINGs and WINDOW_UPDATEs come with traffic (a gRPC client measures its path with one PING per round
+ *  trip): each DATA or HEADERS frame, in either direction, pays for some of them. */
+export const FLOOD_LIMITS: FloodLimits = {
+  resets: { burst: 200, perSecond: 100 },
+  provokedResets: { burst: 100, perSecond: 20 },
+  pings: { burst: 100, perSecond: 10 },
+  settings: { burst: 30, perSecond: 2 },
+  priorities: { burst: 300, perSecond: 50 },
+  windowUpdates: { burst: 1000, perSecond: 200 },
+  emptyFrames: { burst: 50, perSecond: 5 },
+};
+
+/** How many PINGs and WINDOW_UPDATEs a frame of traffic pays for. */
+const PAID_BY_TRAFFIC = 4;
+
+class Bucket {
+  level = 0;
+  sinceMs = 0;
+}
+
+/** Counts what one peer does on one connection. Pure: time is handed in. */
+export class FloodGuard {
+  readonly #limits: FloodLimits;
+  readonly #buckets: Record<FloodKind, Bucket> = {
+    resets: new Bucket(),
+    provokedResets: new Bucket(),
+    pings: new Bucket(),
+    settings: new Bucket(),
+    priorities: new Bucket(),
+    windowUpdates: new Bucket(),
+    emptyFrames: new Bucket(),
+  };
+
+  constructor(limits: FloodLimits) {
+    this.#limits = limits;
+  }
+
+  /** Notes one more; true if that is too many. `nowMs` is monotonic. */
+  passes(kind: FloodKind, nowMs: number): boolean {
+    const bucket = this.#buckets[kind];
+    const { burst, perSecond } = this.#limits[kind];
+    const leaked = ((nowMs - bucket.sinceMs) * perSecond) / 1000;
+    bucket.level = Math.max(0, bucket.level - leaked) + 1;
+    bucket.sinceMs = nowMs;
+    return bucket.level > burst;
+  }
+
+  /** A frame of traffic went in either direction. */
+  traffic(): void {
+    const { pings, windowUpdates } = this.#buckets;
+    if (pings.level > 0) pings.level = Math.max(0, pings.level - PAID_BY_TRAFFIC);
+    if (windowUpdates.level > 0) windowUpdates.level = Math.max(0, windowUpdates.level - PAID_BY_TRAFFIC);
+  }
+}

@@ -1,0 +1,1034 @@
+import type { ErrorCode } from "../../core/error-codes.ts";
+import type { HeadLines } from "../http1/head-lines.ts";
+import type { Fields, Http1Limits, RequestHead, ResponseHead } from "../http1/http1-events.ts";
+import type { OutputBuffer } from "../http1/output-buffer.ts";
+import { FloodGuard, type FloodKind, type FloodLimits } from "./flood-guard.ts";
+import { FrameReader, type FrameSink } from "./frame-reader.ts";
+import * as frames from "./frames.ts";
+import { HpackDecoder } from "./hpack-decoder.ts";
+import { HpackEncoder } from "./hpack-encoder.ts";
+import { Http2Stream } from "./http2-stream.ts";
+import { readRequest } from "./read-request.ts";
+import { type Http2Fault, readResponse, readTrailers } from "./read-response.ts";
+
+export interface Http2Limits extends Http1Limits {
+  /** Streams that the other side may have open at once (RFC 9113 section 5.1.2). */
+  readonly streams: number;
+  /** Window of a stream at its start, octets: also what is held for one whose reader has stopped. */
+  readonly streamWindow: number;
+  /** Window of a connection, octets. */
+  readonly connectionWindow: number;
+  readonly flood: FloodLimits;
+}
+
+/** Why a connection ends: the code of the catalogue, what was broken, and the error code that the other side was told. */
+export interface Http2Violation {
+  readonly code: ErrorCode;
+  readonly detail: string;
+}
+
+/** Receives what the other side says, in wire order. Bytes are valid during the call only. A handler may write and reset from inside an
+ *  event; it must not push or throw. */
+export interface Http2Handler<User> {
+  /** Server: a request; onEnd follows, at once where it has no body. */
+  onRequest(stream: Http2Stream<User>, head: RequestHead): void;
+  /** Server: a request that breaks HTTP's rules or passes a limit. The handler answers or resets it. */
+  onBadRequest(stream: Http2Stream<User>, fault: Http2Fault): void;
+  /** Client: an interim or the final response. */
+  onResponse(stream: Http2Stream<User>, head: ResponseHead): void;
+  onData(stream: Http2Stream<User>, chunk: Uint8Array): void;
+  onEnd(stream: Http2Stream<User>, trailers: Fields | undefined): void;
+  /** The stream is over before its end: the other side reset it (with that error code), or broke its rules. */
+  onReset(stream: Http2Stream<User>, errorCode: number, detail: string): void;
+  /** A stream that was congested is not any more. */
+  onStreamWritable(stream: Http2Stream<User>): void;
+  /** The other side's settings came, for the first time or anew. */
+  onSettings(): void;
+  /** The other side takes no stream above this one. */
+  onGoaway(lastStreamId: number, errorCode: number): void;
+  /** The last stream has ended. */
+  onIdle(): void;
+}
+
+const MAX_STREAM_WINDOW = 512 * 1024;
+const MAX_CONNECTION_WINDOW = 4 * 1024 * 1024;
+/** Larger DATA frames cost less; other frames are judged by the head limit. */
+const OUR_MAX_FRAME = 64 * 1024;
+const TABLE_BYTES = 4096;
+const MAX_CONTINUATIONS = 32;
+/** How many streams that we have reset are remembered: what the other side had sent on them before it heard is no fault. */
+const REMEMBERED_RESETS = 256;
+/** A PING of ours that asks how far the other side has read (RFC 9113 section 6.8). */
+const DRAIN_PING = 0x64726169;
+
+const NO_BYTES = Buffer.alloc(0);
+
+/** One HTTP/2 connection's protocol (RFC 9113, RFC 8441), client or server: bytes in, events out, frames appended to the output buffer. No I/O and no
+ *  clock: `push` is told the time. */
+export class Http2Codec<User> implements FrameSink {
+  readonly #role: "server" | "client";
+  readonly #out: OutputBuffer;
+  readonly #handler: Http2Handler<User>;
+  readonly #limits: Http2Limits;
+  readonly #reader = new FrameReader(this);
+  readonly #decoder: HpackDecoder;
+  readonly #encoder = new HpackEncoder();
+  readonly #guard: FloodGuard;
+  readonly #streams = new Map<number, Http2Stream<User>>();
+  /** Streams whose queue waits for window. */
+  #waiting: Http2Stream<User>[] = [];
+  #violation: Http2Violation | undefined;
+  #nowMs = 0;
+  #prefaceAt: number;
+  #gotSettings = false;
+  #lastPeerStream = 0;
+  #nextStream = 1;
+  #shuttingDown: "no" | "asked" | "final" = "no";
+  #peerGoaway = Number.POSITIVE_INFINITY;
+  // ── what the other side has told ──
+  #peerMaxFrame = frames.MAX_FRAME_BYTES;
+  #peerWindow = frames.DEFAULT_WINDOW;
+  #peerStreams = Number.POSITIVE_INFINITY;
+  #peerExtendedConnect = false;
+  // ── connection flow control ──
+  #sendWindow = frames.DEFAULT_WINDOW;
+  #receiveWindow: number;
+  #window: number;
+  #unacknowledged = 0;
+  #sinceGrowth = 0;
+  #heldBytes = 0;
+  #heldUncredited = 0;
+  // ── the header block or DATA frame under way ──
+  #blockStream = 0;
+  #blockFlags = 0;
+  #block: Uint8Array = NO_BYTES;
+  #continuations = 0;
+  #dataStream: Http2Stream<User> | undefined;
+  #dataFlags = 0;
+  #dataLength = 0;
+  #padding = -1;
+  #payloadLeft = 0;
+  readonly #recentlyReset: number[] = [];
+  // ── the frame written last, as long as it can still be given END_STREAM ──
+  #lastStream = 0;
+  #lastFlagsAt = 0;
+  #lastGeneration = -1;
+  #headersAt = 0;
+
+  constructor(role: "server" | "client", out: OutputBuffer, handler: Http2Handler<User>, limits: Http2Limits) {
+    this.#role = role;
+    this.#out = out;
+    this.#handler = handler;
+    this.#limits = limits;
+    this.#guard = new FloodGuard(limits.flood);
+    this.#decoder = new HpackDecoder({
+      tableBytes: TABLE_BYTES,
+      listBytes: limits.headBytes,
+      fields: limits.headFields,
+    });
+    this.#prefaceAt = role === "server" ? 0 : frames.CLIENT_PREFACE.length;
+    this.#window = limits.connectionWindow;
+    this.#receiveWindow = limits.connectionWindow;
+    this.#greet();
+  }
+
+  #greet(): void {
+    const { streams, streamWindow, connectionWindow, headBytes } = this.#limits;
+    const common = [
+      frames.SETTINGS_INITIAL_WINDOW_SIZE,
+      streamWindow,
+      frames.SETTINGS_MAX_FRAME_SIZE,
+      OUR_MAX_FRAME,
+      frames.SETTINGS_MAX_HEADER_LIST_SIZE,
+      headBytes,
+    ];
+    if (this.#role === "client") {
+      this.#out.latin1(frames.CLIENT_PREFACE);
+      frames.writeSettings(this.#out, [frames.SETTINGS_ENABLE_PUSH, 0, ...common]);
+    } else {
+      const own = [frames.SETTINGS_MAX_CONCURRENT_STREAMS, streams, frames.SETTINGS_ENABLE_CONNECT_PROTOCOL, 1];
+      frames.writeSettings(this.#out, [...own, ...common]);
+    }
+    const more = connectionWindow - frames.DEFAULT_WINDOW;
+    if (more > 0) frames.writeNumberFrame(this.#out, frames.WINDOW_UPDATE, 0, more);
+  }
+
+  /** Streams that are open. */
+  get openStreams(): number {
+    return this.#streams.size;
+  }
+
+  streams(): IterableIterator<Http2Stream<User>> {
+    return this.#streams.values();
+  }
+
+  /** Whether the other side's settings have come: before that nobody knows that it speaks HTTP/2. */
+  get isSettled(): boolean {
+    return this.#gotSettings;
+  }
+
+  /** Client: whether one more stream can be opened now. */
+  get canOpen(): boolean {
+    return (
+      this.#violation === undefined &&
+      this.#peerGoaway === Number.POSITIVE_INFINITY &&
+      this.#shuttingDown === "no" &&
+      this.#nextStream < frames.MAX_WINDOW - 2 &&
+      this.#streams.size < Math.min(this.#peerStreams, this.#limits.streams)
+    );
+  }
+
+  /** Client: no stream will ever be opened on it again. */
+  get isSpent(): boolean {
+    return (
+      this.#violation !== undefined ||
+      this.#peerGoaway !== Number.POSITIVE_INFINITY ||
+      this.#shuttingDown !== "no" ||
+      this.#nextStream >= frames.MAX_WINDOW - 2
+    );
+  }
+
+  /** Whether the other side takes extended CONNECT (RFC 8441). */
+  get takesExtendedConnect(): boolean {
+    return this.#role === "client" && this.#peerExtendedConnect;
+  }
+
+  // ── input ──
+
+  /** Takes bytes that came at `nowMs` (monotonic). Returns why the connection is over, if it is: a GOAWAY is written then. */
+  push(bytes: Uint8Array, nowMs: number): Http2Violation | undefined {
+    if (this.#violation !== undefined) return this.#violation;
+    this.#nowMs = nowMs;
+    let from = 0;
+    while (this.#prefaceAt < frames.CLIENT_PREFACE.length && from < bytes.length) {
+      if (bytes[from] !== frames.CLIENT_PREFACE.charCodeAt(this.#prefaceAt)) {
+        this.#fail(frames.PROTOCOL_ERROR, "the connection does not begin with HTTP/2's preface");
+        return this.#violation;
+      }
+      from++;
+      this.#prefaceAt++;
+    }
+    this.#reader.push(bytes, from);
+    return this.#violation;
+  }
+
+  /** The connection is over by our decision or the other side's fault. Always false, for the frame reader. */
+  #fail(errorCode: number, detail: string, code: ErrorCode = "E_HTTP2_PROTOCOL"): false {
+    if (this.#violation !== undefined) return false;
+    this.#violation = { code, detail };
+    frames.writeGoaway(this.#out, this.#lastPeerStream, errorCode, detail);
+    return false;
+  }
+
+  #flood(kind: FloodKind): boolean {
+    if (!this.#guard.passes(kind, this.#nowMs)) return false;
+    this.#fail(frames.ENHANCE_YOUR_CALM, `too many: ${kind}`, "E_HTTP2_FLOOD");
+    return true;
+  }
+
+  onFrameStart(type: number, flags: number, streamId: number, length: number): boolean {
+    if (!this.#gotSettings && (type !== frames.SETTINGS || (flags & frames.ACK) !== 0)) {
+      return this.#fail(frames.PROTOCOL_ERROR, "the first frame is not SETTINGS", "E_HTTP2_PREFACE");
+    }
+    if (this.#blockStream !== 0 && (type !== frames.CONTINUATION || streamId !== this.#blockStream)) {
+      return this.#fail(frames.PROTOCOL_ERROR, "a header block was interrupted by another frame");
+    }
+    if (length > OUR_MAX_FRAME) return this.#fail(frames.FRAME_SIZE_ERROR, "a frame is larger than our limit");
+    switch (type) {
+      case frames.DATA:
+        return this.#beginData(flags, streamId, length);
+      case frames.HEADERS:
+      case frames.CONTINUATION:
+      case frames.PUSH_PROMISE:
+        return true;
+      default:
+        // what is kept until it is whole is never larger than it has to be
+        return length <= frames.MAX_FRAME_BYTES || this.#fail(frames.FRAME_SIZE_ERROR, "a control frame is too large");
+    }
+  }
+
+  onFrame(type: number, flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    switch (type) {
+      case frames.HEADERS:
+        return this.#onHeaders(flags, streamId, bytes, start, end);
+      case frames.CONTINUATION:
+        return this.#onContinuation(flags, streamId, bytes, start, end);
+      case frames.WINDOW_UPDATE:
+        return this.#onWindowUpdate(streamId, bytes, start, end);
+      case frames.RST_STREAM:
+        return this.#onRstStream(streamId, bytes, start, end);
+      case frames.SETTINGS:
+        return this.#onSettings(flags, streamId, bytes, start, end);
+      case frames.PING:
+        return this.#onPing(flags, streamId, bytes, start, end);
+      case frames.GOAWAY:
+        return this.#onGoaway(streamId, bytes, start, end);
+      case frames.PRIORITY:
+        return this.#onPriority(streamId, bytes, start, end);
+      case frames.PUSH_PROMISE:
+        return this.#fail(frames.PROTOCOL_ERROR, "a push that nobody allowed");
+      default:
+        // RFC 9113 section 5.5: unknown frames are ignored, but not without end
+        return !this.#flood("emptyFrames");
+    }
+  }
+
+  // ── DATA ──
+
+  #beginData(flags: number, streamId: number, length: number): boolean {
+    if (streamId === 0) return this.#fail(frames.PROTOCOL_ERROR, "DATA on stream 0");
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined && !this.#isClosedByUs(streamId)) {
+      return this.#isIdle(streamId)
+        ? this.#fail(frames.PROTOCOL_ERROR, "DATA on a stream that was never opened")
+        : this.#fail(frames.STREAM_CLOSED, "DATA on a stream that has ended");
+    }
+    if (length > this.#receiveWindow) {
+      return this.#fail(frames.FLOW_CONTROL_ERROR, "DATA beyond the connection's window");
+    }
+    if (length === 0 && (flags & frames.END_STREAM) === 0 && this.#flood("emptyFrames")) return false;
+    this.#receiveWindow -= length;
+    this.#dataStream = undefined;
+    this.#dataFlags = flags;
+    this.#dataLength = length;
+    this.#payloadLeft = length;
+    this.#padding = (flags & frames.PADDED) === 0 ? 0 : -1;
+    if (this.#padding === -1 && length === 0) return this.#fail(frames.FRAME_SIZE_ERROR, "padding without a length");
+    this.#guard.traffic();
+    if (stream === undefined) return true;
+    if (stream.remoteEnded) {
+      this.#breakStream(stream, frames.STREAM_CLOSED, "DATA behind the end of the stream");
+      return this.#violation === undefined;
+    }
+    if (this.#role === "client" && !stream.finalHeadSeen) {
+      this.#breakStream(stream, frames.PROTOCOL_ERROR, "DATA before the response's head");
+      return this.#violation === undefined;
+    }
+    if (length > stream.receiveWindow) {
+      this.#breakStream(stream, frames.FLOW_CONTROL_ERROR, "DATA beyond the stream's window");
+      return this.#violation === undefined;
+    }
+    stream.receiveWindow -= length;
+    this.#dataStream = stream;
+    return true;
+  }
+
+  onDataPiece(bytes: Uint8Array, start: number, end: number): boolean {
+    let from = start;
+    if (this.#padding === -1) {
+      this.#padding = bytes[from] as number;
+      from++;
+      this.#payloadLeft--;
+      if (this.#padding > this.#payloadLeft) return this.#fail(frames.PROTOCOL_ERROR, "more padding than payload");
+    }
+    const left = this.#payloadLeft;
+    this.#payloadLeft -= end - from;
+    const stream = this.#dataStream;
+    if (stream === undefined || stream.reset) return true;
+    const useful = Math.min(end - from, left - this.#padding);
+    if (useful <= 0) return true;
+    if (stream.expected !== -1) {
+      stream.expected -= useful;
+      if (stream.expected < 0) {
+        this.#breakStream(stream, frames.PROTOCOL_ERROR, "more DATA than content-length announces");
+        return this.#violation === undefined;
+      }
+    }
+    const chunk = bytes.subarray(from, from + useful);
+    if (stream.paused || stream.held.length > 0) this.#hold(stream, chunk);
+    else this.#handler.onData(stream, chunk);
+    return this.#violation === undefined;
+  }
+
+  onDataEnd(): boolean {
+    const stream = this.#dataStream;
+    const length = this.#dataLength;
+    this.#dataStream = undefined;
+    if (stream === undefined || stream.reset) {
+      // dropped: the connection's window is given back at once
+      this.#creditConnection(length);
+      return true;
+    }
+    const held = stream.heldNow;
+    stream.heldNow = 0;
+    this.#credit(stream, length - held);
+    if (held > 0) this.#creditHeld(held);
+    if ((this.#dataFlags & frames.END_STREAM) !== 0) this.#endRemote(stream, undefined);
+    return this.#violation === undefined;
+  }
+
+  #hold(stream: Http2Stream<User>, chunk: Uint8Array): void {
+    stream.held.push(Buffer.from(chunk));
+    stream.heldBytes += chunk.length;
+    stream.heldNow += chunk.length;
+    this.#heldBytes += chunk.length;
+  }
+
+  /** Held data doesn't stop the connection's other streams, as long as all that is held fits its window. */
+  #creditHeld(length: number): void {
+    if (this.#heldBytes <= this.#window) this.#creditConnection(length);
+    else this.#heldUncredited += length;
+  }
+
+  #endRemote(stream: Http2Stream<User>, trailers: Fields | undefined): void {
+    if (stream.reset || stream.remoteEnded) return;
+    if (stream.expected > 0) {
+      this.#breakStream(stream, frames.PROTOCOL_ERROR, "less DATA than content-length announces");
+      return;
+    }
+    stream.remoteEnded = true;
+    if (stream.paused || stream.held.length > 0) {
+      stream.endHeld = true;
+      stream.heldTrailers = trailers;
+      return;
+    }
+    // the handler may end our half from inside: the stream is closed by whoever comes second
+    this.#handler.onEnd(stream, trailers);
+    this.#closeIfEnded(stream);
+  }
+
+  /** The stream's owner takes nothing for now; what the window allows is held. */
+  pause(stream: Http2Stream<User>): void {
+    stream.paused = true;
+  }
+
+  /** The owner takes data again: what was held comes now. */
+  resume(stream: Http2Stream<User>): void {
+    if (!stream.paused) return;
+    stream.paused = false;
+    while (!stream.reset && stream.held.length > 0 && !this.#isPaused(stream)) {
+      const chunk = stream.held.shift() as Uint8Array;
+      stream.heldBytes -= chunk.length;
+      this.#heldBytes -= chunk.length;
+      const credited = Math.min(chunk.length, this.#heldUncredited);
+      this.#heldUncredited -= credited;
+      this.#handler.onData(stream, chunk);
+      this.#creditStream(stream, chunk.length);
+      if (credited > 0) this.#creditConnection(credited);
+    }
+    if (stream.endHeld && stream.held.length === 0 && !stream.reset && !this.#isPaused(stream)) {
+      stream.endHeld = false;
+      this.#handler.onEnd(stream, stream.heldTrailers);
+      this.#closeIfEnded(stream);
+    }
+  }
+
+  /** Read anew: handlers change it meanwhile. */
+  #isPaused(stream: Http2Stream<User>): boolean {
+    return stream.paused;
+  }
+
+  #credit(stream: Http2Stream<User>, length: number): void {
+    if (length === 0) return;
+    this.#creditStream(stream, length);
+    this.#creditConnection(length);
+  }
+
+  #creditStream(stream: Http2Stream<User>, length: number): void {
+    if (stream.remoteEnded || stream.reset) return;
+    stream.unacknowledged += length;
+    stream.sinceGrowth += length;
+    if (stream.unacknowledged < stream.window / 2) return;
+    let increment = stream.unacknowledged;
+    if (stream.sinceGrowth >= 2 * stream.window && stream.window < MAX_STREAM_WINDOW && stream.held.length === 0) {
+      // a reader that keeps up is not to wait for our window
+      stream.sinceGrowth = 0;
+      increment += stream.window;
+      stream.window *= 2;
+    }
+    stream.unacknowledged = 0;
+    stream.receiveWindow += increment;
+    frames.writeNumberFrame(this.#out, frames.WINDOW_UPDATE, stream.id, increment);
+  }
+
+  #creditConnection(length: number): void {
+    this.#unacknowledged += length;
+    this.#sinceGrowth += length;
+    if (this.#unacknowledged < this.#window / 2) return;
+    let increment = this.#unacknowledged;
+    if (this.#sinceGrowth >= 4 * this.#window && this.#window < MAX_CONNECTION_WINDOW) {
+      this.#sinceGrowth = 0;
+      increment += this.#window;
+      this.#window *= 2;
+    }
+    this.#unacknowledged = 0;
+    this.#receiveWindow += increment;
+    frames.writeNumberFrame(this.#out, frames.WINDOW_UPDATE, 0, increment);
+  }
+
+  // ── HEADERS ──
+
+  #onHeaders(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (streamId === 0) return this.#fail(frames.PROTOCOL_ERROR, "HEADERS on stream 0");
+    let from = start;
+    let until = end;
+    if ((flags & frames.PADDED) !== 0) {
+      const padding = from < end ? (bytes[from] as number) : 256;
+      from++;
+      until -= padding;
+    }
+    if ((flags & frames.WITH_PRIORITY) !== 0) from += 5;
+    if (from > until) return this.#fail(frames.PROTOCOL_ERROR, "HEADERS shorter than its flags say");
+    if ((flags & frames.WITH_PRIORITY) !== 0 && readDependency(bytes, from - 5) === streamId) {
+      return this.#fail(frames.PROTOCOL_ERROR, "a stream depends on itself");
+    }
+    this.#guard.traffic();
+    if ((flags & frames.END_HEADERS) !== 0) return this.#onBlock(flags, streamId, bytes, from, until);
+    if (until - from > this.#limits.headBytes) return this.#blockTooLarge();
+    this.#blockStream = streamId;
+    this.#blockFlags = flags;
+    this.#block = Buffer.from(bytes.subarray(from, until));
+    this.#continuations = 0;
+    return true;
+  }
+
+  #onContinuation(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.#blockStream === 0) return this.#fail(frames.PROTOCOL_ERROR, "CONTINUATION without a header block");
+    this.#continuations++;
+    if (this.#continuations > MAX_CONTINUATIONS) {
+      return this.#fail(frames.ENHANCE_YOUR_CALM, "too many: CONTINUATION frames", "E_HTTP2_FLOOD");
+    }
+    if (start === end && this.#flood("emptyFrames")) return false;
+    if (this.#block.length + (end - start) > this.#limits.headBytes) return this.#blockTooLarge();
+    const block = Buffer.concat([this.#block, bytes.subarray(start, end)]);
+    this.#block = block;
+    if ((flags & frames.END_HEADERS) === 0) return true;
+    this.#blockStream = 0;
+    this.#block = NO_BYTES;
+    return this.#onBlock(this.#blockFlags, streamId, block, 0, block.length);
+  }
+
+  /** Compressed it is larger already than it may be decompressed: reading on would only serve the sender. */
+  #blockTooLarge(): boolean {
+    return this.#fail(frames.ENHANCE_YOUR_CALM, "a header block is larger than the limit", "E_HTTP2_FLOOD");
+  }
+
+  #onBlock(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    // decoded whatever becomes of it: the table is the connection's
+    const broken = this.#decoder.decode(bytes, start, end);
+    if (broken !== undefined) return this.#fail(frames.COMPRESSION_ERROR, broken, "E_HTTP2_COMPRESSION");
+    const ended = (flags & frames.END_STREAM) !== 0;
+    const stream = this.#streams.get(streamId);
+    if (stream !== undefined) return this.#onMore(stream, ended);
+    if (this.#role === "client") {
+      if (this.#isClosedByUs(streamId)) return true;
+      return this.#isIdle(streamId)
+        ? this.#fail(frames.PROTOCOL_ERROR, "HEADERS on a stream that was never opened")
+        : this.#fail(frames.STREAM_CLOSED, "HEADERS on a stream that has ended");
+    }
+    if (streamId % 2 === 0) return this.#fail(frames.PROTOCOL_ERROR, "a client opened an even stream");
+    if (streamId <= this.#lastPeerStream) {
+      if (this.#isClosedByUs(streamId)) return true;
+      return this.#fail(frames.STREAM_CLOSED, "HEADERS on a stream that has ended");
+    }
+    return this.#openByPeer(streamId, ended);
+  }
+
+  #openByPeer(streamId: number, ended: boolean): boolean {
+    // behind our final GOAWAY nothing is processed: the other side may send it elsewhere
+    if (this.#shuttingDown === "final") return true;
+    this.#lastPeerStream = streamId;
+    if (this.#streams.size >= this.#limits.streams) {
+      this.#writeReset(streamId, frames.REFUSED_STREAM);
+      return !this.#flood("provokedResets");
+    }
+    const stream = new Http2Stream<User>(streamId, this.#peerWindow, this.#limits.streamWindow);
+    this.#streams.set(streamId, stream);
+    const head = this.#decoder.tooLarge
+      ? HEAD_TOO_LARGE
+      : readRequest(this.#decoder.fields, this.#decoder.count, ended, this.#limits);
+    if ("code" in head) {
+      stream.remoteEnded = ended;
+      if (this.#flood("provokedResets")) return false;
+      this.#handler.onBadRequest(stream, head);
+      this.#closeIfEnded(stream);
+      return this.#violation === undefined;
+    }
+    stream.method = head.method;
+    if (head.framing.kind === "length") stream.expected = head.framing.length;
+    this.#handler.onRequest(stream, head);
+    if (ended) this.#endRemote(stream, undefined);
+    return this.#violation === undefined;
+  }
+
+  /** HEADERS on an open stream: trailers, or (client) a response's head. */
+  #onMore(stream: Http2Stream<User>, ended: boolean): boolean {
+    if (stream.remoteEnded) {
+      this.#breakStream(stream, frames.STREAM_CLOSED, "HEADERS behind the end of the stream");
+      return this.#violation === undefined;
+    }
+    if (this.#decoder.tooLarge) {
+      this.#breakStream(stream, frames.ENHANCE_YOUR_CALM, "a header section larger than the limit");
+      return this.#violation === undefined;
+    }
+    const { fields, count } = this.#decoder;
+    if (this.#role === "server" || stream.finalHeadSeen) {
+      if (!ended) {
+        this.#breakStream(stream, frames.PROTOCOL_ERROR, "trailers that do not end the stream");
+        return this.#violation === undefined;
+      }
+      const trailers = readTrailers(fields, count);
+      if (trailers !== undefined && "code" in trailers) {
+        this.#breakStream(stream, frames.PROTOCOL_ERROR, trailers.detail);
+        return this.#violation === undefined;
+      }
+      this.#endRemote(stream, trailers);
+      return this.#violation === undefined;
+    }
+    const head = readResponse(fields, count, ended, stream.method);
+    if ("code" in head || (head.status < 200 && ended)) {
+      const detail = "code" in head ? head.detail : "an interim response ended the stream";
+      this.#breakStream(stream, frames.PROTOCOL_ERROR, detail);
+      return this.#violation === undefined;
+    }
+    if (head.status < 200) {
+      if (this.#flood("emptyFrames")) return false;
+    } else {
+      stream.finalHeadSeen = true;
+      if (head.framing.kind === "length") stream.expected = head.framing.length;
+      // whatever it announces, no body follows
+      else if (head.framing.kind === "none") stream.expected = 0;
+    }
+    this.#handler.onResponse(stream, head);
+    if (ended) this.#endRemote(stream, undefined);
+    return this.#violation === undefined;
+  }
+
+  // ── other frames ──
+
+  #onWindowUpdate(streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (end - start !== 4) return this.#fail(frames.FRAME_SIZE_ERROR, "a WINDOW_UPDATE of a wrong length");
+    const increment = frames.readUint31(bytes, start);
+    if (this.#flood("windowUpdates")) return false;
+    if (streamId === 0) {
+      if (increment === 0) return this.#fail(frames.PROTOCOL_ERROR, "a WINDOW_UPDATE of zero");
+      this.#sendWindow += increment;
+      if (this.#sendWindow > frames.MAX_WINDOW) {
+        return this.#fail(frames.FLOW_CONTROL_ERROR, "a window larger than windows can be");
+      }
+      this.#flushWaiting();
+      return true;
+    }
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined) {
+      return (
+        !this.#isIdle(streamId) ||
+        this.#fail(frames.PROTOCOL_ERROR, "a WINDOW_UPDATE on a stream that was never opened")
+      );
+    }
+    if (increment === 0) this.#breakStream(stream, frames.PROTOCOL_ERROR, "a WINDOW_UPDATE of zero");
+    else {
+      stream.sendWindow += increment;
+      if (stream.sendWindow > frames.MAX_WINDOW) {
+        this.#breakStream(stream, frames.FLOW_CONTROL_ERROR, "a window larger than windows can be");
+      } else if (stream.queuedBytes > 0) this.#flushWaiting();
+      else this.#maybeWritable(stream);
+    }
+    return this.#violation === undefined;
+  }
+
+  #onRstStream(streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (end - start !== 4) return this.#fail(frames.FRAME_SIZE_ERROR, "a RST_STREAM of a wrong length");
+    if (streamId === 0 || this.#isIdle(streamId)) {
+      return this.#fail(frames.PROTOCOL_ERROR, "a RST_STREAM on a stream that was never opened");
+    }
+    if (this.#role === "server" && this.#flood("resets")) return false;
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined) return true;
+    const code = frames.readUint32(bytes, start);
+    this.#close(stream);
+    this.#handler.onReset(stream, code, `the other side reset the stream: ${frames.errorName(code)}`);
+    return this.#violation === undefined;
+  }
+
+  #onSettings(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (streamId !== 0) return this.#fail(frames.PROTOCOL_ERROR, "SETTINGS on a stream");
+    if ((flags & frames.ACK) !== 0) {
+      return start === end || this.#fail(frames.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS that holds some");
+    }
+    if ((end - start) % 6 !== 0) return this.#fail(frames.FRAME_SIZE_ERROR, "SETTINGS of a wrong length");
+    if (this.#flood("settings")) return false;
+    this.#gotSettings = true;
+    for (let at = start; at < end; at += 6) {
+      const id = ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+      if (!this.#setting(id, frames.readUint32(bytes, at + 2))) return false;
+    }
+    frames.writeFrameHeader(this.#out, 0, frames.SETTINGS, frames.ACK, 0);
+    this.#handler.onSettings();
+    return this.#violation === undefined;
+  }
+
+  #setting(id: number, value: number): boolean {
+    switch (id) {
+      case frames.SETTINGS_HEADER_TABLE_SIZE:
+        this.#encoder.setMaxTableBytes(value);
+        return true;
+      case frames.SETTINGS_ENABLE_PUSH:
+        return (
+          value === 0 ||
+          (value === 1 && this.#role === "server") ||
+          this.#fail(frames.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH with a forbidden value")
+        );
+      case frames.SETTINGS_MAX_CONCURRENT_STREAMS:
+        this.#peerStreams = value;
+        return true;
+      case frames.SETTINGS_INITIAL_WINDOW_SIZE:
+        return this.#setInitialWindow(value);
+      case frames.SETTINGS_MAX_FRAME_SIZE:
+        if (value < frames.MAX_FRAME_BYTES || value > 0xff_ffff) {
+          return this.#fail(frames.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE with a forbidden value");
+        }
+        this.#peerMaxFrame = Math.min(value, OUR_MAX_FRAME);
+        return true;
+      case frames.SETTINGS_ENABLE_CONNECT_PROTOCOL:
+        if (value > 1 || (value === 0 && this.#peerExtendedConnect)) {
+          return this.#fail(frames.PROTOCOL_ERROR, "SETTINGS_ENABLE_CONNECT_PROTOCOL with a forbidden value");
+        }
+        this.#peerExtendedConnect = value === 1;
+        return true;
+      default:
+        return true;
+    }
+  }
+
+  #setInitialWindow(value: number): boolean {
+    if (value > frames.MAX_WINDOW) {
+      return this.#fail(frames.FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE larger than windows can be");
+    }
+    const change = value - this.#peerWindow;
+    this.#peerWindow = value;
+    for (const stream of this.#streams.values()) {
+      stream.sendWindow += change;
+      if (stream.sendWindow > frames.MAX_WINDOW) {
+        return this.#fail(frames.FLOW_CONTROL_ERROR, "a window larger than windows can be");
+      }
+    }
+    if (change > 0) {
+      this.#flushWaiting();
+      for (const stream of this.#streams.values()) this.#maybeWritable(stream);
+    }
+    return true;
+  }
+
+  #onPing(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (streamId !== 0) return this.#fail(frames.PROTOCOL_ERROR, "PING on a stream");
+    if (end - start !== 8) return this.#fail(frames.FRAME_SIZE_ERROR, "a PING of a wrong length");
+    if ((flags & frames.ACK) !== 0) {
+      if (frames.readUint32(bytes, start) === DRAIN_PING && this.#shuttingDown === "asked") this.#finalGoaway();
+      return true;
+    }
+    if (this.#flood("pings")) return false;
+    frames.writeFrameHeader(this.#out, 8, frames.PING, frames.ACK, 0);
+    this.#out.bytes(bytes.subarray(start, end));
+    return true;
+  }
+
+  #onGoaway(streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (streamId !== 0) return this.#fail(frames.PROTOCOL_ERROR, "GOAWAY on a stream");
+    if (end - start < 8) return this.#fail(frames.FRAME_SIZE_ERROR, "a GOAWAY of a wrong length");
+    const last = frames.readUint31(bytes, start);
+    const code = frames.readUint32(bytes, start + 4);
+    if (last > this.#peerGoaway) return this.#fail(frames.PROTOCOL_ERROR, "a GOAWAY that takes an earlier one back");
+    this.#peerGoaway = last;
+    if (this.#role === "client") {
+      for (const stream of [...this.#streams.values()]) {
+        if (stream.id <= last) continue;
+        this.#close(stream);
+        this.#handler.onReset(stream, frames.REFUSED_STREAM, `not processed before GOAWAY ${frames.errorName(code)}`);
+      }
+    }
+    this.#handler.onGoaway(last, code);
+    return this.#violation === undefined;
+  }
+
+  #onPriority(streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (streamId === 0) return this.#fail(frames.PROTOCOL_ERROR, "PRIORITY on stream 0");
+    if (this.#flood("priorities")) return false;
+    const stream = this.#streams.get(streamId);
+    if (end - start !== 5) {
+      if (stream !== undefined) this.#breakStream(stream, frames.FRAME_SIZE_ERROR, "a PRIORITY of a wrong length");
+      else return this.#fail(frames.FRAME_SIZE_ERROR, "a PRIORITY of a wrong length");
+    } else if (readDependency(bytes, start) === streamId) {
+      return this.#fail(frames.PROTOCOL_ERROR, "a stream depends on itself");
+    }
+    return this.#violation === undefined;
+  }
+
+  // ── output ──
+
+  /** Client: opens a stream for a request with this method. Only where `canOpen`. */
+  open(method: string): Http2Stream<User> {
+    if (!this.canOpen) throw new TypeError("no stream can be opened now");
+    const stream = new Http2Stream<User>(this.#nextStream, this.#peerWindow, this.#limits.streamWindow);
+    stream.method = method;
+    this.#nextStream += 2;
+    this.#streams.set(stream.id, stream);
+    return stream;
+  }
+
+  /** Begins a header section; its fields follow. Nothing of it leaves before `endHeaders`. */
+  beginHeaders(stream: Http2Stream<User>): void {
+    const out = this.#out;
+    this.#headersAt = out.length;
+    frames.writeFrameHeader(out, 0, frames.HEADERS, frames.END_HEADERS, stream.id);
+    this.#encoder.begin(out);
+  }
+
+  field(name: string, value: string): void {
+    this.#encoder.field(this.#out, name, value);
+  }
+
+  status(code: number): void {
+    this.#encoder.status(this.#out, code);
+  }
+
+  /** The lines that a message passes on, then those that were added. */
+  lines(lines: HeadLines): void {
+    lines.encode(this.#out, this.#encoder);
+  }
+
+  /** Ends a header section. */
+  endHeaders(stream: Http2Stream<User>, endStream: boolean): void {
+    const out = this.#out;
+    const length = out.length - this.#headersAt - frames.FRAME_HEADER_BYTES;
+    stream.headersSent = true;
+    this.#guard.traffic();
+    if (length <= this.#peerMaxFrame) {
+      out.patchUint24(this.#headersAt, length);
+      this.#wroteFrame(stream.id, this.#headersAt + 4);
+    } else this.#splitBlock(stream.id);
+    if (endStream) this.end(stream, undefined);
+  }
+
+  #splitBlock(streamId: number): void {
+    const out = this.#out;
+    const block = out.copyFrom(this.#headersAt + frames.FRAME_HEADER_BYTES);
+    out.truncate(this.#headersAt);
+    const max = this.#peerMaxFrame;
+    for (let at = 0; at < block.length; at += max) {
+      const until = Math.min(at + max, block.length);
+      const type = at === 0 ? frames.HEADERS : frames.CONTINUATION;
+      const flags = until === block.length ? frames.END_HEADERS : 0;
+      if (at === 0) this.#wroteFrame(streamId, out.length + 4);
+      frames.writeFrameHeader(out, until - at, type, flags, streamId);
+      out.bytes(block.subarray(at, until));
+    }
+    // END_STREAM stands on HEADERS; with CONTINUATION behind it an empty DATA frame says the end more simply
+    this.#lastGeneration = -1;
+  }
+
+  #wroteFrame(streamId: number, flagsAt: number): void {
+    this.#lastStream = streamId;
+    this.#lastFlagsAt = flagsAt;
+    this.#lastGeneration = this.#out.generation;
+  }
+
+  /** Sends body bytes as far as windows let them go; the rest is copied and waits. */
+  data(stream: Http2Stream<User>, chunk: Uint8Array): void {
+    if (stream.reset || stream.localEnded || stream.endQueued) return;
+    let sent = 0;
+    if (stream.queuedBytes === 0) sent = this.#writeData(stream, chunk);
+    if (sent === chunk.length) return;
+    if (stream.queuedBytes === 0) this.#waiting.push(stream);
+    const rest = Buffer.from(chunk.subarray(sent));
+    stream.queue.push(rest);
+    stream.queuedBytes += rest.length;
+  }
+
+  /** Writes what the windows allow; returns how much that was. */
+  #writeData(stream: Http2Stream<User>, chunk: Uint8Array): number {
+    let at = 0;
+    while (at < chunk.length) {
+      const size = Math.min(chunk.length - at, this.#peerMaxFrame, stream.sendWindow, this.#sendWindow);
+      if (size <= 0) break;
+      const flagsAt = this.#out.length + 4;
+      frames.writeFrameHeader(this.#out, size, frames.DATA, 0, stream.id);
+      this.#out.bytes(size === chunk.length ? chunk : chunk.subarray(at, at + size));
+      this.#wroteFrame(stream.id, flagsAt);
+      this.#guard.traffic();
+      stream.sendWindow -= size;
+      this.#sendWindow -= size;
+      at += size;
+    }
+    return at;
+  }
+
+  /** Ends our half, behind what waits. */
+  end(stream: Http2Stream<User>, trailers: Fields | undefined): void {
+    if (stream.reset || stream.localEnded || stream.endQueued) return;
+    if (stream.queuedBytes > 0) {
+      stream.endQueued = true;
+      stream.trailers = trailers;
+      return;
+    }
+    this.#writeEnd(stream, trailers);
+    this.#closeIfEnded(stream);
+  }
+
+  #writeEnd(stream: Http2Stream<User>, trailers: Fields | undefined): void {
+    stream.localEnded = true;
+    const out = this.#out;
+    if (trailers !== undefined && trailers.lower.length > 0) {
+      this.beginHeaders(stream);
+      const { lower, raw } = trailers;
+      for (let at = 0; at < lower.length; at++) this.field(lower[at] as string, raw[2 * at + 1] as string);
+      const length = out.length - this.#headersAt - frames.FRAME_HEADER_BYTES;
+      if (length <= this.#peerMaxFrame) {
+        out.patchUint24(this.#headersAt, length);
+        out.patchBits(this.#headersAt + 4, frames.END_STREAM);
+      } else {
+        const at = this.#headersAt;
+        this.#splitBlock(stream.id);
+        out.patchBits(at + 4, frames.END_STREAM);
+      }
+    } else if (this.#lastStream === stream.id && this.#lastGeneration === out.generation) {
+      // the frame before has not left yet: it says the end as well
+      out.patchBits(this.#lastFlagsAt, frames.END_STREAM);
+    } else frames.writeFrameHeader(out, 0, frames.DATA, frames.END_STREAM, stream.id);
+    this.#lastGeneration = -1;
+  }
+
+  /** Whether a source should stop: output waits for the other side's window. Whoever sees true gets onStreamWritable later. */
+  isCongested(stream: Http2Stream<User>): boolean {
+    if (stream.reset || stream.localEnded) return false;
+    if (stream.queuedBytes === 0 && stream.sendWindow > 0 && this.#sendWindow > 0) return false;
+    stream.awaitsDrain = true;
+    return true;
+  }
+
+  #maybeWritable(stream: Http2Stream<User>): void {
+    if (!stream.awaitsDrain || stream.reset || stream.queuedBytes > 0) return;
+    if (stream.sendWindow <= 0 || this.#sendWindow <= 0) return;
+    stream.awaitsDrain = false;
+    this.#handler.onStreamWritable(stream);
+  }
+
+  /** Windows grew: every waiting stream gets its turn. */
+  #flushWaiting(): void {
+    const waiting = this.#waiting;
+    if (waiting.length === 0) {
+      for (const stream of this.#streams.values()) if (stream.awaitsDrain) this.#maybeWritable(stream);
+      return;
+    }
+    this.#waiting = [];
+    for (const stream of waiting) {
+      if (stream.reset) continue;
+      this.#flushQueue(stream);
+      if (stream.queuedBytes > 0) {
+        this.#waiting.push(stream);
+        continue;
+      }
+      if (stream.endQueued) {
+        this.#writeEnd(stream, stream.trailers);
+        this.#closeIfEnded(stream);
+      } else this.#maybeWritable(stream);
+    }
+    for (const stream of this.#streams.values()) if (stream.awaitsDrain) this.#maybeWritable(stream);
+  }
+
+  #flushQueue(stream: Http2Stream<User>): void {
+    const { queue } = stream;
+    while (queue.length > 0) {
+      const chunk = queue[0] as Uint8Array;
+      const sent = this.#writeData(stream, chunk);
+      stream.queuedBytes -= sent;
+      if (sent < chunk.length) {
+        if (sent > 0) queue[0] = chunk.subarray(sent);
+        return;
+      }
+      queue.shift();
+    }
+  }
+
+  /** Ends a stream at once. What waits on it is dropped; nothing is delivered any more. */
+  resetStream(stream: Http2Stream<User>, errorCode: number): void {
+    if (stream.reset) return;
+    this.#writeReset(stream.id, errorCode);
+    this.#close(stream);
+  }
+
+  #writeReset(streamId: number, errorCode: number): void {
+    frames.writeNumberFrame(this.#out, frames.RST_STREAM, streamId, errorCode);
+    this.#lastGeneration = -1;
+    this.#recentlyReset.push(streamId);
+    if (this.#recentlyReset.length > REMEMBERED_RESETS) this.#recentlyReset.shift();
+  }
+
+  /** The other side broke the stream's rules. */
+  #breakStream(stream: Http2Stream<User>, errorCode: number, detail: string): void {
+    if (this.#flood("provokedResets")) return;
+    this.resetStream(stream, errorCode);
+    this.#handler.onReset(stream, errorCode, detail);
+  }
+
+  #closeIfEnded(stream: Http2Stream<User>): void {
+    if (!stream.remoteEnded || !stream.localEnded || stream.endHeld || stream.reset) return;
+    this.#close(stream);
+  }
+
+  #close(stream: Http2Stream<User>): void {
+    stream.reset = true;
+    stream.queue = [];
+    stream.queuedBytes = 0;
+    if (stream.heldBytes > 0) {
+      this.#heldBytes -= stream.heldBytes;
+      const credited = Math.min(stream.heldBytes, this.#heldUncredited);
+      this.#heldUncredited -= credited;
+      stream.held = [];
+      stream.heldBytes = 0;
+      if (credited > 0) this.#creditConnection(credited);
+    }
+    this.#streams.delete(stream.id);
+    if (this.#streams.size === 0) this.#handler.onIdle();
+  }
+
+  /** Asks the other side to open no more streams. What it has opened meanwhile is served: it is first told that the end is near, and
+   *  only once it must have heard that, which streams count (RFC 9113 section 6.8). */
+  shutdown(): void {
+    if (this.#shuttingDown !== "no" || this.#violation !== undefined) return;
+    if (this.#role === "client") {
+      this.#shuttingDown = "final";
+      frames.writeGoaway(this.#out, 0, frames.NO_ERROR, "");
+      return;
+    }
+    this.#shuttingDown = "asked";
+    frames.writeGoaway(this.#out, frames.MAX_WINDOW, frames.NO_ERROR, "");
+    frames.writeFrameHeader(this.#out, 8, frames.PING, 0, 0);
+    this.#out.uint32(DRAIN_PING);
+    this.#out.uint32(0);
+  }
+
+  /** Server: whether the other side has heard that the end is near, and no stream is open. */
+  get isFinished(): boolean {
+    return this.#shuttingDown === "final" && this.#streams.size === 0;
+  }
+
+  #finalGoaway(): void {
+    this.#shuttingDown = "final";
+    frames.writeGoaway(this.#out, this.#lastPeerStream, frames.NO_ERROR, "");
+    if (this.#streams.size === 0) this.#handler.onIdle();
+  }
+
+  /** Ends the connection for a reason of ours: a GOAWAY, and nothing of what is still pushed is read. */
+  abandon(errorCode: number, code: ErrorCode, detail: string): void {
+    this.#fail(errorCode, detail, code);
+  }
+
+  #isIdle(streamId: number): boolean {
+    const ours = streamId % 2 === (this.#role === "client" ? 1 : 0);
+    return ours ? this.#role === "server" || streamId >= this.#nextStream : streamId > this.#lastPeerStream;
+  }
+
+  #isClosedByUs(streamId: number): boolean {
+    return this.#recentlyReset.includes(streamId);
+  }
+}
+
+const HEAD_TOO_LARGE: Http2Fault = {
+  code: "E_HTTP_HEAD_TOO_LARGE",
+  detail: "the header section is larger than the limit",
+};
+
+function readDependency(bytes: Uint8Array, at: number): number {
+  return frames.readUint31(bytes, at);
+}
