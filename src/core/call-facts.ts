@@ -30,10 +30,38 @@ export interface RequestFacts {
   /** The lower-cased names of `headers`, at index i/2, where the codec has them at hand: spares policy the comparison
    *  without case. */
   readonly lowerNames?: readonly string[];
+  /** The client behind trusted hops as this request's x-forwarded-for tells it; absent: the connection's remoteIp. */
+  readonly remoteIp?: string;
+  /** The verified token of the end user; absent: the request brought none. */
+  readonly identity?: RequestIdentity | undefined;
+}
+
+/** Who a verified JWT says the end user is. Only what a RequestAuthentication has verified may become one. */
+export interface RequestIdentity {
+  /** `iss`. */
+  readonly issuer: string;
+  /** `sub`, "" if the token has none. */
+  readonly subject: string;
+  /** `aud`, always as a list. */
+  readonly audiences: readonly string[];
+  /** `azp`, "" if the token has none. */
+  readonly presenter: string;
+  /** The whole claims set as parsed. */
+  readonly claims: Readonly<Record<string, unknown>>;
+  /** Top-level claims whose text is a list parted by spaces; `scope` and `permission` always are (RequestAuthentication's
+   *  spaceDelimitedClaims). */
+  readonly spaceDelimitedClaims?: readonly string[];
 }
 
 export interface CallFacts {
   readonly connection: ConnectionFacts;
   /** undefined for TCP. */
   readonly request: RequestFacts | undefined;
+  /** Outbound: the principals (SPIFFE IDs without their scheme) of which the server must prove one before a byte of the call
+   *  is sent. One that ends with a star stands for every ID that begins so: an ALLOW must take all of them, a DENY one.
+   *  Absent: the server need not prove any. */
+  readonly destinationPrincipals?: readonly string[];
+  /** Wall clock, milliseconds since the epoch, for conditions about time. Needed when the policy depends on time; without it such a
+   *  condition fails as an error does. */
+  readonly nowMs?: number;
 }

@@ -23,15 +23,66 @@ export interface NearestRule {
   readonly actual: string;
 }
 
+/** What enforcing the dry-run policies as well would have changed. */
+export interface DryRunVerdict {
+  readonly verdict: "allow" | "deny";
+  /** The rule that would have decided; undefined for a default. */
+  readonly rule: RuleId | undefined;
+  /** One line for people. */
+  readonly reason: string;
+}
+
+/** A rule's `conditions` that ended in an error or cost too much: it counted as false in ALLOW and AUDIT, as true in DENY and CUSTOM. */
+export interface ConditionFault {
+  readonly rule: RuleId;
+  /** One line for people, without values of the call. */
+  readonly message: string;
+}
+
+/** What a decision has to say besides its verdict. */
+export interface DecisionNotes {
+  /** The AUDIT rule that matched: the record is marked. */
+  readonly auditRule: RuleId | undefined;
+  /** Set when there are dry-run policies. */
+  readonly dryRun: DryRunVerdict | undefined;
+  readonly conditionFaults: readonly ConditionFault[];
+}
+
 export type Decision =
-  | { readonly kind: "allow"; readonly permit: Permit; readonly reason: "rule" | "default" | "no-policy" }
+  | {
+      readonly kind: "allow";
+      readonly permit: Permit;
+      readonly reason: "rule" | "default" | "no-policy";
+      readonly notes?: DecisionNotes | undefined;
+    }
   | {
       readonly kind: "deny";
       readonly code: ErrorCode;
-      /** The DENY rule that matched, or undefined for a default deny. */
+      /** The DENY or CUSTOM rule that matched, or undefined for a default deny. */
       readonly rule: RuleId | undefined;
       /** One line for people. */
       readonly reason: string;
       readonly nearest: NearestRule | undefined;
       readonly policyVersion: string;
+      readonly notes?: DecisionNotes | undefined;
     };
+
+/** A provider of external authorization that must allow the call first. */
+export interface ProviderRequest {
+  /** spec.provider.name. */
+  readonly provider: string;
+  /** The CUSTOM rule that matched. */
+  readonly rule: RuleId;
+}
+
+/** A decision that waits for providers: all of them are asked, and any that denies, fails or is late denies the call. Then `then` stands, if
+ *  its policy version still is the one in force. */
+export interface AskDecision {
+  readonly kind: "ask";
+  /** Never empty; each provider once. */
+  readonly providers: readonly [ProviderRequest, ...ProviderRequest[]];
+  readonly then: Decision;
+  readonly policyVersion: string;
+}
+
+export type CallDecision = Decision | AskDecision;
