@@ -6,7 +6,7 @@ import { identityShape } from "./identity-shape.ts";
 import { limits, timeouts } from "./limits-shape.ts";
 import { inboundShape, outboundShape, ownListenAddress } from "./listener-shapes.ts";
 import { type Invalid, invalid } from "./problems.ts";
-import type { Address, AuthorizationConfig, SidecarConfig } from "./sidecar-config.ts";
+import type { Address, AuthorizationConfig, ForwardConfig, OutboundConfig, SidecarConfig } from "./sidecar-config.ts";
 import { trustDomain } from "./spiffe-shapes.ts";
 import { cidr } from "./yaml-addresses.ts";
 import { list, mapOf, object, optional, required, unsupported, withDefault } from "./yaml-collections.ts";
@@ -193,8 +193,8 @@ export const sidecarShape: Shape<Omit<SidecarConfig, "file">> = refine(sidecar, 
     identity: value.identity,
     trustDomainAliases: value.trustDomainAliases,
     inbound,
-    outbound: outbound.filter((one) => !("forward" in one)),
-    forward: outbound.filter((one) => "forward" in one),
+    outbound: outbound.filter((one): one is OutboundConfig => !("forward" in one)),
+    forward: outbound.filter((one): one is ForwardConfig => "forward" in one),
     outboundAsWritten: outbound,
     policies,
     authorization: value.authorization,

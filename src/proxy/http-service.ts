@@ -31,7 +31,7 @@ export interface HttpService extends OutcomeSinks {
   decide(facts: CallFacts): Decision;
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest;
   /** Taking a Permit is what keeps a call without one from ever reaching an upstream. */
-  upstream(permit: Permit, facts: CallFacts | undefined): HttpPool;
+  upstream(permit: Permit, facts: CallFacts | undefined): Pick<HttpPool, "acquire">;
   responseLines(head: ResponseHead, outcome: CallOutcome, final: boolean): HeadLines;
   requestTrailers(trailers: Fields): Fields | undefined;
   responseTrailers(trailers: Fields): Fields | undefined;

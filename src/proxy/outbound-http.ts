@@ -3,6 +3,7 @@ import type { CallFacts, ConnectionFacts } from "../core/call-facts.ts";
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import type { Decision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
+import { browserPage } from "./browser-page.ts";
 import { requestFacts } from "./http-facts.ts";
 import type { HttpService, PreparedCall } from "./http-service.ts";
 import { HttpServiceBase, hopFields } from "./http-service-base.ts";
@@ -10,7 +11,7 @@ import type { OutgoingRequest } from "./http-streams.ts";
 import type { HeadLines } from "./http1/head-lines.ts";
 import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { MAX_HOPS } from "./identity-fields.ts";
-import { responseLines, type ScannedFields, scanRequestFields } from "./request-fields.ts";
+import { responseLines, scanRequestFields } from "./request-fields.ts";
 import type { Runtime } from "./runtime.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
@@ -55,21 +56,13 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     }
     const scanned = scanRequestFields(head.fields, head.connectionNames, true, this.#outbound.authority);
     if (scanned.hops >= MAX_HOPS) return new CountersignError("E_LOOP", `the call passed ${scanned.hops} sidecars`);
-    const page = this.#browserPage(scanned);
+    const { refuseBrowsers, origins } = this.#outbound;
+    const page = refuseBrowsers ? browserPage(scanned, origins) : undefined;
     if (page !== undefined) return page;
     this.trace(scanned, outcome);
     // the path goes as it came: it may be signed
     const target = head.path + head.query;
     return requestFacts(this.#outbound.facts, this.runtime.inForce, head, head.path, target, scanned, false);
-  }
-
-  #browserPage(scanned: ScannedFields): CountersignError | undefined {
-    const { refuseBrowsers, origins } = this.#outbound;
-    if (!refuseBrowsers) return undefined;
-    const { fetchSite, origin } = scanned;
-    if (origin !== undefined && origins.includes(origin)) return undefined;
-    if (origin === undefined && (fetchSite === undefined || fetchSite === "none")) return undefined;
-    return new CountersignError("E_BROWSER_REFUSED", "a browser page made this request, and it is not in origins");
   }
 
   decide(facts: CallFacts): Decision {

@@ -6,6 +6,8 @@ import { addressText, type Dialed, type DialIdentity, dial } from "./dial.ts";
 
 export interface DialPlan {
   readonly endpoints: readonly [Address, ...Address[]];
+  /** Of DialOptions, for all endpoints. */
+  readonly serverName?: string | undefined;
   readonly source: string | undefined;
   readonly connectTimeoutMs: number;
   readonly handshakeTimeoutMs: number;

@@ -20,6 +20,8 @@ export interface DialIdentity {
 
 export interface DialOptions {
   readonly address: Address;
+  /** The name that `address` was found by, for the SNI; absent: the address's own host. */
+  readonly serverName?: string | undefined;
   /** Local address to dial from, or undefined. */
   readonly source: string | undefined;
   readonly connectTimeoutMs: number;
@@ -56,6 +58,7 @@ export function dial(options: DialOptions, done: (result: DialResult) => void): 
   let finished = false;
   let tls: TLSSocket | undefined;
   const where = addressText(address);
+  const serverName = options.serverName ?? (address.kind === "tcp" ? address.host : "");
   const guard: HasDeadline & { deadlineMs: number } = {
     deadlineMs: deadlineAfter(options.connectTimeoutMs),
     onDeadline: () =>
@@ -105,7 +108,7 @@ export function dial(options: DialOptions, done: (result: DialResult) => void): 
       socket: raw,
       ...clientTlsOptions(identity.svid),
       ...(identity.alpn.length > 0 ? { ALPNProtocols: [...identity.alpn] } : {}),
-      ...(address.kind === "tcp" && isHostName(address.host) ? { servername: address.host } : {}),
+      ...(serverName === "" || !isHostName(serverName) ? {} : { servername: serverName }),
     });
     tls = socket;
     const onTlsError = (error: Error): void => {

@@ -19,6 +19,8 @@ export interface OurIdentity {
 
 export interface PoolOptions {
   readonly endpoints: readonly [Address, ...Address[]];
+  /** Of DialOptions, for all endpoints. */
+  readonly serverName?: string | undefined;
   readonly source: string | undefined;
   /** Who we are and who the server must be; undefined: plaintext, toward our own app. */
   readonly mesh: { readonly expected: readonly ExpectedIdentity[]; readonly alpn: readonly string[] } | undefined;
