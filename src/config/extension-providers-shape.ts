@@ -1,3 +1,4 @@
+import { isClosedToProviders } from "../core/provider-headers.ts";
 import type { Invalid } from "./problems.ts";
 import type { ExtensionProviderConfig, HeaderPattern, PolicyModeSetting } from "./sidecar-config.ts";
 import { hostPort, isLoopback } from "./yaml-addresses.ts";
@@ -7,10 +8,6 @@ import { placeOf, type ReadContext, refine, type Shape } from "./yaml-shape.ts";
 
 /** RFC 9110 section 5.6.2, lower-cased. */
 const NAME = /^[a-z0-9!#$%&'*+.^_`|~-]+$/;
-/** What no provider may set or remove on the way to the app: where the request goes, how it is framed, and what is ours to say. */
-const CLOSED =
-  /^(?:host|content-length|transfer-encoding|te|trailer|connection|keep-alive|proxy-connection|upgrade|http2-settings|expect|traceparent|x-request-id|x-forwarded-(?:for|proto|host|client-cert)|x-countersign-.*)$/;
-
 /** The host that answers: Istio writes `[<namespace>/]<host>`; the namespace only chooses among Istio's own services. */
 const service = parsed("a host", "ext-authz.shop.svc.cluster.local", (value) => {
   const host = value.slice(value.lastIndexOf("/") + 1);
@@ -34,7 +31,7 @@ const headerPattern = parsed("a header name", "x-tenant or x-auth-*", (value): H
 });
 
 const upstreamHeader = refine(headerPattern, (pattern, node, context): HeaderPattern | Invalid => {
-  if (pattern.kind !== "exact" || !CLOSED.test(pattern.text)) return pattern;
+  if (pattern.kind !== "exact" || !isClosedToProviders(pattern.text)) return pattern;
   const message = `${context.path} is a header that no provider may set`;
   return context.problems.error("E_CONFIG_VALUE", node.at, message, "remove it");
 });
@@ -75,7 +72,7 @@ const http = object({
     mapOf(
       (key, at, context): string | Invalid => {
         const lower = key.toLowerCase();
-        if (NAME.test(lower) && !CLOSED.test(lower)) return lower;
+        if (NAME.test(lower) && !isClosedToProviders(lower)) return lower;
         return context.problems.error("E_CONFIG_VALUE", at, `${context.path} has a key that is no header name to set`);
       },
       text({ max: 4096 }),
