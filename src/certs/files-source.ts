@@ -2,9 +2,12 @@ import { type FSWatcher, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { asCountersignError, CountersignError } from "../core/errors.ts";
-import type { IdentitySource, TrustBundle } from "../core/identity.ts";
+import type { FederationPartner } from "../core/federation.ts";
+import type { IdentitySource, JwtBundle, TrustBundle } from "../core/identity.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
-import { readBundleFile, readFile } from "./identity-file.ts";
+import type { FederatedBundle } from "./federation/federated-bundle.ts";
+import { createFederationClient } from "./federation/federation-client.ts";
+import { readBundles, readFile } from "./identity-file.ts";
 import { createIdentityHolder, type IdentityMaterial, logWarning, sourceOf } from "./identity-holder.ts";
 import type { IdentityLog } from "./identity-log.ts";
 import { readPrivateKey, verifyOwnSvid } from "./own-svid.ts";
@@ -18,6 +21,10 @@ export interface FilesSourceOptions {
   readonly key: string;
   /** Trust domain → PEM certificates or SPIFFE bundle JSON. */
   readonly bundles: ReadonlyMap<TrustDomain, string>;
+  /** Partners whose bundles come from their bundle endpoints. */
+  readonly federatesWith?: readonly FederationPartner[];
+  /** Where partners' last good bundles are kept; undefined: nowhere. */
+  readonly stateFolder?: string | undefined;
 }
 
 /** Files of one update come within this time of each other. */
@@ -31,16 +38,25 @@ const POLL_MS = 10_000;
 export function createFilesSource(options: FilesSourceOptions, clock: Clock, log: IdentityLog): IdentitySource {
   const holder = createIdentityHolder(clock, log);
   const folders = new Set([options.svid, options.key, ...options.bundles.values()].map(dirname));
+  const { federatesWith: partners = [], stateFolder } = options;
+  const federation =
+    partners.length === 0 ? undefined : createFederationClient({ partners, stateFolder, bundleOf, clock, log });
   const names = new Set([options.svid, options.key, ...options.bundles.values()].map((path) => basename(path)));
   const watchers = new Map<string, FSWatcher>();
   let cancelReload: (() => void) | undefined;
   let cancelPoll: () => void = () => undefined;
   let warnedOfKey = false;
 
+  /** The bundle of a domain that is no partner. */
+  function bundleOf(trustDomain: TrustDomain): TrustBundle | undefined {
+    const { state } = holder;
+    return "snapshot" in state ? state.snapshot.bundles.get(trustDomain) : undefined;
+  }
+
   const load = (): void => {
     let read: ReturnType<typeof readMaterial>;
     try {
-      read = readMaterial(options, clock.nowMs());
+      read = readMaterial(options, federation?.bundles ?? new Map(), clock.nowMs());
     } catch (error) {
       const problem = asCountersignError(error, "E_IDENTITY_FILE", "identity files cannot be read");
       if (problem.code === "E_BUNDLE_EMPTY") holder.revoke(problem);
@@ -90,22 +106,43 @@ export function createFilesSource(options: FilesSourceOptions, clock: Clock, log
     cancelPoll = clock.after(POLL_MS, poll);
   };
   poll();
-  return sourceOf(`files ${options.svid}`, holder, () => {
+  federation?.subscribe(load);
+  const close = (): void => {
+    federation?.close();
     cancelPoll();
     cancelReload?.();
     for (const watcher of watchers.values()) watcher.close();
     watchers.clear();
-  });
+  };
+  return sourceOf(
+    `files ${options.svid}`,
+    holder,
+    close,
+    federation === undefined ? {} : { federation: () => federation.status },
+  );
 }
 
-function readMaterial(options: FilesSourceOptions, nowMs: number): { material: IdentityMaterial; keyMode: number } {
+function readMaterial(
+  options: FilesSourceOptions,
+  federated: ReadonlyMap<TrustDomain, FederatedBundle>,
+  nowMs: number,
+): { material: IdentityMaterial; keyMode: number } {
   const bundles = new Map<TrustDomain, TrustBundle>();
-  for (const [trustDomain, path] of options.bundles) bundles.set(trustDomain, readBundleFile(trustDomain, path));
+  const jwtBundles = new Map<TrustDomain, JwtBundle>();
+  for (const [trustDomain, path] of options.bundles) {
+    const { bundle, jwtBundle } = readBundles(trustDomain, path);
+    bundles.set(trustDomain, bundle);
+    if (jwtBundle !== undefined) jwtBundles.set(trustDomain, jwtBundle);
+  }
+  for (const [trustDomain, { trustBundle, jwtBundle }] of federated) {
+    bundles.set(trustDomain, trustBundle);
+    jwtBundles.set(trustDomain, jwtBundle);
+  }
   const chainDer = parsePemCertificates(readFile(options.svid).bytes.toString("utf8"), options.svid);
   const keyFile = readFile(options.key);
   const key = readPrivateKey(onlyKey(keyFile.bytes, options.key), "pem");
   const svid = verifyOwnSvid({ chainDer, key, hint: "" }, bundles, nowMs);
-  return { material: { svids: [svid], bundles }, keyMode: keyFile.mode };
+  return { material: { svids: [svid], bundles, jwtBundles }, keyMode: keyFile.mode };
 }
 
 /** The one private key of a file that may hold more (EC PARAMETERS, certificates). */

@@ -1,7 +1,8 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { CountersignError } from "../core/errors.ts";
-import type { TrustBundle } from "../core/identity.ts";
+import type { JwtBundle, TrustBundle } from "../core/identity.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
+import { makeJwtBundle } from "./jwt-svid/jwt-keys.ts";
 import { parsePemCertificates } from "./pem.ts";
 import { parseSpiffeBundle } from "./spiffe-bundle.ts";
 import { makeTrustBundle } from "./trust-bundle.ts";
@@ -11,12 +12,19 @@ const DER_SEQUENCE = 0x30;
 
 /** Reads one trust domain's bundle from PEM or from a SPIFFE bundle document. Throws CountersignError. */
 export function readBundleFile(trustDomain: TrustDomain, path: string): TrustBundle {
+  return readBundles(trustDomain, path).bundle;
+}
+
+/** The same with its JWT authorities, which PEM has none of. */
+export function readBundles(
+  trustDomain: TrustDomain,
+  path: string,
+): { readonly bundle: TrustBundle; readonly jwtBundle: JwtBundle | undefined } {
   const text = readFile(path).bytes.toString("utf8");
-  const isJson = text.trimStart().startsWith("{");
-  return makeTrustBundle(
-    trustDomain,
-    isJson ? parseSpiffeBundle(text, path).authorities : parsePemCertificates(text, path),
-  );
+  if (!text.trimStart().startsWith("{"))
+    return { bundle: makeTrustBundle(trustDomain, parsePemCertificates(text, path)), jwtBundle: undefined };
+  const { authorities, jwtKeys } = parseSpiffeBundle(text, path);
+  return { bundle: makeTrustBundle(trustDomain, authorities), jwtBundle: makeJwtBundle(trustDomain, jwtKeys) };
 }
 
 /** A chain from a file of PEM or of one DER certificate. Throws CountersignError. */

@@ -1,6 +1,15 @@
 import type { Clock } from "../core/clock.ts";
 import { CountersignError, type Warning } from "../core/errors.ts";
-import type { IdentitySnapshot, IdentitySource, IdentityState, Svid, TrustBundle } from "../core/identity.ts";
+import type {
+  FederatedBundleStatus,
+  IdentitySnapshot,
+  IdentitySource,
+  IdentityState,
+  JwtBundle,
+  JwtSvid,
+  Svid,
+  TrustBundle,
+} from "../core/identity.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
 import type { IdentityLog } from "./identity-log.ts";
 import { bundleWarnings } from "./trust-bundle.ts";
@@ -10,6 +19,8 @@ export interface IdentityMaterial {
   /** The first is the default. */
   readonly svids: readonly [Svid, ...Svid[]];
   readonly bundles: ReadonlyMap<TrustDomain, TrustBundle>;
+  /** undefined: the source gives none. */
+  readonly jwtBundles?: ReadonlyMap<TrustDomain, JwtBundle> | undefined;
 }
 
 /** The state behind an IdentitySource: what every kind of source does in the same way. */
@@ -137,9 +148,16 @@ function isSame(snapshot: IdentitySnapshot, material: IdentityMaterial): boolean
   return (
     snapshot.svids.length === material.svids.length &&
     material.svids.every(sameSvid) &&
-    snapshot.bundles.size === material.bundles.size &&
-    [...material.bundles].every(([domain, { version }]) => snapshot.bundles.get(domain)?.version === version)
+    haveSameVersions(snapshot.bundles, material.bundles) &&
+    haveSameVersions(snapshot.jwtBundles, material.jwtBundles)
   );
+}
+
+type Versions = ReadonlyMap<TrustDomain, { readonly version: string }>;
+
+function haveSameVersions(a: Versions | undefined, b: Versions | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.size === b.size && [...a].every(([domain, { version }]) => b.get(domain)?.version === version);
 }
 
 function isSameSvid(a: Svid, b: Svid): boolean {
@@ -149,8 +167,11 @@ function isSameSvid(a: Svid, b: Svid): boolean {
 }
 
 /** Objects that did not change stay the same objects: TLS contexts and bundle indexes hang on them. */
-function keepKnown(before: IdentitySnapshot | undefined, { svids, bundles }: IdentityMaterial): IdentityMaterial {
-  if (before === undefined) return { svids, bundles };
+function keepKnown(
+  before: IdentitySnapshot | undefined,
+  { svids, bundles, jwtBundles }: IdentityMaterial,
+): IdentityMaterial {
+  if (before === undefined) return { svids, bundles, jwtBundles };
   const known = (svid: Svid): Svid => before.svids.find((other) => isSameSvid(svid, other)) ?? svid;
   const [first, ...others] = svids;
   return {
@@ -161,6 +182,7 @@ function keepKnown(before: IdentitySnapshot | undefined, { svids, bundles }: Ide
         return [domain, other?.version === bundle.version ? other : bundle];
       }),
     ),
+    jwtBundles,
   };
 }
 
@@ -199,13 +221,28 @@ export function logWarning(log: IdentityLog, { code, message }: Warning): void {
   log({ level: "warn", event: "identity.warning", message, fields: { code } });
 }
 
+/** What some kinds of source have besides. */
+export interface SourceExtras {
+  readonly federation?: () => readonly FederatedBundleStatus[];
+  readonly fetchJwtSvid?: (audience: string, hint: string) => Promise<JwtSvid>;
+}
+
 /** The face of a source over its holder. */
-export function sourceOf(description: string, holder: IdentityHolder, close: () => void): IdentitySource {
+export function sourceOf(
+  description: string,
+  holder: IdentityHolder,
+  close: () => void,
+  { federation, fetchJwtSvid }: SourceExtras = {},
+): IdentitySource {
   return {
     description,
     get state() {
       return holder.state;
     },
+    get federation() {
+      return federation?.();
+    },
+    ...(fetchJwtSvid === undefined ? {} : { fetchJwtSvid }),
     subscribe: (listener) => holder.subscribe(listener),
     close() {
       close();

@@ -1,8 +1,9 @@
+import { federatesWithShape } from "./federation-shape.ts";
 import type { Invalid } from "./problems.ts";
 import type { IdentityConfig } from "./sidecar-config.ts";
 import { trustDomainKey } from "./spiffe-shapes.ts";
 import { hostPort, isLoopback, unixAddress } from "./yaml-addresses.ts";
-import { mapOf, object, optional, required, variant, withDefault } from "./yaml-collections.ts";
+import { mapOf, object, optional, required, type VariantOf, variant, withDefault } from "./yaml-collections.ts";
 import { duration, parsed, path, Refusal, text } from "./yaml-scalars.ts";
 import { type ReadContext, refine, type Shape } from "./yaml-shape.ts";
 import type { YamlNode } from "./yaml-tree.ts";
@@ -29,21 +30,45 @@ const files = object({
     mapOf(trustDomainKey, path(), { min: 1 }),
     "The authorities of each trust domain: PEM files, or SPIFFE bundles (JWKS).",
   ),
+  federatesWith: optional(
+    federatesWithShape,
+    "Trust domains whose bundles are fetched from their bundle endpoints, and kept fresh.",
+  ),
+  state: optional(
+    path(),
+    "A folder for the last good bundles of federatesWith. Default: they are fetched anew at each start.",
+  ),
 });
 
-const source = variant("identity source", {
+const sources = {
   workloadApi: required(workloadApi, "A SPIFFE Workload API, such as SPIRE's agent or `countersign issuer run`."),
   files: required(files, "Files that something else renews. They are watched."),
-});
+};
+const source = variant("identity source", sources);
 
 /** Where our identity comes from. Exactly one source. */
 export const identityShape: Shape<IdentityConfig> = refine(source, (identity, node, context) => {
-  if (identity.kind === "files") return { kind: "files", ...identity.value };
+  if (identity.kind === "files") return readFiles(identity.value, node, context);
   const { address, hint, revocationGrace } = identity.value;
   const found = address ?? addressOfEnvironment(node, context);
   if (typeof found !== "string") return found;
   return { kind: "workloadApi", address: found, hint, revocationGraceMs: revocationGrace };
 });
+
+type Files = Extract<VariantOf<typeof sources>, { readonly kind: "files" }>["value"];
+
+function readFiles(value: Files, node: YamlNode, context: ReadContext): IdentityConfig | Invalid {
+  const { svid, key, bundles, federatesWith = [], state } = value;
+  const twice = federatesWith.find(({ trustDomain }) => bundles.has(trustDomain))?.trustDomain;
+  if (twice !== undefined)
+    return context.problems.error(
+      "E_CONFIG_DUPLICATE",
+      node.at,
+      `${context.path}.files has the bundle of ${twice} in bundles and in federatesWith`,
+      "name it in one of them; a bundle to begin with is federatesWith's bootstrap",
+    );
+  return { kind: "files", svid, key, bundles, federatesWith, stateFolder: state };
+}
 
 function addressOfEnvironment(node: YamlNode, context: ReadContext): string | Invalid {
   const value = context.environment[VARIABLE];

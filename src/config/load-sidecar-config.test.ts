@@ -173,6 +173,8 @@ log: { level: debug }
       ["example.org", "/etc/countersign/bundle.pem"],
       ["partner.org", "/etc/partner.json"],
     ]),
+    federatesWith: [],
+    stateFolder: undefined,
   });
   expect(config.inbound[0]).toMatchObject({
     app: { kind: "unix", path: "/run/app.sock" },

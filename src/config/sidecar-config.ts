@@ -1,4 +1,5 @@
 import type { SourcePosition } from "../core/errors.ts";
+import type { FederationPartner } from "../core/federation.ts";
 import type { SpiffeId, TrustDomain } from "../core/spiffe-id.ts";
 
 /** Where to listen or dial. Port 0 lets the system choose. */
@@ -93,6 +94,10 @@ export type IdentityConfig =
       readonly svid: string;
       readonly key: string;
       readonly bundles: ReadonlyMap<TrustDomain, string>;
+      /** Partners whose bundles come from their bundle endpoints. */
+      readonly federatesWith: readonly FederationPartner[];
+      /** Where partners' last good bundles are kept; undefined: nowhere. */
+      readonly stateFolder: string | undefined;
     };
 
 export interface FileSinkConfig {

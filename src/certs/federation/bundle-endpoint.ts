@@ -1,6 +1,5 @@
 import { isIP } from "node:net";
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
-import { Client, errors } from "undici";
 import { CountersignError } from "../../core/errors.ts";
 import type { TrustBundle } from "../../core/identity.ts";
 import { type SpiffeId, type TrustDomain, trustDomainOf } from "../../core/spiffe-id.ts";
@@ -37,6 +36,8 @@ export async function fetchBundleDocument(options: FetchOptions): Promise<string
   const { url, profile, signal } = options;
   const secure =
     profile.kind === "https_spiffe" ? spiffeHandshake(options, profile.endpointId) : webHandshake(profile.roots);
+  // Only a process that federates carries the HTTP client.
+  const { Client, errors } = await import("undici");
   const client = new Client(url.origin, {
     connect: ({ hostname, port }, callback) => open(hostname, Number(port) || HTTPS_PORT, secure, signal, callback),
     pipelining: 0,
@@ -61,7 +62,8 @@ export async function fetchBundleDocument(options: FetchOptions): Promise<string
       );
     return await body.text();
   } catch (error) {
-    throw explained(error, url, signal);
+    const isTooLarge = error instanceof errors.ResponseExceededMaxSizeError;
+    throw isTooLarge ? tooLarge(url) : explained(error, url, signal);
   } finally {
     await client.destroy();
   }
@@ -141,16 +143,18 @@ function open(
   });
 }
 
+function tooLarge(url: URL): CountersignError {
+  return new CountersignError(
+    "E_FEDERATION_TOO_LARGE",
+    `${shown(url)} answered with more than ${MAX_DOCUMENT_BYTES} bytes`,
+  );
+}
+
 function explained(error: unknown, url: URL, signal: AbortSignal): CountersignError {
   if (error instanceof CountersignError) return error;
   const where = shown(url);
   if (signal.aborted)
     return new CountersignError("E_FEDERATION_UNREACHABLE", `${where} did not answer in time`, { cause: error });
-  if (error instanceof errors.ResponseExceededMaxSizeError)
-    return new CountersignError(
-      "E_FEDERATION_TOO_LARGE",
-      `${where} answered with more than ${MAX_DOCUMENT_BYTES} bytes`,
-    );
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (/CERT|TLS|SSL|ERR_SSL|SELF_SIGNED|ALTNAME|ISSUER|LEAF_SIGNATURE/.test(code))
     return new CountersignError("E_FEDERATION_TLS", `${where}: ${code}`, { cause: error });

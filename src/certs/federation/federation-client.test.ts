@@ -8,11 +8,11 @@ import { bundleDocument, startBundleEndpoint, type TestBundleEndpoint } from "..
 import { type CertOptions, createTestCa, type TestCa } from "../../../test/support/cert-factory.ts";
 import { tlv } from "../../../test/support/der-writer.ts";
 import { type FakeClock, fakeClock } from "../../../test/support/fake-clock.ts";
+import type { FederationPartner } from "../../core/federation.ts";
 import type { FederatedBundleStatus } from "../../core/identity.ts";
 import { parseSpiffeId, parseTrustDomain } from "../../core/spiffe-id.ts";
 import type { IdentityLogEntry } from "../identity-log.ts";
 import { createFederationClient, type FederationClient, type FederationClientOptions } from "./federation-client.ts";
-import type { FederationPartner } from "./follow-partner.ts";
 
 const partnerDomain = parseTrustDomain("partner.org");
 const ENDPOINT_ID = parseSpiffeId("spiffe://partner.org/bundle-endpoint");
@@ -115,7 +115,8 @@ describe("a bundle is fetched", () => {
   test("over https_web, by the host's certificate alone", async () => {
     const web = createTestCa("web.test", { nowMs: startMs, spiffeId: undefined, commonName: "web root" });
     endpoint.present(web.issue(hostCertificate("127.0.0.1")));
-    const roots = web.bundlePem;
+    const roots = join(dir, "roots.pem");
+    writeFileSync(roots, web.bundlePem);
     const client = follow([spiffe({ profile: { kind: "https_web", roots }, bootstrap: undefined })]);
     expect(client.bundles.size).toBe(0);
     expect(await fetchNow(client)).toMatchObject({ sequence: 5n, problem: undefined });
@@ -307,7 +308,9 @@ describe("nothing is accepted, the old bundle stays and its age is seen", () => 
 
   test("a web certificate of another host, and of an unknown root", async () => {
     const web = createTestCa("web.test", { nowMs: startMs, spiffeId: undefined });
-    const profile = { kind: "https_web", roots: web.bundlePem } as const;
+    const roots = join(dir, "roots.pem");
+    writeFileSync(roots, web.bundlePem);
+    const profile = { kind: "https_web", roots } as const;
     endpoint.present(web.issue(hostCertificate("127.0.0.2")));
     const client = follow([spiffe({ profile, bootstrap: undefined })]);
     expect(await fetchNow(client)).toMatchObject({ problem: { code: "E_FEDERATION_TLS" } });

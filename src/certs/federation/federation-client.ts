@@ -1,11 +1,12 @@
 import type { Clock } from "../../core/clock.ts";
 import { asCountersignError } from "../../core/errors.ts";
+import type { FederationPartner } from "../../core/federation.ts";
 import type { FederatedBundleStatus, TrustBundle } from "../../core/identity.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
 import type { IdentityLog } from "../identity-log.ts";
 import { type BundleStore, openBundleStore } from "./bundle-store.ts";
 import type { FederatedBundle } from "./federated-bundle.ts";
-import { type FederationPartner, type Followed, followPartner } from "./follow-partner.ts";
+import { type Followed, followPartner } from "./follow-partner.ts";
 
 export interface FederationClientOptions {
   readonly partners: readonly FederationPartner[];

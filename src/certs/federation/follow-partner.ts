@@ -1,12 +1,14 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../core/clock.ts";
 import { asCountersignError, type CountersignError } from "../../core/errors.ts";
+import type { FederationPartner } from "../../core/federation.ts";
 import type { FederatedBundleStatus, TrustBundle } from "../../core/identity.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
+import { readFile } from "../identity-file.ts";
 import { logWarning } from "../identity-holder.ts";
 import type { IdentityLog } from "../identity-log.ts";
 import { bundleWarnings } from "../trust-bundle.ts";
-import { type EndpointProfile, fetchBundleDocument } from "./bundle-endpoint.ts";
+import { fetchBundleDocument } from "./bundle-endpoint.ts";
 import type { BundleStore } from "./bundle-store.ts";
 import {
   checkSequence,
@@ -15,17 +17,6 @@ import {
   readBootstrapBundle,
   readFederatedBundle,
 } from "./federated-bundle.ts";
-
-/** One federation relationship as it is configured. Nothing of it is derived from another part (SPIFFE Federation section 4). */
-export interface FederationPartner {
-  readonly trustDomain: TrustDomain;
-  /** https URL, checked by federationUrl. */
-  readonly url: string;
-  readonly profile: EndpointProfile;
-  /** Absolute path of the partner's bundle, PEM or JWKS; needed for https_spiffe unless the endpoint's identity is of a
-   *  trust domain whose bundle is known otherwise. */
-  readonly bootstrap: string | undefined;
-}
 
 export interface FollowDeps {
   readonly clock: Clock;
@@ -140,7 +131,7 @@ export function followPartner(partner: FederationPartner, deps: FollowDeps): Fol
       const { profile } = partner;
       const document = await fetchBundleDocument({
         url: new URL(url),
-        profile,
+        profile: profile.kind === "https_web" ? { kind: profile.kind, roots: rootsOf(profile.roots) } : profile,
         bundleOf: deps.bundleOf,
         nowMs: clock.nowMs(),
         signal,
@@ -178,4 +169,9 @@ export function followPartner(partner: FederationPartner, deps: FollowDeps): Fol
       cancelNext();
     },
   };
+}
+
+/** Read at each fetch, so that a web CA can be renewed. */
+function rootsOf(file: string | undefined): string | undefined {
+  return file === undefined ? undefined : readFile(file).bytes.toString("utf8");
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { federationUrlProblem } from "./federation-url.ts";
+import { federationUrlProblem } from "./federation.ts";
 
 test.each([
   ["https://partner.org/bundle", undefined],
