@@ -59,8 +59,10 @@ export class TcpRelay {
       return;
     }
     this.#slot = slot;
+    // a TLS socket hands out what came with the end of its handshake although it is paused
+    const waiting: Uint8Array[] = early === undefined ? [] : [early];
     down.owner = {
-      onBytes: () => undefined,
+      onBytes: (chunk) => void waiting.push(Uint8Array.from(chunk)),
       onFin: () => undefined,
       onWritable: () => undefined,
       onGone: () =>
@@ -114,7 +116,7 @@ export class TcpRelay {
         { sinks: this.#outcomeSinks, outcome, slot, idleMs, onEnded },
         down,
         dialed.socket,
-        early,
+        waiting.length > 1 ? Buffer.concat(waiting) : waiting[0],
       );
       this.#call = call;
       if (!this.#done) runtime.deadlines.add(call);

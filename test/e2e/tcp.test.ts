@@ -4,6 +4,7 @@ import { startTcpApp } from "../support/app.ts";
 import { createTestCa } from "../support/cert-factory.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, ORDERS, startMesh, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
+import { tlsClient } from "../support/tls-client.ts";
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -48,6 +49,15 @@ describe("a TCP connection", () => {
     expect(record.connection.source?.spiffeId).toBe(WEB);
     expect((await outbound.audit.next(() => true)).destination?.spiffeId).toBe(ORDERS);
     expect(inbound.audit.notes).toMatchObject([{ phase: "start" }]);
+  });
+
+  it("loses nothing of what a caller sends together with the end of its handshake", async () => {
+    const { meshPort, ca } = await mesh((socket) =>
+      socket.on("data", (chunk: Buffer) => socket.end(`you said ${chunk}`)),
+    );
+    const client = await tlsClient(meshPort, ca.issue({ spiffeId: WEB }));
+    client.send("hello"); // in the turn of its Finished: one read for the sidecar
+    expect(await client.closed()).toBe("you said hello");
   });
 
   it("lets the server speak first on a port whose protocol is auto", async () => {
