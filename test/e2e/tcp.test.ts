@@ -53,7 +53,7 @@ describe("a TCP connection", () => {
 
   it("loses nothing of what a caller sends together with the end of its handshake", async () => {
     const { meshPort, ca } = await mesh((socket) =>
-      socket.on("data", (chunk: Buffer) => socket.end(`you said ${chunk}`)),
+      socket.on("data", (chunk: Buffer) => socket.end(`you said ${chunk.toString()}`)),
     );
     const client = await tlsClient(meshPort, ca.issue({ spiffeId: WEB }));
     client.send("hello"); // in the turn of its Finished: one read for the sidecar
