@@ -1,52 +1,75 @@
-// Puts load on an outbound listener, from a separate process whose CPU time is not counted.
+// Puts load on a port, from a separate process whose CPU time is not counted.
 import { join } from "node:path";
+import { runH2load } from "./h2load.ts";
+import type { LoadReport } from "./load-report.ts";
 import type { Children } from "./processes.ts";
-import type { HttpWorkload, TcpWorkload } from "./workloads.ts";
+import type { Tools } from "./tools.ts";
+import type { Workload, WrkLoad } from "./workloads.ts";
 
-export interface LoadReport {
-  /** Requests answered, or bytes relayed. */
-  readonly units: number;
-  readonly seconds: number;
-  /** Microseconds; 0 for TCP. */
-  readonly p50Us: number;
-  readonly p99Us: number;
-  /** Failed connects, reads and writes, timeouts, and statuses from 400 on. */
-  readonly errors: number;
-}
-
-/** Runs wrk: a closed loop with one thread. Latency is from a request's first byte to its response's last. */
-export async function runWrk(
+/** `dir` takes the load's own files. A load that counts bytes ends with its bytes, the others after `seconds`. */
+export async function runLoad(
   children: Children,
-  workload: HttpWorkload,
+  workload: Workload,
+  tools: Tools,
+  dir: string,
   port: number,
   seconds: number,
 ): Promise<LoadReport> {
+  const { load } = workload;
+  switch (load.kind) {
+    case "wrk":
+      return runWrk(children, load, port, seconds);
+    case "h2load":
+      return runH2load(children, workload, load, dir, port, seconds);
+    case "grpc-stream": {
+      if (tools.grpcBench === undefined) throw new TypeError("the gRPC program was not built");
+      const args = ["load", port, load.connections, load.streams, seconds].map(String);
+      return readReport(await children.run("grpc load", tools.grpcBench, args, seconds * 1_000 + 20_000));
+    }
+    case "websocket":
+      return runNode(children, "websocket-load.ts", [port, load.connections, seconds], seconds);
+    case "tcp-bytes":
+      return runNode(children, "tcp-bytes.ts", [port, load.bytes], 100);
+    case "tcp-connections":
+      return runNode(children, "tcp-connections.ts", [port, load.connections, seconds], seconds);
+  }
+}
+
+/** wrk: a closed loop with one thread. Latency is from a request's first byte to its response's last. */
+async function runWrk(children: Children, load: WrkLoad, port: number, seconds: number): Promise<LoadReport> {
   const output = await children.run(
     "wrk",
     "wrk",
     [
       `-t1`,
-      `-c${workload.connections}`,
+      `-c${load.connections}`,
       `-d${seconds}s`,
       "--timeout=10s",
       `-s${join(import.meta.dirname, "wrk-report.lua")}`,
-      ...(workload.newConnections ? ["-HConnection: close"] : []),
-      `http://127.0.0.1:${port}${workload.path}`,
+      ...(load.newConnections ? ["-HConnection: close"] : []),
+      `http://127.0.0.1:${port}${load.path}`,
       "--",
-      String(workload.requestBytes),
+      String(load.requestBytes),
     ],
     seconds * 1_000 + 20_000,
   );
   const report = /^REPORT (.+)$/m.exec(output)?.[1];
   if (report === undefined) throw new Error(`wrk printed no report:\n${output}`);
-  const { requests, ...rest } = JSON.parse(report) as Omit<LoadReport, "units"> & { readonly requests: number };
-  return { units: requests, ...rest };
+  return readReport(report);
 }
 
-/** Sends the workload's bytes over one connection and checks that they arrived whole. */
-export async function runTcpSender(children: Children, workload: TcpWorkload, port: number): Promise<LoadReport> {
-  const program = join(import.meta.dirname, "tcp-sender.ts");
-  const output = await children.run("tcp-sender", process.execPath, [program, `${port}`, `${workload.bytes}`], 120_000);
-  const { seconds, intact } = JSON.parse(output) as { readonly seconds: number; readonly intact: boolean };
-  return { units: workload.bytes, seconds, p50Us: 0, p99Us: 0, errors: intact ? 0 : 1 };
+async function runNode(
+  children: Children,
+  program: string,
+  args: readonly number[],
+  seconds: number,
+): Promise<LoadReport> {
+  const path = join(import.meta.dirname, program);
+  return readReport(
+    await children.run(program, process.execPath, [path, ...args.map(String)], seconds * 1_000 + 20_000),
+  );
+}
+
+function readReport(json: string): LoadReport {
+  return JSON.parse(json) as LoadReport;
 }

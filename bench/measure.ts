@@ -4,12 +4,15 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { countLogLines } from "./access-log.ts";
 import type { BenchIdentities } from "./identities.ts";
-import { type LoadReport, runTcpSender, runWrk } from "./load.ts";
+import { runLoad } from "./load.ts";
+import type { LoadReport } from "./load-report.ts";
+import { startOrigin } from "./origins.ts";
 import type { Hop, Mesh, Peer } from "./peers/peer.ts";
-import { freePorts, isListening } from "./ports.ts";
-import { type Children, createChildren, waitUntilReady } from "./processes.ts";
+import { freePorts } from "./ports.ts";
+import { type Children, createChildren } from "./processes.ts";
 import { resetPeakRss, treeCpuSeconds, treePeakRssBytes } from "./procfs.ts";
 import { checkMesh, checkOutboundRefusesImpostor } from "./self-check.ts";
+import type { Tools } from "./tools.ts";
 import type { Workload } from "./workloads.ts";
 
 /** One round of one peer. */
@@ -28,11 +31,27 @@ export interface PeerResult {
   readonly missingLogLines: number;
 }
 
+export interface WorkloadResult {
+  readonly peers: readonly PeerResult[];
+  /** Loads at a fixed rate, straight to the origin in the same rounds: what is to be subtracted from latencies. */
+  readonly direct: readonly LoadReport[];
+}
+
 export interface Plan {
   /** Seconds of one round, whole. */
   readonly seconds: number;
   readonly warmUpSeconds: number;
   readonly rounds: number;
+}
+
+/** What a run shares over all of its workloads. */
+export interface RunContext {
+  readonly plan: Plan;
+  readonly identities: BenchIdentities;
+  readonly tools: Tools;
+  readonly dir: string;
+  readonly signal: AbortSignal;
+  readonly progress: (text: string) => void;
 }
 
 interface Started {
@@ -47,79 +66,81 @@ interface Started {
 export async function measureWorkload(
   workload: Workload,
   peers: readonly Peer[],
-  plan: Plan,
-  identities: BenchIdentities,
-  parentDir: string,
-  signal: AbortSignal,
-  progress: (text: string) => void,
-): Promise<PeerResult[]> {
-  const dir = join(parentDir, workload.name);
+  context: RunContext,
+): Promise<WorkloadResult> {
+  const { plan, tools, progress } = context;
+  const dir = join(context.dir, workload.name);
   mkdirSync(dir);
   try {
-    await using children = createChildren(signal);
-    const [appHttp = 0, appTcp = 0] = await freePorts(2);
-    const originProgram = join(import.meta.dirname, "origin.ts");
-    const origin = await children.start("origin", process.execPath, [originProgram, `${appHttp}`, `${appTcp}`]);
-    await waitUntilReady(origin, async () => (await isListening(appHttp)) && (await isListening(appTcp)), 10_000);
+    await using children = createChildren(context.signal);
+    const load = (port: number, seconds: number): Promise<LoadReport> =>
+      runLoad(children, workload, tools, dir, port, seconds);
+    const [app = 0] = await freePorts(1);
+    await startOrigin(children, workload, tools, dir, app);
     const started: Started[] = [];
     for (const peer of peers) {
       progress(`${workload.name}: starting and checking ${peer.name}`);
-      const peerDir = join(dir, peer.name);
-      mkdirSync(peerDir);
-      started.push(await startPeer(peer, peerDir, { appHttp, appTcp }, identities, workload, children));
+      started.push(await startPeer(peer, dir, app, workload, context.identities, children));
     }
     for (const entry of started) {
       progress(`${workload.name}: warming up ${entry.peer.name}`);
-      const report = await load(children, workload, entry.mesh, plan.warmUpSeconds);
-      entry.answered += callsOf(workload, report);
+      entry.answered += (await load(entry.mesh.ports.outbound, plan.warmUpSeconds)).calls;
     }
-    for (let round = 1; round <= plan.rounds; round++)
+    const direct: LoadReport[] = [];
+    for (let round = 1; round <= plan.rounds; round++) {
+      if (isAtFixedRate(workload)) direct.push(await load(app, plan.seconds));
       for (const entry of started) {
         progress(`${workload.name}: round ${round} of ${plan.rounds}, ${entry.peer.name}`);
-        await measureRound(children, workload, entry, plan.seconds);
+        await measureRound(entry, () => load(entry.mesh.ports.outbound, plan.seconds));
       }
+    }
     const results: PeerResult[] = [];
     for (const { peer, outbound, inbound, answered, samples } of started) {
       await Promise.all([outbound.child.stop(), inbound.child.stop()]); // writes out what is buffered
       const lines = await Promise.all([countLogLines(outbound), countLogLines(inbound)]);
       results.push({ peer: peer.name, samples, missingLogLines: Math.max(0, answered - Math.min(...lines)) });
     }
-    return results;
+    return { peers: results, direct };
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
 }
 
-async function startPeer(
+function isAtFixedRate({ load }: Workload): boolean {
+  return load.kind === "h2load" && load.rate !== undefined;
+}
+
+export async function startPeer(
   peer: Peer,
-  dir: string,
-  app: { readonly appHttp: number; readonly appTcp: number },
+  parentDir: string,
+  app: number,
+  { wire }: Pick<Workload, "wire">,
   identities: BenchIdentities,
-  workload: Workload,
   children: Children,
 ): Promise<Started> {
-  const [outboundHttp = 0, outboundTcp = 0, inboundHttp = 0, inboundTcp = 0] = await freePorts(4);
-  const ports = { ...app, outboundHttp, outboundTcp, inboundHttp, inboundTcp };
-  const mesh: Mesh = { dir, identities, ports, tcp: workload.kind === "tcp" };
+  const dir = join(parentDir, peer.name);
+  mkdirSync(dir);
+  const [outboundPort = 0, inboundPort = 0] = await freePorts(2);
+  const mesh: Mesh = { dir, identities, ports: { app, outbound: outboundPort, inbound: inboundPort }, wire };
   try {
     const outbound = await peer.start("outbound", mesh, children);
     await checkOutboundRefusesImpostor(mesh);
     const inbound = await peer.start("inbound", mesh, children);
-    await checkMesh(mesh);
+    await checkMesh(mesh, peer.isMultiplexed);
     return { peer, mesh, outbound, inbound, samples: [], answered: 0 };
   } catch (error) {
     throw new Error(`${peer.name}: the set-up does not hold`, { cause: error });
   }
 }
 
-async function measureRound(children: Children, workload: Workload, entry: Started, seconds: number): Promise<void> {
+async function measureRound(entry: Started, load: () => Promise<LoadReport>): Promise<void> {
   const outbound = entry.outbound.child.pid;
   const inbound = entry.inbound.child.pid;
   resetPeakRss(outbound);
   resetPeakRss(inbound);
   const before = [treeCpuSeconds(outbound), treeCpuSeconds(inbound)] as const;
-  const report = await load(children, workload, entry.mesh, seconds);
-  entry.answered += callsOf(workload, report);
+  const report = await load();
+  entry.answered += report.calls;
   entry.samples.push({
     ...report,
     outboundCpuSeconds: treeCpuSeconds(outbound) - before[0],
@@ -127,14 +148,4 @@ async function measureRound(children: Children, workload: Workload, entry: Start
     outboundPeakRssBytes: treePeakRssBytes(outbound),
     inboundPeakRssBytes: treePeakRssBytes(inbound),
   });
-}
-
-function load(children: Children, workload: Workload, mesh: Mesh, seconds: number): Promise<LoadReport> {
-  return workload.kind === "http"
-    ? runWrk(children, workload, mesh.ports.outboundHttp, seconds)
-    : runTcpSender(children, workload, mesh.ports.outboundTcp);
-}
-
-function callsOf(workload: Workload, report: LoadReport): number {
-  return workload.kind === "http" ? report.units : 1;
 }

@@ -1,17 +1,22 @@
 import { parseArgs } from "node:util";
 import type { Plan } from "./measure.ts";
 import { countersign } from "./peers/countersign.ts";
-import { envoy } from "./peers/envoy.ts";
-import { haproxy } from "./peers/haproxy.ts";
+import { envoy, envoyMux } from "./peers/envoy.ts";
+import { ghostunnel } from "./peers/ghostunnel.ts";
+import { haproxy, haproxyMux } from "./peers/haproxy.ts";
 import { nginx } from "./peers/nginx.ts";
 import type { Peer } from "./peers/peer.ts";
 import { type Workload, workloads } from "./workloads.ts";
 
-const allPeers: readonly Peer[] = [countersign, haproxy, nginx, envoy];
+const allPeers: readonly Peer[] = [countersign, haproxy, haproxyMux, nginx, envoy, envoyMux, ghostunnel];
+/** Stands among the workloads in --workloads. */
+const footprintName = "footprint";
 
 export interface BenchOptions extends Plan {
   readonly peers: readonly Peer[];
   readonly workloads: readonly Workload[];
+  /** Whether start-up and idle memory are measured. */
+  readonly footprint: boolean;
   readonly json: string | undefined;
   readonly markdown: boolean;
   /** Exit 1 when a bar is missed. */
@@ -21,7 +26,8 @@ export interface BenchOptions extends Plan {
 export const usage = `npm run bench -- [options]
 
   --peers a,b       of ${allPeers.map(({ name }) => name).join(", ")} (default: all that are installed)
-  --workloads a,b   of ${workloads.map(({ name }) => name).join(", ")} (default: all)
+  --workloads a,b   of ${[...workloads.map(({ name }) => name), footprintName].join(", ")}
+                    (default: all)
   --seconds N       length of one measured round (default 3); TCP rounds end with their bytes
   --rounds N        rounds for each peer and workload, taking turns (default 3)
   --warm-up N       seconds of load before the first round (default 2)
@@ -47,9 +53,11 @@ export function parseOptions(argv: readonly string[]): BenchOptions | undefined 
     },
   });
   if (values.help) return undefined;
+  const chosen = choose("--workloads", values.workloads, [...workloads, { name: footprintName }]);
   return {
     peers: choose("--peers", values.peers, allPeers),
-    workloads: choose("--workloads", values.workloads, workloads),
+    workloads: chosen.filter((entry) => "load" in entry),
+    footprint: chosen.some(({ name }) => name === footprintName),
     seconds: wholeNumber("--seconds", values.seconds, 60),
     rounds: wholeNumber("--rounds", values.rounds, 100),
     warmUpSeconds: wholeNumber("--warm-up", values["warm-up"], 60),

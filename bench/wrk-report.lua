@@ -10,7 +10,7 @@ end
 function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(
-    '\nREPORT {"requests":%d,"seconds":%.6f,"p50Us":%d,"p99Us":%d,"errors":%d}\n',
-    summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99),
+    '\nREPORT {"units":%d,"calls":%d,"seconds":%.6f,"p50Us":%d,"p99Us":%d,"errors":%d}\n',
+    summary.requests, summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99),
     errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end

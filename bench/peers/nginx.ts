@@ -10,15 +10,15 @@ const streamModule = "/usr/lib/nginx/modules/ngx_stream_module.so";
  *  Bodies are kept in memory, never in temporary files, and request bodies are streamed. */
 export const nginx: Peer = {
   name: "nginx",
+  isMultiplexed: false,
   async find(children) {
     const text = await versionOf(children, "nginx", ["-v"]);
     if (text === undefined) return { kind: "missing", hint: "apt-get install nginx-light" };
-    const tcp = existsSync(streamModule);
+    const noStream = existsSync(streamModule) ? {} : { tcp: "apt-get install libnginx-mod-stream" };
     return {
       kind: "found",
       version: /nginx\/(\S+)/.exec(text)?.[1] ?? text,
-      tcp,
-      tcpHint: "apt-get install libnginx-mod-stream",
+      cannot: { http2: "it speaks HTTP/1.1 to upstreams", ...noStream },
     };
   },
   async start(hop, mesh, children) {
@@ -26,8 +26,7 @@ export const nginx: Peer = {
     writeFileSync(config, configuration(hop, mesh));
     const args = ["-p", mesh.dir, "-e", "stderr", "-c", config];
     const child = await children.start(`nginx ${hop}`, "nginx", args);
-    const { ports } = mesh;
-    await waitUntilReady(child, () => isListening(hop === "inbound" ? ports.inboundHttp : ports.outboundHttp), 10_000);
+    await waitUntilReady(child, () => isListening(mesh.ports[hop]), 10_000);
     return { child, accessLog: { dir: mesh.dir, name: `${hop}.log` } };
   },
 };
@@ -38,31 +37,39 @@ const tcpLog =
   '{"time":"$time_iso8601","client":"$remote_addr:$remote_port","peer":"$ssl_client_s_dn","server":"$upstream_addr","status":$status,"in":$bytes_received,"out":$bytes_sent,"seconds":$session_time}';
 
 function configuration(hop: HopName, mesh: Mesh): string {
-  const file = join(mesh.dir, `${hop}.log`);
-  const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-    .map((kind) => `  ${kind}_temp_path ${join(mesh.dir, `${hop}-${kind}`)};`)
-    .join("\n");
-  return `${mesh.tcp ? `load_module ${streamModule};\n` : ""}${process.getuid?.() === 0 ? "user root;\n" : ""}daemon off;
+  const isTcp = mesh.wire === "tcp";
+  return `${isTcp ? `load_module ${streamModule};\n` : ""}${process.getuid?.() === 0 ? "user root;\n" : ""}daemon off;
 worker_processes 1;
 pid ${join(mesh.dir, `${hop}.pid`)};
 error_log stderr error;
 events { worker_connections 4096; }
-http {
+${isTcp ? stream(hop, mesh) : http(hop, mesh)}`;
+}
+
+function http(hop: HopName, mesh: Mesh): string {
+  const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+    .map((kind) => `  ${kind}_temp_path ${join(mesh.dir, `${hop}-${kind}`)};`)
+    .join("\n");
+  return `http {
 ${temp}
   log_format json escape=json '${httpLog}';
-  access_log ${file} json buffer=64k flush=1s;
+  access_log ${join(mesh.dir, `${hop}.log`)} json buffer=64k flush=1s;
+  map $http_upgrade $connection_upgrade { default ""; websocket upgrade; }
   keepalive_timeout 60s;
   keepalive_requests 100000000;
   proxy_http_version 1.1;
-  proxy_set_header Connection "";
   proxy_set_header Host $http_host;
   proxy_set_header x-request-id $request_id;
+  ${upgradeHeaders}
   proxy_request_buffering off;
   proxy_buffers 32 8k;
   proxy_max_temp_file_size 0;
 ${hop === "outbound" ? outboundHttp(mesh) : inboundHttp(mesh)}}
-${mesh.tcp ? tcp(hop, mesh, file) : ""}`;
+`;
 }
+
+/** An empty value removes the header: connections to upstreams are kept but for WebSocket. */
+const upgradeHeaders = "proxy_set_header Connection $connection_upgrade; proxy_set_header Upgrade $http_upgrade;";
 
 function upstream(port: number): string {
   return `  upstream next { server 127.0.0.1:${port}; keepalive 256; keepalive_requests 100000000; }`;
@@ -92,9 +99,9 @@ function callerPattern({ identities: { web } }: Mesh): string {
 }
 
 function outboundHttp(mesh: Mesh): string {
-  return `${upstream(mesh.ports.inboundHttp)}
+  return `${upstream(mesh.ports.inbound)}
   server {
-    listen 127.0.0.1:${mesh.ports.outboundHttp};
+    listen 127.0.0.1:${mesh.ports.outbound};
     ${originateTls(mesh)}
     location / { proxy_pass https://next; }
   }
@@ -102,15 +109,15 @@ function outboundHttp(mesh: Mesh): string {
 }
 
 function inboundHttp(mesh: Mesh): string {
-  return `${upstream(mesh.ports.appHttp)}
+  return `${upstream(mesh.ports.app)}
   map $ssl_client_s_dn $caller { default 0; ${callerPattern(mesh)} 1; }
   server {
-    listen 127.0.0.1:${mesh.ports.inboundHttp} ssl;
+    listen 127.0.0.1:${mesh.ports.inbound} ssl;
     ${terminateTls(mesh)}
     location / {
       if ($caller = 0) { return 403; }
       limit_except GET POST { deny all; }
-      proxy_set_header Connection "";
+      ${upgradeHeaders}
       proxy_set_header Host $http_host;
       proxy_set_header x-request-id $request_id;
       proxy_set_header x-forwarded-client-cert "Subject=\\"$ssl_client_s_dn\\"";
@@ -120,26 +127,26 @@ function inboundHttp(mesh: Mesh): string {
 `;
 }
 
-function tcp(hop: HopName, mesh: Mesh, file: string): string {
+function stream(hop: HopName, mesh: Mesh): string {
   const server =
     hop === "outbound"
       ? `  server {
-    listen 127.0.0.1:${mesh.ports.outboundTcp};
+    listen 127.0.0.1:${mesh.ports.outbound};
     proxy_ssl on;
     ${originateTls(mesh)}
-    proxy_pass 127.0.0.1:${mesh.ports.inboundTcp};
+    proxy_pass 127.0.0.1:${mesh.ports.inbound};
   }`
       : `  map $ssl_client_s_dn $target { default denied; ${callerPattern(mesh)} app; }
-  upstream app { server 127.0.0.1:${mesh.ports.appTcp}; }
+  upstream app { server 127.0.0.1:${mesh.ports.app}; }
   upstream denied { server unix:${join(mesh.dir, "denied.sock")}; }
   server {
-    listen 127.0.0.1:${mesh.ports.inboundTcp} ssl;
+    listen 127.0.0.1:${mesh.ports.inbound} ssl;
     ${terminateTls(mesh)}
     proxy_pass $target;
   }`;
   return `stream {
   log_format json escape=json '${tcpLog}';
-  access_log ${file} json buffer=64k flush=1s;
+  access_log ${join(mesh.dir, `${hop}.log`)} json buffer=64k flush=1s;
 ${server}
 }
 `;

@@ -1,7 +1,8 @@
-// Sends bytes through a TCP relay, as a process of its own: `node tcp-sender.ts PORT BYTES`. Prints one JSON line:
-// {"seconds": …, "intact": …}; intact says that count and CRC-32 came back as sent (see origin.ts).
+// Sends bytes through a TCP relay: `node tcp-bytes.ts PORT BYTES`. Prints one LoadReport as JSON; an error says that count
+// or CRC-32 did not come back as sent (see tcp-origin.ts).
 import { connect } from "node:net";
 import { crc32 } from "node:zlib";
+import type { LoadReport } from "./load-report.ts";
 
 const [port = 0, bytes = 0] = process.argv.slice(2).map(Number);
 const block = Buffer.alloc(256 * 1024, "countersign");
@@ -34,12 +35,12 @@ socket.once("connect", () => {
 
 function finish(): void {
   const seconds = (performance.now() - startedMs) / 1_000;
-  process.stdout.write(`${JSON.stringify({ seconds, intact: answer === `${bytes} ${sum}\n` })}\n`, () =>
-    process.exit(0),
-  );
+  const isIntact = answer === `${bytes} ${sum}\n`;
+  const report: LoadReport = { units: bytes, calls: 1, seconds, p50Us: 0, p99Us: 0, errors: isIntact ? 0 : 1 };
+  process.stdout.write(`${JSON.stringify(report)}\n`, () => process.exit(0));
 }
 
 function fail(reason: string): void {
-  console.error(`tcp-sender: ${reason} after ${sent} bytes`);
+  console.error(`tcp-bytes: ${reason} after ${sent} bytes`);
   process.exit(1);
 }

@@ -1,10 +1,7 @@
-// The app behind every peer, as a process of its own: `node origin.ts HTTP_PORT TCP_PORT`. As cheap as Node can be, so
-// that the proxies and not the origin set the pace: no HTTP parser, prepared answers, no pipelining (no peer does it).
-//
-// HTTP: GET /64k answers 64 KiB; everything else 128 bytes, after its body was read and thrown away.
-// TCP: a line with a byte count, then that many bytes; answered by a line "<bytes> <crc32>".
+// The HTTP/1.1 app behind every peer where nginx is not installed: `node http-origin.ts PORT`. As cheap as Node can be:
+// no HTTP parser, prepared answers, no pipelining (no peer does it). GET /64k answers 64 KiB; everything else 128 bytes,
+// after its body was read and thrown away.
 import { createServer, type Socket } from "node:net";
-import { crc32 } from "node:zlib";
 
 const bodyBytes = { small: 128, large: 64 * 1024 };
 
@@ -47,28 +44,4 @@ function bodyLengthOf(head: string): number {
   return length === undefined ? -1 : Number(length);
 }
 
-function serveTcp(socket: Socket): void {
-  let line = "";
-  let expected = -1;
-  let received = 0;
-  let sum = 0;
-  socket.setNoDelay(true);
-  socket.on("error", () => socket.destroy());
-  socket.on("data", (chunk: Buffer) => {
-    let rest: Buffer = chunk;
-    if (expected < 0) {
-      const end = chunk.indexOf(0x0a);
-      line += chunk.toString("latin1", 0, end < 0 ? chunk.length : end);
-      if (end < 0) return;
-      expected = Number(line);
-      rest = chunk.subarray(end + 1);
-    }
-    sum = crc32(rest, sum);
-    received += rest.length;
-    if (received >= expected) socket.write(`${received} ${sum}\n`);
-  });
-}
-
-const [httpPort, tcpPort] = process.argv.slice(2).map(Number);
-createServer(serveHttp).listen(httpPort, "127.0.0.1", 511);
-createServer(serveTcp).listen(tcpPort, "127.0.0.1", 511);
+createServer(serveHttp).listen(Number(process.argv[2]), "127.0.0.1", 511);
