@@ -29,6 +29,8 @@ export interface IdentityHolder {
   subscribe(listener: (state: IdentityState) => void): () => void;
   /** Serves this material. The generation rises only if it differs from what is served. */
   serve(material: IdentityMaterial): void;
+  /** Changes a part of what is served, and says nothing of how the source is. */
+  amend(part: Pick<IdentityMaterial, "jwtBundles">): void;
   /** The source fails: waiting stays waiting, a snapshot goes stale, a lost identity stays lost. */
   fail(problem: CountersignError): void;
   /** The source says that we have no identity any more. */
@@ -101,6 +103,12 @@ export function createIdentityHolder(clock: Clock, log: IdentityLog): IdentityHo
       armExpiry(snapshot);
       reportChange(log, before, snapshot, clock.nowMs());
       change({ kind: "serving", snapshot });
+    },
+    amend({ jwtBundles }) {
+      if (state.kind !== "serving" && state.kind !== "stale") return;
+      const { snapshot } = state;
+      if (haveSameVersions(snapshot.jwtBundles, jwtBundles)) return;
+      change({ ...state, snapshot: { ...snapshot, generation: ++generation, jwtBundles } });
     },
     fail(problem) {
       const failure = `${problem.code} ${problem.message}`;

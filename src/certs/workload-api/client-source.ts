@@ -1,12 +1,15 @@
-import type { Client, ClientReadableStream, StatusObject } from "@grpc/grpc-js";
 import type { Clock } from "../../core/clock.ts";
 import { asCountersignError, CountersignError } from "../../core/errors.ts";
-import type { IdentitySource } from "../../core/identity.ts";
-import { createIdentityHolder, sourceOf } from "../identity-holder.ts";
+import type { IdentitySource, IdentityState, JwtBundle, JwtSvid } from "../../core/identity.ts";
+import type { TrustDomain } from "../../core/spiffe-id.ts";
+import { createIdentityHolder, type IdentityMaterial, logWarning, sourceOf } from "../identity-holder.ts";
 import type { IdentityLog } from "../identity-log.ts";
-import { grpcTarget } from "./endpoint-address.ts";
-import { loadWorkloadApi, type WorkloadApiDefinition, type X509SvidResponse } from "./proto.ts";
+import { readOwnJwtSvid } from "../jwt-svid/own-jwt-svid.ts";
+import { type KeptStream, keepStream } from "./keep-stream.ts";
+import type { JwtBundlesResponse, X509SvidResponse } from "./proto.ts";
+import { readJwtBundles } from "./read-jwt-bundles.ts";
 import { readX509Response } from "./read-x509-response.ts";
+import { createWorkloadApiClient } from "./workload-api-client.ts";
 
 /** identity.workloadApi of the configuration. */
 export interface WorkloadApiOptions {
@@ -16,31 +19,28 @@ export interface WorkloadApiOptions {
   readonly hint: string;
   /** How long our SVID outlives the agent's first PermissionDenied. 0 drops it at once. */
   readonly revocationGraceMs: number;
+  /** Whether trust domains' JWT authorities are wanted as well. */
+  readonly jwtBundles?: boolean;
 }
 
 const TIMEOUT_MS = 60_000;
-const BACKOFF_STEP_MS = 1_000;
-const BACKOFF_LIMIT_MS = 30_000;
-const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+const JWT_TIMEOUT_MS = 10_000;
+/** From this part of an SVID's life on its successor is overdue: agents rotate at half of it. */
+const OVERDUE = 0.8;
 
-/** gRPC status codes that mean something of their own here. */
-const INVALID_ARGUMENT = 3;
-const PERMISSION_DENIED = 7;
-const UNIMPLEMENTED = 12;
-
-/** Identity from a SPIFFE Workload API (SPIFFE Workload Endpoint and Workload API standards). Holds one FetchX509SVID
- *  stream open and dials again, after 1, 2, … 30 s, whenever it ends. Loads gRPC only now. Throws CountersignError
- *  E_WORKLOAD_API_ADDRESS; everything else that goes wrong is in the state. */
+/** Identity from a SPIFFE Workload API (SPIFFE Workload Endpoint and Workload API standards): one FetchX509SVID stream
+ *  that is kept open, and one FetchJWTBundles stream where that is asked for. An agent that rotates nothing while an SVID
+ *  comes to its end is dialled anew. Throws CountersignError E_WORKLOAD_API_ADDRESS; everything else that goes wrong is in
+ *  the state. */
 export function createWorkloadApiSource(options: WorkloadApiOptions, clock: Clock, log: IdentityLog): IdentitySource {
-  const target = grpcTarget(options.address);
+  const { address } = options;
+  const client = createWorkloadApiClient(address);
   const holder = createIdentityHolder(clock, log);
-  let isClosed = false;
-  let hangUp: () => void = () => undefined;
-  let cancelRetry: () => void = () => undefined;
   let cancelGrace: (() => void) | undefined;
-  let failures = 0;
+  let cancelOverdue: () => void = () => undefined;
   let timedOut = false;
   let lastProblem: CountersignError | undefined;
+  let jwtBundles: ReadonlyMap<TrustDomain, JwtBundle> | undefined;
 
   /** Once the first SVID is overdue, that is what is wrong; the agent's answer goes with it. */
   const fail = (problem: CountersignError | undefined): void => {
@@ -60,15 +60,11 @@ export function createWorkloadApiSource(options: WorkloadApiOptions, clock: Cloc
     cancelGrace?.();
     cancelGrace = undefined;
   };
-  const hasSnapshot = (): boolean => holder.state.kind === "serving" || holder.state.kind === "stale";
 
-  const onMessage = (message: X509SvidResponse): void => {
+  const onSvids = (message: X509SvidResponse): boolean => {
+    let material: IdentityMaterial;
     try {
-      const material = readX509Response(message, options.hint, clock.nowMs());
-      failures = 0;
-      lastProblem = undefined;
-      endGrace();
-      holder.serve(material);
+      material = { ...readX509Response(message, options.hint, clock.nowMs()), jwtBundles };
     } catch (error) {
       const problem = asCountersignError(
         error,
@@ -76,14 +72,19 @@ export function createWorkloadApiSource(options: WorkloadApiOptions, clock: Cloc
         "a message of the Workload API cannot be used",
       );
       // The message is good, but our SVID is no longer in it: it is unloaded, as the standard wants.
-      if (problem.code === "E_IDENTITY_HINT" && hasSnapshot()) holder.revoke(problem);
+      if (problem.code === "E_IDENTITY_HINT" && hasSnapshot(holder.state)) holder.revoke(problem);
       else fail(problem);
+      return false;
     }
+    lastProblem = undefined;
+    endGrace();
+    armOverdue(material);
+    holder.serve(material);
+    return true;
   };
 
   const onDenied = (problem: CountersignError): void => {
-    fail(problem);
-    if (!hasSnapshot() || cancelGrace !== undefined) return;
+    if (!hasSnapshot(holder.state) || cancelGrace !== undefined) return;
     const revoke = (): void =>
       holder.revoke(
         new CountersignError("E_IDENTITY_REVOKED", `our SVID was taken away: ${problem.message}`, { cause: problem }),
@@ -92,89 +93,87 @@ export function createWorkloadApiSource(options: WorkloadApiOptions, clock: Cloc
     else cancelGrace = clock.after(options.revocationGraceMs, revoke);
   };
 
-  const onEnd = ({ code, details }: Pick<StatusObject, "code" | "details">): void => {
-    hangUp();
-    if (isClosed) return;
-    const answer = answerOf(code, details);
-    if (code === INVALID_ARGUMENT || code === UNIMPLEMENTED) {
-      fail(new CountersignError("E_WORKLOAD_API_REFUSED", `${options.address} ${answer}; not retried`));
-      return;
+  /** Asks again at 80 % of the SVID's life, then whenever half of what is left has passed. */
+  const armOverdue = ({ svids }: IdentityMaterial): void => {
+    cancelOverdue();
+    const { notBeforeMs, notAfterMs, spiffeId } = svids[0];
+    const ask = (): void => {
+      const leftMs = notAfterMs - clock.nowMs();
+      if (leftMs < 1000) return;
+      logWarning(log, {
+        code: "W_IDENTITY_OVERDUE",
+        message: `${spiffeId} expires in ${Math.round(leftMs / 1000)} s and ${address} has sent no successor: it is asked again`,
+      });
+      svidStream.redial();
+      cancelOverdue = clock.after(leftMs / 2, ask);
+    };
+    const untilOverdueMs = notBeforeMs + (notAfterMs - notBeforeMs) * OVERDUE - clock.nowMs();
+    cancelOverdue = clock.after(untilOverdueMs > 0 ? untilOverdueMs : (notAfterMs - clock.nowMs()) / 2, ask);
+  };
+
+  const onJwtBundles = (message: JwtBundlesResponse): boolean => {
+    try {
+      jwtBundles = readJwtBundles(message);
+    } catch (error) {
+      const { code, message: text } = asCountersignError(error, "E_WORKLOAD_API_MESSAGE", "JWT bundles cannot be read");
+      log({ level: "error", event: "identity.problem", message: text, fields: { code } });
+      return false;
     }
-    if (code === PERMISSION_DENIED)
-      onDenied(new CountersignError("E_WORKLOAD_API_DENIED", `${options.address} ${answer}`));
-    else fail(new CountersignError("E_WORKLOAD_API_UNAVAILABLE", `${options.address} ${answer}`));
-    failures++;
-    cancelRetry = clock.after(Math.min(failures * BACKOFF_STEP_MS, BACKOFF_LIMIT_MS), dial);
+    holder.amend({ jwtBundles });
+    return true;
   };
 
-  const dial = (): void => {
-    Promise.all([import("@grpc/grpc-js"), loadWorkloadApi()]).then(
-      ([grpc, api]) => {
-        if (isClosed) return;
-        const { client, stream } = openStream(grpc, api, target);
-        hangUp = () => {
-          hangUp = () => undefined;
-          stream.cancel();
-          client.close();
-        };
-        stream.on("data", onMessage);
-        stream.on("error", () => undefined); // the status says the same, also for an end without error
-        stream.once("status", onEnd);
-      },
-      (cause: unknown) => fail(asCountersignError(cause, "E_WORKLOAD_API_UNAVAILABLE", "gRPC cannot be loaded")),
-    );
-  };
-
-  dial();
-  return sourceOf(`workload-api ${options.address}`, holder, () => {
-    isClosed = true;
-    cancelTimeout();
-    cancelRetry();
-    endGrace();
-    hangUp();
+  const svidStream: KeptStream = keepStream({
+    open: (handlers) => client.watchX509Svids(handlers),
+    address,
+    clock,
+    onMessage: onSvids,
+    onProblem(problem) {
+      fail(problem);
+      if (problem.code === "E_WORKLOAD_API_DENIED") onDenied(problem);
+    },
   });
-}
+  const jwtStream: KeptStream | undefined =
+    options.jwtBundles === true
+      ? keepStream({
+          open: (handlers) => client.watchJwtBundles(handlers),
+          address,
+          clock,
+          onMessage: onJwtBundles,
+          // The SVIDs' stream says what is wrong with the agent; what is wrong with this one alone is no loss of identity.
+          onProblem: ({ code, message }) =>
+            log({ level: "warn", event: "identity.warning", message, fields: { code } }),
+        })
+      : undefined;
 
-function openStream(
-  grpc: typeof import("@grpc/grpc-js"),
-  { FetchX509SVID: method }: WorkloadApiDefinition,
-  target: string,
-): { client: Client; stream: ClientReadableStream<X509SvidResponse> } {
-  const client = new grpc.Client(target, grpc.credentials.createInsecure(), {
-    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
-    "grpc.enable_http_proxy": 0,
-    "grpc.enable_retries": 0,
-    // A pool shared by the process would add its own back-off to ours.
-    "grpc.use_local_subchannel_pool": 1,
-  });
-  const metadata = new grpc.Metadata();
-  metadata.set("workload.spiffe.io", "true");
-  const stream = client.makeServerStreamRequest(
-    method.path,
-    method.requestSerialize,
-    method.responseDeserialize,
-    {},
-    metadata,
+  async function fetchJwtSvid(audience: string, hint: string): Promise<JwtSvid> {
+    const { state } = holder;
+    const ours = hasSnapshot(state)
+      ? state.snapshot.svids.find((svid, i) => (hint === "" ? i === 0 : svid.hint === hint))?.spiffeId
+      : undefined;
+    if (ours === undefined)
+      throw new CountersignError("E_JWT_SVID_NONE", "there is no X.509-SVID of ours to go with it yet");
+    const { svids } = await client.fetchJwtSvids({ audience: [audience], spiffeId: ours }, JWT_TIMEOUT_MS);
+    const [first] = svids;
+    if (first === undefined)
+      throw new CountersignError("E_WORKLOAD_API_MESSAGE", "a message of the Workload API has no JWT-SVID");
+    return readOwnJwtSvid(first.svid, ours, audience, clock.nowMs());
+  }
+
+  return sourceOf(
+    `workload-api ${address}`,
+    holder,
+    () => {
+      cancelTimeout();
+      endGrace();
+      cancelOverdue();
+      svidStream.close();
+      jwtStream?.close();
+    },
+    { fetchJwtSvid },
   );
-  return { client, stream };
 }
 
-const statusNames: Readonly<Record<number, string>> = {
-  0: "OK",
-  1: "CANCELLED",
-  2: "UNKNOWN",
-  3: "INVALID_ARGUMENT",
-  4: "DEADLINE_EXCEEDED",
-  5: "NOT_FOUND",
-  7: "PERMISSION_DENIED",
-  8: "RESOURCE_EXHAUSTED",
-  12: "UNIMPLEMENTED",
-  13: "INTERNAL",
-  14: "UNAVAILABLE",
-  16: "UNAUTHENTICATED",
-};
-
-function answerOf(code: number, details: string): string {
-  if (code === 0) return "ended the stream";
-  return `answered ${statusNames[code] ?? `status ${code}`}: ${details.slice(0, 256).replace(/[^\x20-\x7e]/g, "?")}`;
+function hasSnapshot(state: IdentityState): state is Extract<IdentityState, { readonly snapshot: unknown }> {
+  return state.kind === "serving" || state.kind === "stale";
 }

@@ -1,10 +1,11 @@
 import { CountersignError } from "../../core/errors.ts";
 import type { Svid, TrustBundle } from "../../core/identity.ts";
-import { parseSpiffeId, parseTrustDomain, pathOf, type TrustDomain, trustDomainOf } from "../../core/spiffe-id.ts";
+import { parseSpiffeId, type TrustDomain, trustDomainOf } from "../../core/spiffe-id.ts";
 import { DerError, splitSequences } from "../der.ts";
 import type { IdentityMaterial } from "../identity-holder.ts";
 import { readPrivateKey, verifyOwnSvid } from "../own-svid.ts";
 import { makeTrustBundle } from "../trust-bundle.ts";
+import { federatedDomain, malformed } from "./federated-domain.ts";
 import type { X509SvidMessage, X509SvidResponse } from "./proto.ts";
 
 /** Reads a message of FetchX509SVID: the whole state, verified as strictly as a peer would. `hint` names the default SVID,
@@ -60,14 +61,6 @@ function readBundles(message: X509SvidResponse): ReadonlyMap<TrustDomain, TrustB
   return found;
 }
 
-/** The standard keys federated bundles by the trust domain's SPIFFE ID; agents that send the bare name exist. */
-function federatedDomain(name: string): TrustDomain {
-  if (!name.startsWith("spiffe://")) return parseTrustDomain(name);
-  const id = parseSpiffeId(name);
-  if (pathOf(id) !== "") throw malformed("has a federated bundle for an ID with a path");
-  return trustDomainOf(id);
-}
-
 function certificatesOf(der: Uint8Array, what: string): Uint8Array[] {
   try {
     return splitSequences(der, "certificate");
@@ -75,8 +68,4 @@ function certificatesOf(der: Uint8Array, what: string): Uint8Array[] {
     if (error instanceof DerError) throw malformed(`has a ${what} that ${error.message}`);
     throw error;
   }
-}
-
-function malformed(text: string): CountersignError {
-  return new CountersignError("E_WORKLOAD_API_MESSAGE", `a message of the Workload API ${text}`);
 }
