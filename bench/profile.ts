@@ -66,9 +66,14 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<void>
     await runLoad(all, workload, found, place, port, warmUpSeconds);
     const data = join(place, "perf.data");
     const perf = await all.start("perf", "perf", [
-      ...["record", "-q", "-e", "cpu-clock", "-F", `${samplesPerSecond}`, "-o", data],
-      ...["-p", `${outbound.child.pid},${inbound.child.pid}`],
-      ...["--", "sleep", `${length}`],
+      "record",
+      "--quiet",
+      "--event=cpu-clock",
+      `--freq=${samplesPerSecond}`,
+      `--output=${data}`,
+      `--pid=${outbound.child.pid},${inbound.child.pid}`,
+      "sleep",
+      `${length}`,
     ]);
     await runLoad(all, workload, found, place, port, length + 1);
     const { code } = await perf.ended;
