@@ -1,4 +1,5 @@
 import type { RuleId } from "../core/decision.ts";
+import type { JwtRuleModel } from "./authentication-model.ts";
 import type { CallView } from "./call-view.ts";
 import type { PathIndex } from "./path-index.ts";
 import type { FieldModel, PolicyModel } from "./policy-model.ts";
@@ -56,6 +57,11 @@ export interface CompiledPolicy {
   readonly readsHttp: boolean;
   /** Those of the listeners' ports that no such rule applies to. */
   readonly portsWithoutHttpRules: ReadonlySet<number>;
+  /** Of the RequestAuthentication documents that apply to this workload, in the order of the files. Absent: none. What the proxy verifies
+   *  tokens by. */
+  readonly jwtRules?: readonly JwtRuleModel[];
+  /** By the name of an inbound listener: the mode in force there, where PeerAuthentication documents change what the configuration says. */
+  readonly mtls?: ReadonlyMap<string, "strict" | "permissive" | "disable">;
   /** Every path value of the policies, to see whether two spellings of a path would be matched differently. */
   readonly paths: PathIndex;
 }
