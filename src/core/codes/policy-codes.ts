@@ -101,6 +101,14 @@ export const policyCodes = {
     meaning: "a rule compares ports and meets an app on a Unix socket, which has none",
     fix: "give the listener a port:",
   },
+  E_POLICY_REQUEST: {
+    meaning: "a request that a policy command was asked about is not written as one",
+    fix: "write the request as docs/authorization.md shows",
+  },
+  E_POLICY_SUGGEST_SIZE: {
+    meaning: "the calls to make policies of are too different from each other to keep in memory",
+    fix: "give a part of the log, or let fewer different names make a template (--names)",
+  },
   E_PATH_ESCAPE: {
     meaning: "the path of a request has a % that two hexadecimal digits do not follow",
     fix: "write a literal % as %25",

@@ -1,0 +1,60 @@
+import { resolve } from "node:path";
+import { createLineReader } from "../audit/line-reader.ts";
+import type { SidecarConfig } from "../config/sidecar-config.ts";
+import { CountersignError } from "../core/errors.ts";
+import { printable } from "../core/safe-text.ts";
+import { type AuditedCall, auditedCall } from "../policy-tools/audited-call.ts";
+import { parseRecordLine } from "./audit-lines.ts";
+
+/** The files named, else those that the configuration writes. Throws CountersignError E_AUDIT_FILE when there are none. */
+export function auditFilesOf(named: readonly string[], config: SidecarConfig, cwd: string): readonly string[] {
+  if (named.length > 0) return [...new Set(named.map((file) => resolve(cwd, file)))];
+  const files = config.audit.sinks.flatMap((sink) => (sink.kind === "file" ? [sink.path] : []));
+  if (files.length > 0) return files;
+  const fix = "name an audit file";
+  throw new CountersignError("E_AUDIT_FILE", "the configuration writes no audit file", {
+    at: { file: config.file },
+    fix,
+  });
+}
+
+/** How much of audit files was of use. */
+export interface AuditRead {
+  /** Lines that are no record: torn by a crash, or foreign. */
+  readonly badLines: number;
+}
+
+/** Hands out the calls of audit files that policy has decided about, file after file, one at a time: memory does not grow with the files.
+ *  `onCall` may return false to stop. Throws CountersignError E_AUDIT_FILE for a file that cannot be read. */
+export async function readAuditedCalls(
+  files: readonly string[],
+  onCall: (call: AuditedCall) => void,
+): Promise<AuditRead> {
+  let badLines = 0;
+  for (const file of files) {
+    const take = (line: string): void => {
+      if (line === "") return;
+      const record = parseRecordLine(line);
+      if (record === undefined) {
+        badLines++;
+        return;
+      }
+      const call = auditedCall(record);
+      if (call !== undefined) onCall(call);
+    };
+    const reader = createLineReader(file);
+    try {
+      // one file after the other: their order is that of the calls
+      // oxlint-disable-next-line no-await-in-loop
+      await reader.read(take);
+      take(reader.takeRest());
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new CountersignError("E_AUDIT_FILE", printable(why), { at: { file }, cause: error });
+    } finally {
+      // oxlint-disable-next-line no-await-in-loop
+      await reader.close();
+    }
+  }
+  return { badLines };
+}

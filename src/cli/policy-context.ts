@@ -1,0 +1,105 @@
+import { X509Certificate } from "node:crypto";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import { loadPolicies } from "../authz/load-policies.ts";
+import type { PolicyOptions } from "../authz/policy-options.ts";
+import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
+import { type PolicyPath, readPolicyFiles, type SourceFile } from "../config/policy-source.ts";
+import type { SidecarConfig } from "../config/sidecar-config.ts";
+import { CountersignError, type Warning } from "../core/errors.ts";
+import { parseSpiffeId, parseTrustDomain, type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
+import type { AskContext } from "../policy-tools/ask-policy.ts";
+import type { CliIo } from "./cli-io.ts";
+import { fetchStatus } from "./fetch-status.ts";
+import { policyOptionsOf } from "./policy-options.ts";
+import { seenBy } from "./policy-seen-call.ts";
+
+/** How a configuration's policies are read and asked. */
+export interface PolicySettings {
+  readonly config: SidecarConfig;
+  readonly options: PolicyOptions;
+  readonly ask: AskContext;
+}
+
+/** What most policy commands work with: the policies, compiled as the sidecar would. */
+export interface PolicyContext extends PolicySettings {
+  readonly files: readonly SourceFile[];
+  readonly policy: CompiledPolicy;
+  readonly warnings: readonly Warning[];
+}
+
+export interface ContextArguments {
+  /** As given on the command line. */
+  readonly config: string;
+  readonly trustDomain?: string | undefined;
+}
+
+/** Loads the configuration alone. Throws CountersignErrors with what is wrong. */
+export async function loadPolicySettings(asked: ContextArguments, io: CliIo): Promise<PolicySettings> {
+  const { config } = await loadSidecarConfig(resolve(io.cwd, asked.config), io.env);
+  const options = policyOptionsOf(config, await localTrustDomain(config, asked.trustDomain, io));
+  return { config, options, ask: askContext(config) };
+}
+
+/** Loads policies too: those that are named, else the configuration's own. Throws CountersignErrors. */
+export async function loadPolicyContext(
+  asked: ContextArguments,
+  io: CliIo,
+  named: readonly string[] = [],
+): Promise<PolicyContext> {
+  const settings = await loadPolicySettings(asked, io);
+  const files = await readPolicyFiles(policyPaths(settings.config, named, io.cwd));
+  return { ...settings, files, ...loadPolicies(files, settings.options) };
+}
+
+function policyPaths(config: SidecarConfig, named: readonly string[], cwd: string): readonly PolicyPath[] {
+  if (named.length === 0) return config.policies;
+  return named.map((name) => ({ path: resolve(cwd, name), at: { file: name } }));
+}
+
+function askContext(config: SidecarConfig): AskContext {
+  const [first, ...more] = new Set(config.inbound.map(({ appPort }) => appPort));
+  return { see: seenBy(config.trustedProxies), defaultPort: more.length === 0 ? (first ?? 0) : 0, nowMs: Date.now() };
+}
+
+/** Which trust domain is ours, without asking an agent: what was said, else the SVID in the identity files, else the running sidecar,
+ *  else the only trust domain that there is a bundle for. Says so when none of them knows. */
+async function localTrustDomain(
+  config: SidecarConfig,
+  named: string | undefined,
+  io: CliIo,
+): Promise<TrustDomain | undefined> {
+  if (named !== undefined) return parseTrustDomain(named);
+  const { identity, admin } = config;
+  const found =
+    (identity.kind === "files" ? await ofCertificate(identity.svid) : undefined) ??
+    (admin?.kind === "unix" ? await ofSidecar(admin.path) : undefined) ??
+    (identity.kind === "files" && identity.bundles.size === 1 ? [...identity.bundles.keys()][0] : undefined);
+  if (found === undefined)
+    io.err(
+      "countersign policy: nobody here knows our own trust domain, so nothing counts as local: give --trust-domain\n",
+    );
+  return found;
+}
+
+async function ofCertificate(file: string): Promise<TrustDomain | undefined> {
+  try {
+    const uri = /URI:([^,\s"]+)/.exec(new X509Certificate(await readFile(file)).subjectAltName ?? "")?.[1];
+    return uri === undefined ? undefined : trustDomainOf(parseSpiffeId(uri));
+  } catch {
+    return undefined; // not there yet, or no SVID: `check` and `svid show` say so
+  }
+}
+
+async function ofSidecar(socket: string): Promise<TrustDomain | undefined> {
+  if (!existsSync(socket)) return undefined;
+  try {
+    const [svid] = (await fetchStatus(socket)).identity.svids;
+    return svid === undefined ? undefined : trustDomainOf(parseSpiffeId(svid.spiffeId));
+  } catch (error) {
+    if (error instanceof CountersignError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,57 @@
+import { loadPolicies } from "../authz/load-policies.ts";
+import { CountersignError } from "../core/errors.ts";
+import { askPolicy } from "../policy-tools/ask-policy.ts";
+import { createSuggester } from "../policy-tools/suggest-policies.ts";
+import { suggestionYaml } from "../policy-tools/suggest-yaml.ts";
+import type { CliIo } from "./cli-io.ts";
+import { auditFilesOf, readAuditedCalls } from "./policy-audit-calls.ts";
+import { loadPolicySettings } from "./policy-context.ts";
+
+export interface SuggestArguments {
+  readonly config: string;
+  readonly trustDomain?: string;
+  readonly outbound?: true;
+  readonly name: string;
+  readonly exact?: true;
+  readonly ids: string;
+  readonly names: string;
+}
+
+/** Prints policies that allow the calls of the log and no others, then reads the log again to prove the first half of it. 1: some of the
+ *  calls would not be allowed. */
+export async function suggest(named: readonly string[], asked: SuggestArguments, io: CliIo): Promise<number> {
+  const settings = await loadPolicySettings(asked, io);
+  const { config, options, ask } = settings;
+  const direction = asked.outbound === true ? "outbound" : "inbound";
+  const files = auditFilesOf(named, config, io.cwd);
+  const suggester = createSuggester({
+    direction,
+    mode: options.mode,
+    idsForTemplate: asked.exact === true ? Number.POSITIVE_INFINITY : countOf(asked.ids, "--ids"),
+    namesForTemplate: asked.exact === true ? Number.POSITIVE_INFINITY : countOf(asked.names, "--names"),
+  });
+  const { badLines } = await readAuditedCalls(files, (call) => suggester.add(call));
+  const suggestion = suggester.suggest();
+  const { namespace, labels } = config.workload;
+  const source = files.length === 1 ? (named[0] ?? files[0] ?? "") : `${files.length} audit files`;
+  const yaml = suggestionYaml(suggestion, { namespace, labels, name: asked.name, direction, source });
+  io.out(yaml);
+  if (badLines > 0) io.err(`${badLines} ${badLines === 1 ? "line was" : "lines were"} no audit record\n`);
+
+  const { policy } = loadPolicies([{ file: "suggestion", text: yaml }], options);
+  let refused = 0;
+  let allowed = 0;
+  await readAuditedCalls(files, ({ call, decision }) => {
+    if (call.direction !== direction || decision === "deny") return;
+    if (askPolicy(policy, call, ask).decision === "allow") allowed++;
+    else refused++;
+  });
+  const leftOut = suggestion.leftOut.reduce((sum, { why, calls }) => sum + (why === "denied" ? 0 : calls), 0);
+  io.err(`checked: the suggestion allows ${allowed} of the ${allowed + refused} calls that were allowed\n`);
+  return refused > leftOut ? 1 : 0;
+}
+
+function countOf(text: string, option: string): number {
+  if (!/^[1-9]\d{0,6}$/.test(text)) throw new CountersignError("E_POLICY_REQUEST", `${option} is no number from 1 on`);
+  return Number(text);
+}

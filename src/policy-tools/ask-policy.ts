@@ -1,0 +1,128 @@
+import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import { decide, decideOutbound } from "../authz/decide.ts";
+import { normalizeForPolicy } from "../authz/normalize-for-policy.ts";
+import type { CallFacts, HeaderList, RequestIdentity } from "../core/call-facts.ts";
+import type { CallDecision, NearestRule, ProviderRequest, RuleId } from "../core/decision.ts";
+import type { ErrorCode } from "../core/error-codes.ts";
+import type { Peer } from "../core/identity.ts";
+import { principalOf, type SpiffeId, trustDomainOf } from "../core/spiffe-id.ts";
+import type { AskedCall } from "./asked-call.ts";
+
+/** What a sidecar would answer to a call. */
+export interface PolicyAnswer {
+  readonly decision: "allow" | "deny";
+  /** The rule that decided; undefined for a default. */
+  readonly rule: RuleId | undefined;
+  /** The code of a denial; "rule", "default" or "no-policy" of an allow. */
+  readonly reason: ErrorCode | "rule" | "default" | "no-policy";
+  /** One line for people. */
+  readonly detail: string;
+  readonly nearest: NearestRule | undefined;
+  /** Who must allow the call as well; asking them is left to the sidecar. */
+  readonly providers: readonly ProviderRequest[];
+  /** What policy saw; undefined for a request that is refused before policy is asked. */
+  readonly facts: CallFacts | undefined;
+}
+
+/** What policy sees of a call beyond what is asked: the proxy removes some headers and finds the client's address. */
+export interface SeenCall {
+  readonly headers: HeaderList;
+  readonly remoteIp: string;
+}
+
+export interface AskContext {
+  readonly see: (call: AskedCall) => SeenCall;
+  /** The port of calls that name none. */
+  readonly defaultPort: number;
+  /** The time of calls that name none, in milliseconds since the epoch. */
+  readonly nowMs: number;
+}
+
+const STANDARD_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+/** Decides about one call as the sidecar would: its path is normalised, what policy must not see is removed. Pure. */
+export function askPolicy(policy: CompiledPolicy, call: AskedCall, context: AskContext): PolicyAnswer {
+  const facts = factsOf(policy, call, context);
+  if ("refused" in facts)
+    return {
+      decision: "deny",
+      rule: undefined,
+      reason: facts.refused,
+      detail: facts.why,
+      nearest: undefined,
+      providers: [],
+      facts: undefined,
+    };
+  return answerOf(call.direction === "inbound" ? decide(policy, facts) : decideOutbound(policy, facts), facts);
+}
+
+function answerOf(made: CallDecision, facts: CallFacts): PolicyAnswer {
+  const providers = made.kind === "ask" ? made.providers : [];
+  const decision = made.kind === "ask" ? made.then : made;
+  if (decision.kind === "deny") {
+    const { rule, code, reason, nearest } = decision;
+    return { decision: "deny", rule, reason: code, detail: reason, nearest, providers, facts };
+  }
+  const { rule } = decision.permit;
+  const detail =
+    rule !== undefined
+      ? `ALLOW rule ${rule} matched`
+      : decision.reason === "no-policy"
+        ? "no policy speaks about the call"
+        : "no ALLOW policy applies, and the default is to allow";
+  return { decision: "allow", rule, reason: decision.reason, detail, nearest: undefined, providers, facts };
+}
+
+function factsOf(
+  policy: CompiledPolicy,
+  call: AskedCall,
+  { see, defaultPort, nowMs }: AskContext,
+): CallFacts | { readonly refused: ErrorCode; readonly why: string } {
+  const { request, source, destination } = call;
+  const { headers, remoteIp } = see(call);
+  const connection = {
+    peer: source.spiffeId === undefined ? undefined : peerOf(source.spiffeId),
+    sourceIp: source.ip,
+    remoteIp,
+    destinationIp: destination.ip,
+    destinationPort: destination.port ?? defaultPort,
+    sni: call.sni,
+  };
+  const about = {
+    connection,
+    nowMs: call.timeMs ?? nowMs,
+    ...(call.direction === "outbound" && destination.spiffeId !== undefined
+      ? { destinationPrincipals: [principalOf(destination.spiffeId)] }
+      : {}),
+  };
+  if (request === undefined) return { ...about, request: undefined };
+  const { method, host, path } = request;
+  const upper = method.toUpperCase();
+  if (policy.options.mode === "strict" && method !== upper && STANDARD_METHODS.includes(upper))
+    return { refused: "E_HTTP_METHOD_CASE", why: `the method differs from ${upper} only in case` };
+  if (host === "" && policy.comparesHosts)
+    return { refused: "E_HTTP_HOST", why: "the request has no Host, and policies compare hosts" };
+  const question = path.indexOf("?");
+  const plain = question === -1 ? path : path.slice(0, question);
+  // An outbound path is never rewritten, so policy sees it as it is sent.
+  const normal =
+    call.direction === "outbound"
+      ? ({ ok: true, path: plain } as const)
+      : normalizeForPolicy(policy, plain, path.slice(plain.length));
+  if (!normal.ok) return { refused: normal.code, why: normal.reason };
+  const identity = request.claims === undefined ? {} : { identity: identityOf(request.claims) };
+  return { ...about, request: { method, authority: host, path: normal.path, headers, ...identity } };
+}
+
+/** A peer as policy knows it: of its certificate only the ID counts. */
+export function peerOf(spiffeId: SpiffeId): Peer {
+  const certificate = { serial: "", issuer: "", fingerprint: "", notAfterMs: 0, validUntilMs: 0 };
+  return { spiffeId, trustDomain: trustDomainOf(spiffeId), ...certificate };
+}
+
+/** A verified token as policy knows it, by its claims (RFC 7519 section 4.1; `azp`: OpenID Connect Core section 2). */
+function identityOf(claims: Readonly<Record<string, unknown>>): RequestIdentity {
+  const text = (name: string): string => (typeof claims[name] === "string" ? claims[name] : "");
+  const audiences = [claims["aud"]].flat().filter((one) => typeof one === "string");
+  return { issuer: text("iss"), subject: text("sub"), audiences, presenter: text("azp"), claims };
+}

@@ -1,0 +1,251 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { loadPolicies } from "../authz/load-policies.ts";
+import type { PolicyOptions } from "../authz/policy-options.ts";
+import { parseSpiffeId, parseTrustDomain } from "../core/spiffe-id.ts";
+import { askPolicy } from "./ask-policy.ts";
+import type { AskedCall } from "./asked-call.ts";
+import { createSuggester, type SuggestOptions } from "./suggest-policies.ts";
+import { suggestionYaml } from "./suggest-yaml.ts";
+
+const options: PolicyOptions = {
+  mode: "strict",
+  default: "deny",
+  pathNormalization: "MERGE_SLASHES",
+  rootNamespace: "istio-system",
+  workload: { namespace: "shop", labels: new Map([["app", "orders"]]) },
+  localTrustDomain: parseTrustDomain("example.org"),
+  trustDomainAliases: [],
+  listeners: [{ name: "web", appPort: 8080, protocol: "auto" }],
+};
+const ask = { see: ({ source }: AskedCall) => ({ headers: [], remoteIp: source.ip }), defaultPort: 8080, nowMs: 0 };
+
+interface Row {
+  readonly from?: string;
+  readonly method?: string;
+  readonly path?: string;
+  readonly tcp?: true;
+  readonly port?: number;
+  readonly denied?: true;
+}
+
+function callOf({ from = "web", method = "GET", path = "/", tcp, port = 8080 }: Row): AskedCall {
+  return {
+    direction: "inbound",
+    source: {
+      spiffeId: from === "" ? undefined : parseSpiffeId(`spiffe://example.org/ns/shop/sa/${from}`),
+      ip: "10.0.0.7",
+      remoteIp: undefined,
+    },
+    destination: { spiffeId: undefined, ip: "", port },
+    sni: "",
+    timeMs: undefined,
+    request: tcp === true ? undefined : { method, host: "orders", path, headers: [], claims: undefined },
+  };
+}
+
+/** GET /x, or `web POST /x`. */
+function row(text: string): Row {
+  const [path = "", method = "GET", from = "web"] = text.split(" ").toReversed();
+  return { path, method, from: from === "nobody" ? "" : from };
+}
+
+function suggest(rows: readonly Row[], over: Partial<SuggestOptions> = {}) {
+  const suggester = createSuggester({
+    direction: "inbound",
+    mode: "strict",
+    idsForTemplate: 2,
+    namesForTemplate: 4,
+    ...over,
+  });
+  for (const [i, one] of rows.entries())
+    suggester.add({
+      id: `call-${i}`,
+      time: `2030-01-01T00:00:${String(i % 60).padStart(2, "0")}.000000Z`,
+      call: callOf(one),
+      decision: one.denied === true ? "deny" : "allow",
+      rule: undefined,
+      reason: undefined,
+      policyVersion: "v",
+    });
+  const suggestion = suggester.suggest();
+  const target = {
+    namespace: "shop",
+    name: "suggested",
+    labels: options.workload.labels,
+    direction: "inbound",
+  } as const;
+  const yaml = suggestionYaml(suggestion, { ...target, source: "audit.jsonl" });
+  const { policy } = loadPolicies([{ file: "suggested.yaml", text: yaml }], options);
+  return { yaml, suggestion, allows: (one: Row) => askPolicy(policy, callOf(one), ask).decision === "allow" };
+}
+
+describe("suggested policies", () => {
+  it("allow the calls of the log and deny their neighbours", () => {
+    const log = [
+      "GET /orders",
+      "POST /orders",
+      "GET /orders/7",
+      "GET /orders/8",
+      "DELETE /orders/8",
+      "admin GET /admin",
+    ];
+    const { allows } = suggest(log.map(row));
+    const allowed = [...log, "GET /orders/9", "DELETE /orders/7"];
+    const denied = [
+      "PUT /orders",
+      "DELETE /orders",
+      "HEAD /orders",
+      "GET /orders/",
+      "GET /orders/7/items",
+      "POST /orders/7",
+      "GET /",
+      "GET /admin",
+      "admin GET /orders",
+      "other GET /orders",
+      "nobody GET /orders",
+    ];
+    expect(allowed.filter((text) => !allows(row(text)))).toEqual([]);
+    expect(denied.filter((text) => allows(row(text)))).toEqual([]);
+  });
+
+  it("make templates of ids, and leave names apart from them", () => {
+    const { allows, suggestion } = suggest(
+      ["GET /orders/7", "GET /orders/8", "DELETE /orders/9", "GET /orders/search", "POST /orders/search"].map(row),
+    );
+    expect(
+      suggestion.rules[0]?.operations.map(({ methods, paths, notPaths }) => ({ methods, paths, notPaths })),
+    ).toEqual([
+      { methods: ["GET"], paths: ["/orders/search", "/orders/{*}"], notPaths: [] },
+      { methods: ["POST"], paths: ["/orders/search"], notPaths: [] },
+      { methods: ["DELETE"], paths: ["/orders/{*}"], notPaths: ["/orders/search"] },
+    ]);
+    expect(allows(row("DELETE /orders/search"))).toBe(false);
+    expect(allows(row("DELETE /orders/1"))).toBe(true);
+  });
+
+  it.each([
+    ["numbers", ["/o/1", "/o/2"], "/o/{*}"],
+    ["one number only", ["/o/1"], "/o/1"],
+    ["UUIDs", ["/o/0190b2f0-6a4c-7c3e-8f00-000000000001", "/o/0190b2f0-6a4c-7c3e-8f00-000000000002"], "/o/{*}"],
+    ["names with numbers", ["/o/ord_17/x", "/o/ord_18/x"], "/o/{*}/x"],
+    ["ids of ids", ["/o/1/i/1", "/o/2/i/2", "/o/2/i/3"], "/o/{*}/i/{*}"],
+    ["days", ["/d/2030-01-01", "/d/2030-01-02"], "/d/{*}"],
+    ["names in many forms", ["/u/ann", "/u/ben", "/u/cem", "/u/dea", "/u/eva"], "/u/{*}"],
+    ["versions", ["/v1/x", "/v2/x"], "/v1/x /v2/x"],
+    ["paths that a template may not have", ['/o/1/"x"', '/o/2/"x"'], '/o/1/"x" /o/2/"x"'],
+  ])("of %s", (_, paths, expected) => {
+    const { suggestion, allows } = suggest(paths.map((path) => ({ path })));
+    expect(suggestion.rules[0]?.operations.flatMap((operation) => operation.paths).join(" ")).toBe(expected);
+    expect(paths.every((path) => allows({ path }))).toBe(true);
+  });
+
+  it("have no templates when every path is to stay as it was called", () => {
+    const { suggestion } = suggest([{ path: "/o/1" }, { path: "/o/2" }], { idsForTemplate: Number.POSITIVE_INFINITY });
+    expect(suggestion.rules[0]?.operations[0]?.paths).toEqual(["/o/1", "/o/2"]);
+  });
+
+  it("share a rule among callers that did the same, and none with those that did more", () => {
+    const { suggestion } = suggest(["a GET /x", "b GET /x", "c GET /x", "c POST /x"].map(row));
+    expect(suggestion.rules.map(({ callers }) => callers.map(({ principal }) => principal))).toEqual([
+      ["example.org/ns/shop/sa/a", "example.org/ns/shop/sa/b"],
+      ["example.org/ns/shop/sa/c"],
+    ]);
+    expect(suggestion.rules[0]?.operations[0]?.evidence[0]?.calls).toBe(2);
+  });
+
+  it("name ports where there are several, and for TCP", () => {
+    const rows: Row[] = [
+      { path: "/a", port: 8080 },
+      { path: "/b", port: 9090 },
+      { tcp: true, port: 5432, from: "db" },
+    ];
+    const { allows } = suggest(rows);
+    expect(rows.every(allows)).toBe(true);
+    expect(allows({ path: "/a", port: 9090 })).toBe(false);
+    expect(allows({ tcp: true, port: 5432 })).toBe(false);
+    expect(allows({ tcp: true, port: 5433, from: "db" })).toBe(false);
+  });
+
+  it("allow callers without identity as such, and nobody else with them", () => {
+    const { allows, yaml } = suggest([row("nobody GET /open")]);
+    expect(yaml).toContain('notPrincipals: ["*"]');
+    expect(allows(row("nobody GET /open"))).toBe(true);
+    expect(allows(row("web GET /open"))).toBe(false);
+  });
+
+  it("leave out what was denied, and say so", () => {
+    const { allows, yaml } = suggest([{ path: "/a" }, { path: "/secret", denied: true }]);
+    expect(allows({ path: "/secret" })).toBe(false);
+    expect(yaml).toContain('# Left out: 1 call (denied), e.g. "GET /secret".');
+  });
+
+  it.each(["/*", "/orders*", "/a/*/b", "/{**}", "/a/{*}", "*"])(
+    "never make %j, which a caller sent, mean more than itself",
+    (path) => {
+      const { allows, suggestion } = suggest([
+        { path: "/plain" },
+        { path },
+        { path, method: "*" },
+        { path: "/x", method: "*" },
+      ]);
+      expect(suggestion.leftOut.reduce((sum, { calls }) => sum + calls, 0)).toBe(3);
+      expect([{ path: "/a" }, { path: "/orders/1" }, { path: "/a/x/b" }, { path: "/x" }].some(allows)).toBe(false);
+    },
+  );
+
+  it("of no calls allow nothing", () => {
+    expect(suggest([]).allows({})).toBe(false);
+  });
+
+  it("are split where a policy would have too many rules", () => {
+    const rows = Array.from({ length: 600 }, (_, i) => ({ from: `s${i}`, path: `/only-${i}/x` }));
+    const { yaml, allows } = suggest(rows);
+    expect(yaml.match(/^kind: AuthorizationPolicy$/gm)).toHaveLength(2);
+    expect(rows.every(allows)).toBe(true);
+  });
+
+  it("of more different calls than there is memory for are refused", () => {
+    const suggester = createSuggester({
+      direction: "inbound",
+      mode: "strict",
+      idsForTemplate: 2,
+      namesForTemplate: 1e9,
+    });
+    const call = (i: number) => ({ call: callOf({ path: `/x${i}x/y/z` }), decision: "allow", time: "" }) as const;
+    expect(() => {
+      for (let i = 0; i < 200_000; i++)
+        suggester.add({ ...call(i), id: "", rule: undefined, reason: undefined, policyVersion: "" });
+    }).toThrow("too many different paths");
+  });
+
+  it("allow every call of any log, and load, whatever callers send", () => {
+    const segment = fc.oneof(
+      fc.constantFrom("a", "b", "orders", "7", "8", "", "x y", '"', "#", "é", "{*}", "*", "\n", "a:", "- b", "'"),
+      fc.string({ maxLength: 4 }),
+    );
+    const rows = fc.array(
+      fc.record({
+        from: fc.constantFrom("web", "admin", ""),
+        method: fc.constantFrom("GET", "POST", "PUT"),
+        path: fc.array(segment, { maxLength: 4 }).map((parts) => `/${parts.join("/").replaceAll("?", "")}`),
+      }),
+      { maxLength: 12 },
+    );
+    fc.assert(
+      fc.property(rows, (some) => {
+        // As policy saw it: normalised, and nothing that was refused before.
+        const free = loadPolicies([], { ...options, default: "allow" }).policy;
+        const seen = some.flatMap((one) => {
+          const path = askPolicy(free, callOf(one), ask).facts?.request?.path;
+          return path === undefined || /[*{};]|%2f|%5c/i.test(path) ? [] : [{ ...one, path }];
+        });
+        const { allows } = suggest(seen);
+        expect(seen.filter((one) => !allows(one))).toEqual([]);
+        // A method that no caller used on any path is allowed nowhere.
+        expect(seen.some((one) => allows({ ...one, method: "DELETE" }))).toBe(false);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
