@@ -17,6 +17,8 @@ export interface PairOptions {
   readonly dir: string;
   readonly processes: CountersignProcesses;
   readonly appPort: number;
+  /** Of both listeners. Default http. */
+  readonly protocol?: string;
   /** More top-level keys of both: `drain: { timeout: 100ms }`. */
   readonly more?: string;
 }
@@ -30,20 +32,25 @@ admin: { listen: "unix://${dir}/${role}-admin.sock" }
 health: { listen: "unix://${dir}/${role}-health.sock" }
 metrics: { listen: "unix://${dir}/${role}-metrics.sock" }`;
 
-export const ordersYaml = ({ dir, appPort, more = "" }: PairOptions): string => `${operations(dir, "orders")}
+export const ordersYaml = ({
+  dir,
+  appPort,
+  protocol = "http",
+  more = "",
+}: PairOptions): string => `${operations(dir, "orders")}
 ${identity("orders")}
 workload: { namespace: shop, labels: { app: orders } }
 inbound:
-  - { name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${appPort}", protocol: http }
+  - { name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${appPort}", protocol: ${protocol} }
 policies: [policies.yaml]
 ${more}
 `;
 
 /** `to`: the port of orders' sidecar. */
-const webYaml = ({ dir, more = "" }: PairOptions, to: number): string => `${operations(dir, "web")}
+const webYaml = ({ dir, protocol = "http", more = "" }: PairOptions, to: number): string => `${operations(dir, "web")}
 ${identity("web")}
 outbound:
-  - { name: out, listen: "127.0.0.1:0", to: ["127.0.0.1:${to}"], identity: "${ORDERS}", protocol: http }
+  - { name: out, listen: "127.0.0.1:0", to: ["127.0.0.1:${to}"], identity: "${ORDERS}", protocol: ${protocol} }
 ${more}
 `;
 
