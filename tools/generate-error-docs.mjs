@@ -8,6 +8,7 @@ import { configCodes } from "../src/core/codes/config-codes.ts";
 import { egressCodes } from "../src/core/codes/egress-codes.ts";
 import { federationCodes } from "../src/core/codes/federation-codes.ts";
 import { httpCodes } from "../src/core/codes/http-codes.ts";
+import { http2Codes } from "../src/core/codes/http2-codes.ts";
 import { identityCodes } from "../src/core/codes/identity-codes.ts";
 import { issuerCodes } from "../src/core/codes/issuer-codes.ts";
 import { jwtSvidCodes } from "../src/core/codes/jwt-svid-codes.ts";
@@ -39,6 +40,7 @@ const sections = [
   },
   { title: "Egress proxy", where: "Listeners with `forward`.", codes: egressCodes },
   { title: "HTTP/1.1", where: "Messages that the codec refuses, from callers and from upstreams.", codes: httpCodes },
+  { title: "HTTP/2", where: "Messages and connections that the codec refuses.", codes: http2Codes },
   { title: "Audit", where: "The audit log.", codes: auditCodes },
   { title: "Operation", where: "Start, stop, and the commands that look at a running sidecar.", codes: operationCodes },
   { title: "Issuer", where: "`countersign issuer`.", codes: issuerCodes },

@@ -3,6 +3,7 @@ import { configCodes } from "./codes/config-codes.ts";
 import { egressCodes } from "./codes/egress-codes.ts";
 import { federationCodes } from "./codes/federation-codes.ts";
 import { httpCodes } from "./codes/http-codes.ts";
+import { http2Codes } from "./codes/http2-codes.ts";
 import { identityCodes } from "./codes/identity-codes.ts";
 import { issuerCodes } from "./codes/issuer-codes.ts";
 import { jwtSvidCodes } from "./codes/jwt-svid-codes.ts";
@@ -21,6 +22,7 @@ export const errorCodes = {
   ...requestAuthCodes,
   ...configCodes,
   ...httpCodes,
+  ...http2Codes,
   ...proxyCodes,
   ...egressCodes,
   ...auditCodes,

@@ -71,6 +71,19 @@ export class OutputBuffer {
     this.#length = at + 1;
   }
 
+  /** Makes room for `size` bytes and returns the buffer that they are to be written to, from offset `length` on; `advance` then tells how many
+   *  they were. The buffer is good until the next call of another method. */
+  room(size: number): Buffer {
+    const needed = this.#length + size;
+    if (needed > this.#scratch.length) this.#grow(needed);
+    return this.#scratch;
+  }
+
+  /** Appends `size` bytes that were written to the buffer that `room` gave out. */
+  advance(size: number): void {
+    this.#length += size;
+  }
+
   /** Appends an unsigned 32-bit number, most significant byte first. */
   uint32(value: number): void {
     const at = this.#length;

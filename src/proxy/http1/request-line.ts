@@ -4,7 +4,10 @@ import type { Http1Limits } from "./http1-events.ts";
 import type { Fault } from "./http1-fault.ts";
 
 const MALFORMED: Fault = { code: "E_HTTP_REQUEST_LINE", detail: "the request line is not METHOD target HTTP/1.1" };
-const METHOD_CASE: Fault = { code: "E_HTTP_METHOD_CASE", detail: "the method is a standard one in another case" };
+export const METHOD_CASE: Fault = {
+  code: "E_HTTP_METHOD_CASE",
+  detail: "the method is a standard one in another case",
+};
 const TARGET: Fault = { code: "E_HTTP_TARGET", detail: "the request target holds a forbidden byte" };
 const VERSION: Fault = { code: "E_HTTP_VERSION", detail: "the request's HTTP version is neither 1.0 nor 1.1" };
 
@@ -19,6 +22,16 @@ const STANDARD: ReadonlySet<string> = new Set(STANDARD_METHODS);
 const METHODS_BY_FIRST: readonly (readonly string[])[] = Array.from({ length: 256 }, (_, byte) =>
   STANDARD_METHODS.filter((method) => method.charCodeAt(0) === byte),
 );
+
+/** Whether `method` is one of those that RFC 9110 and RFC 5789 define. */
+export function isStandardMethod(method: string): boolean {
+  return STANDARD.has(method);
+}
+
+/** Whether `method`, which is no standard one, would be one in upper case. */
+export function isStandardInOtherCase(method: string): boolean {
+  return STANDARD.has(method.toUpperCase());
+}
 
 /** Whether bytes[at …) begin with "HTTP/". */
 export function isHttpName(bytes: Uint8Array, at: number): boolean {
@@ -72,8 +85,9 @@ export class RequestLineReader implements StartLineReader {
     this.targetEnd = at - start;
     this.queryStart = (queryStart === -1 ? at : queryStart) - start;
     this.method = methodAt(bytes, start, methodEnd);
-    if (this.#refuseCase && !STANDARD.has(this.method) && STANDARD.has(this.method.toUpperCase())) return METHOD_CASE;
-    return undefined;
+    return this.#refuseCase && !isStandardMethod(this.method) && isStandardInOtherCase(this.method)
+      ? METHOD_CASE
+      : undefined;
   }
 }
 
