@@ -193,20 +193,29 @@ async function cli(...argv: string[]): Promise<{ code: number; out: string; err:
 describe("countersign issuer", () => {
   it("entries lists who gets which ID, for people and as JSON", async () => {
     writeConfig(entry("a", "unix:uid:7", "unix:path:/opt/a"));
+    const entryId = "3b22d82d5eff";
     expect(await cli("entries", "-c", "issuer.yaml")).toEqual({
       code: 0,
-      out: "spiffe://example.org/a  unix:uid:7 unix:path:/opt/a\n",
+      out: `${entryId}  spiffe://example.org/a  unix:uid:7 unix:path:/opt/a\n`,
       err: "",
     });
     const { out } = await cli("entries", "-c", "issuer.yaml", "--json");
     expect(JSON.parse(out)).toEqual({
-      entries: [{ id: "spiffe://example.org/a", selectors: ["unix:uid:7", "unix:path:/opt/a"], hint: "" }],
+      entries: [
+        {
+          entryId,
+          source: "file",
+          id: "spiffe://example.org/a",
+          selectors: ["unix:uid:7", "unix:path:/opt/a"],
+          hint: "",
+        },
+      ],
     });
   });
 
   it.each([
     [["run", "-c", "missing.yaml"], "E_CONFIG_FILE"],
-    [["entries"], "required option '-c, --config <file>'"],
+    [["entries"], "give -c issuer.yaml or --admin unix:///path"],
     [["bundle", "-c", "issuer.yaml", "--format", "der"], "Allowed choices are pem, jwks"],
     [["nonsense"], "unknown command"],
   ])("%j is wrong usage: exit 2, said on stderr", async (argv, expected) => {

@@ -25,6 +25,6 @@ it("the issuer serves the Python package spiffe: SVIDs, three rotations, bundles
 
   const steps = await runClient(python, [script], issuer.address);
   expectWorkloadApi(steps, ["spiffe://example.org/ns/shop/sa/orders"]);
-  expect(steps.get("jwt")?.["wrongAudience"]).toContain("E_JWT_SVID the claim aud does not hold");
+  expect(steps.get("jwt")?.["wrongAudience"]).toContain("E_JWT_SVID_AUDIENCE");
   expect(await issuer.stop()).toBe(0);
 });

@@ -38,11 +38,15 @@ export function readFederatedBundle(trustDomain: TrustDomain, document: string, 
 
 /** Reads a bootstrap bundle: a SPIFFE bundle document, or PEM. Throws CountersignError. */
 export function readBootstrapBundle(trustDomain: TrustDomain, path: string): FederatedBundle {
-  const document = readFile(path).bytes.toString("utf8");
-  if (document.trimStart().startsWith("{")) return readFederatedBundle(trustDomain, document, path);
+  return parseBundle(trustDomain, readFile(path).bytes.toString("utf8"), path);
+}
+
+/** The same of a given text. */
+export function parseBundle(trustDomain: TrustDomain, document: string, what: string): FederatedBundle {
+  if (document.trimStart().startsWith("{")) return readFederatedBundle(trustDomain, document, what);
   return {
     trustDomain,
-    trustBundle: makeTrustBundle(trustDomain, parsePemCertificates(document, path)),
+    trustBundle: makeTrustBundle(trustDomain, parsePemCertificates(document, what)),
     jwtBundle: makeJwtBundle(trustDomain, []),
     sequence: undefined,
     refreshHintMs: DEFAULT_REFRESH_MS,

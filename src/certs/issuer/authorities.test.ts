@@ -10,6 +10,7 @@ import { issueX509Svid } from "./x509-authority.ts";
 const trustDomain = parseTrustDomain("example.org");
 const id = parseSpiffeId("spiffe://example.org/a");
 const HOUR = 3_600_000;
+const terms = { jwtKeyType: "ec-p256", upstream: undefined } as const;
 
 function memoryStore(): StateStore & { written: AuthoritySet[]; broken: boolean } {
   const written: AuthoritySet[] = [];
@@ -31,7 +32,7 @@ const log = {
   error: (fields: object) => void events.push(fields),
 };
 const open = (store: StateStore, clock: FakeClock, ttlMs = 6 * HOUR): Promise<Authorities> =>
-  openAuthorities({ trustDomain, store, clock, log, ttlMs: () => ttlMs });
+  openAuthorities({ trustDomain, store, clock, log, terms: () => ({ ...terms, ttlMs }) });
 const serials = (authorities: Authorities): string[] =>
   authorities.current.x509.map(({ certificate }) => certificate.serialNumber);
 const changed = (authorities: Authorities): Promise<void> =>
@@ -145,7 +146,7 @@ describe("the issuer's authorities", () => {
       store: memoryStore(),
       clock: asleep,
       log,
-      ttlMs: () => HOUR,
+      terms: () => ({ ...terms, ttlMs: HOUR }),
     });
     clock.advance(50 * HOUR);
     expect((await authorities.signingX509()).notAfterMs).toBe(clock.nowMs() + HOUR);

@@ -1,12 +1,13 @@
 import type { Clock } from "../../core/clock.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
-import { activeTerm, liveTerms, nextChangeMs, preparationMs, type Term } from "./authority-terms.ts";
+import { activeTerm, liveTerms, nextChangeMs, preparationMs, switchMs, type Term } from "./authority-terms.ts";
 import type { IssuerLog } from "./issuer-log.ts";
-import { createJwtAuthority, type JwtAuthority } from "./jwt-authority.ts";
+import { createJwtAuthority, type JwtAuthority, type JwtKeyType, jwtKeyTypeOf } from "./jwt-authority.ts";
 import type { StateStore } from "./state-store.ts";
 import type { AuthoritySet } from "./trust-bundle.ts";
+import { createProvenIntermediate, isUnder } from "./upstream-authority.ts";
 import { wakeAt } from "./wake-at.ts";
-import { createX509Authority, type X509Authority } from "./x509-authority.ts";
+import { createX509Authority, type UpstreamAuthority, type X509Authority } from "./x509-authority.ts";
 
 const RETRY_MS = 10_000;
 
@@ -15,8 +16,16 @@ export interface AuthoritiesOptions {
   readonly store: StateStore;
   readonly clock: Clock;
   readonly log: IssuerLog;
-  /** Life of an authority made from now on. Asked each time: a reload may change it. */
-  readonly ttlMs: () => number;
+  /** How an authority is made from now on. Asked each time: a reload may change it. Throws CountersignError when the CA above cannot
+   *  be read. */
+  readonly terms: () => AuthorityTerms;
+}
+
+export interface AuthorityTerms {
+  readonly ttlMs: number;
+  readonly jwtKeyType: JwtKeyType;
+  /** undefined: our CA is trusted itself. */
+  readonly upstream: UpstreamAuthority | undefined;
 }
 
 /** The trust domain's authorities over time. A new one is on disk and in the bundle long before it signs
@@ -27,6 +36,9 @@ export interface Authorities {
   /** The CA that signs now. Makes one first when the machine slept through the time to prepare it. */
   signingX509(): Promise<X509Authority>;
   signingJwt(): Promise<JwtAuthority>;
+  /** Follows what `terms` says now: an authority of another kind is made and published at once, and signs an hour later. Rejects when
+   *  it cannot be made; the present ones stay. */
+  refresh(): Promise<void>;
   /** Called after each change of `current`. Returns the unsubscribe function. */
   subscribe(listener: () => void): () => void;
   close(): void;
@@ -39,7 +51,7 @@ export async function openAuthorities({
   store,
   clock,
   log,
-  ttlMs,
+  terms,
 }: AuthoritiesOptions): Promise<Authorities> {
   const listeners = new Set<() => void>();
   let current: AuthoritySet = store.read() ?? { trustDomain, sequence: 0, x509: [], jwt: [] };
@@ -51,8 +63,22 @@ export async function openAuthorities({
   /** The set as it must be now: expired ones dropped, the next ones made when their time has come. */
   async function bringUpToDate(): Promise<void> {
     const nowMs = clock.nowMs();
-    const x509 = await successors(current.x509, nowMs, () => createX509Authority(trustDomain, ttlMs(), nowMs));
-    const jwt = await successors(current.jwt, nowMs, () => createJwtAuthority(ttlMs(), nowMs));
+    const { ttlMs, jwtKeyType, upstream } = terms();
+    const x509 = await successors(
+      current.x509,
+      nowMs,
+      (authority) => isUnder(authority, upstream),
+      () =>
+        upstream === undefined
+          ? createX509Authority(trustDomain, ttlMs, nowMs)
+          : createProvenIntermediate(trustDomain, upstream, ttlMs, nowMs),
+    );
+    const jwt = await successors(
+      current.jwt,
+      nowMs,
+      ({ key }) => jwtKeyTypeOf(key) === jwtKeyType,
+      () => createJwtAuthority(jwtKeyType, ttlMs, nowMs),
+    );
     if (!sameMembers(x509, current.x509) || !sameMembers(jwt, current.jwt)) {
       const next = { trustDomain, sequence: current.sequence + 1, x509, jwt };
       // On disk first: an authority that a crash forgets must not have been trusted by anyone.
@@ -120,6 +146,11 @@ export async function openAuthorities({
     },
     signingX509: () => signing(() => current.x509),
     signingJwt: () => signing(() => current.jwt),
+    async refresh() {
+      // What is being made may have begun before the terms changed.
+      await maintaining?.catch(() => undefined);
+      await maintain();
+    },
     subscribe(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -133,12 +164,18 @@ export async function openAuthorities({
 
 const isDue = (terms: readonly Term[], nowMs: number): boolean => nowMs >= preparationMs(liveTerms(terms, nowMs));
 
+/** The live terms, and a new one when it is time or when the newest is not of the kind that is wanted now. */
 async function successors<T extends Term>(
   terms: readonly T[],
   nowMs: number,
+  isWanted: (term: T) => boolean,
   create: () => Promise<T>,
 ): Promise<readonly T[]> {
   const live = liveTerms(terms, nowMs);
+  const newest = live.at(-1);
+  if (newest !== undefined && !isWanted(newest)) {
+    return [...live, { ...(await create()), activatesMs: switchMs(activeTerm(live, nowMs) ?? newest, nowMs) }];
+  }
   return isDue(terms, nowMs) ? [...live, await create()] : live;
 }
 

@@ -2,6 +2,8 @@
 export interface Term {
   readonly createdMs: number;
   readonly notAfterMs: number;
+  /** When it begins to sign, if that is settled otherwise than by its predecessor's end. */
+  readonly activatesMs?: number | undefined;
 }
 
 /** Terms that have not ended, oldest first. Whoever verifies must trust all of them. */
@@ -13,7 +15,16 @@ export function liveTerms<T extends Term>(terms: readonly T[], nowMs: number): r
  *  first: two thirds of the overlap. Prepared at half life, that is at 5/6 of the life; an issuer that was stopped for
  *  long and prepares late still keeps the same proportion. */
 export function activationMs(previous: Term, next: Term): number {
-  return next.createdMs + Math.max(0, previous.notAfterMs - next.createdMs) * (2 / 3);
+  return next.activatesMs ?? next.createdMs + Math.max(0, previous.notAfterMs - next.createdMs) * (2 / 3);
+}
+
+/** Longest time that a term of another kind (another key type, another CA above) is only published: verifiers ask for bundles
+ *  every 5 minutes, relying parties of OIDC mostly every hour. */
+const MAX_SWITCH_MS = 3_600_000;
+
+/** When a term that replaces `previous` before its time begins to sign. */
+export function switchMs(previous: Term, nowMs: number): number {
+  return nowMs + Math.min(MAX_SWITCH_MS, Math.max(0, previous.notAfterMs - nowMs) * (2 / 3));
 }
 
 /** The term that signs now, or undefined when all have ended. */

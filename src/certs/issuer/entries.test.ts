@@ -9,6 +9,9 @@ function entry(name: string, ...selectors: string[]): Entry {
     id: parseSpiffeId(`spiffe://example.org/${name}`),
     selectors: selectors.map((text) => parseSelector(text) as Selector),
     hint: "",
+    svidTtlMs: undefined,
+    jwtTtlMs: undefined,
+    federatesWith: undefined,
   };
 }
 const entries = [

@@ -36,7 +36,22 @@ describe("issuer.yaml", () => {
       jwtTtlMs: 300_000,
       svidRotationMs: undefined,
       development: false,
-      entries: [{ id: "spiffe://example.org/a", selectors: [{ kind: "uid", value: 1001 }], hint: "" }],
+      entries: [
+        {
+          id: "spiffe://example.org/a",
+          selectors: [{ kind: "uid", value: 1001 }],
+          hint: "",
+          svidTtlMs: undefined,
+          jwtTtlMs: undefined,
+          federatesWith: undefined,
+        },
+      ],
+      jwtKeyType: "ec-p256",
+      adminPath: undefined,
+      http: undefined,
+      federatesWith: [],
+      upstreamAuthority: undefined,
+      audit: { sinks: [{ kind: "stdout" }], onFailure: "block", queue: 8192, refusalsQueue: 100 },
       logLevel: "info",
     });
   });
@@ -107,14 +122,54 @@ describe("issuer.yaml", () => {
     expect(warnings.map(({ code, at }) => `${code} ${at?.line}`)).toEqual(["W_ISSUER_HINT 8"]);
   });
 
-  it.each(["admin: unix:///run/x.sock", "http: { listen: 127.0.0.1:1 }", "federatesWith: {}", "upstreamAuthority: {}"])(
-    "refuses what this version does not build: %s",
-    (line) => {
-      expect(problemsOf(`${minimal}entries: []\n${line}`)).toEqual([
-        expect.stringMatching(/^6:\d+ E_CONFIG_UNSUPPORTED/),
-      ]);
-    },
-  );
+  it("reads what entries may have of their own", () => {
+    const own = `[{ id: spiffe://example.org/a, selectors: ["unix:uid:1"], svidTtl: 5m, jwtTtl: 1m, federatesWith: [b.org] }]`;
+    const partner = "{ url: https://b.org/bundle, profile: https_web }";
+    const { config, warnings } = parse(`${minimal}entries: ${own}\nfederatesWith: { b.org: ${partner} }`);
+    expect(warnings).toEqual([]);
+    expect(config.entries[0]).toMatchObject({ svidTtlMs: 300_000, jwtTtlMs: 60_000, federatesWith: ["b.org"] });
+    expect(config.federatesWith).toMatchObject([{ trustDomain: "b.org", url: "https://b.org/bundle" }]);
+  });
+
+  const oneEntry = (more: string): string => `[{ id: spiffe://example.org/a, selectors: ["unix:uid:1"], ${more} }]`;
+  it.each([
+    [oneEntry("svidTtl: 2h"), "caTtl: 6h", /svidTtl of .* is longer than a sixth of caTtl/],
+    [oneEntry("svidTtl: 1m"), "svidRotation: 1m", /svidTtl of .* is not longer than svidRotation/],
+    [oneEntry("jwtTtl: 2h"), "", /jwtTtl "2h" is out of range/],
+    [oneEntry("federatesWith: [b.org, b.org]"), "", /names a trust domain twice/],
+    [
+      oneEntry(""),
+      "http: { bundleEndpoint: { listen: 0.0.0.0:1, id: spiffe://example.org/a } }",
+      /could speak for the whole/,
+    ],
+    [
+      "[]",
+      "http: { bundleEndpoint: { listen: 0.0.0.0:1, id: spiffe://b.org/a } }",
+      /not the ID of a workload of example.org/,
+    ],
+    ["[]", "http: { issuer: https://a.example }", /listens nowhere/],
+    ["[]", "http: { issuer: https://a.example, bundleEndpoint: { listen: 0.0.0.0:1 } }", /has issuer without listen/],
+    ["[]", "http: { listen: 127.0.0.1:0, issuer: http://a.example }", /is not https/],
+    ["[]", "http: { listen: 127.0.0.1:0, issuer: https://a.example/ }", /not in its plain form/],
+    ["[]", "http: { listen: 127.0.0.1:0, issuer: https://A.example }", /not in its plain form/],
+    ["[]", "http: { listen: 127.0.0.1:0, issuer: https://a.example:443 }", /not in its plain form/],
+    ["[]", "http: { listen: 127.0.0.1:0, issuer: https://a.example?x=1 }", /has a query or fragment/],
+    ["[]", "http: { listen: 127.0.0.1:0, issuer: https://u:p@a.example }", /has a user or password/],
+    ["[]", "admin: unix:///run/countersign/issuer.sock", /which every local user may open/],
+    ["[]", "federatesWith: { example.org: { url: https://b.org/b, profile: https_web } }", /the issuer's own/],
+    ["[]", "upstreamAuthority: { certificate: a.pem }", /upstreamAuthority.key is missing/],
+    ["[]", "jwtKeyType: rsa-1024", /jwtKeyType is "rsa-1024"/],
+  ])("refuses entries %s with %s", (entries, line, expected) => {
+    expect(problemsOf(`${minimal}entries: ${entries}\n${line}`)).toEqual([expect.stringMatching(expected)]);
+  });
+
+  it.each([
+    ["http: { listen: 0.0.0.0:80, issuer: https://a.example }", "[]", "W_ISSUER_HTTP_PLAIN"],
+    ["", oneEntry("federatesWith: [b.org]"), "W_ISSUER_FEDERATES"],
+  ])("warns of %s with entries %s", (line, entries, code) => {
+    const { warnings } = parse(`${minimal}entries: ${entries}\n${line}`);
+    expect(warnings.map((warning) => warning.code)).toEqual([code]);
+  });
 
   it("names an unknown key, its place and the key that was meant", () => {
     expect(() => parse(`${minimal}entries: []\nsvidTTL: 1h`)).toThrow(

@@ -36,7 +36,7 @@ const refusal = (text: string): Error =>
 async function listen(at = path): Promise<Server> {
   const server = createServer((socket) => socket.end());
   servers.push(server);
-  await listenUnix(server, at);
+  await listenUnix(server, at, "everyone");
   return server;
 }
 

@@ -7,25 +7,35 @@ import { guardFolder } from "./guarded-folder.ts";
 
 const GROUP_OR_OTHERS_WRITE = 0o022;
 
-/** Listens on a Unix socket that every local user may connect to (readable and writable by all, as SPIRE's: attestation
- *  decides, not the file's mode), in a folder that only root and this user may change, or another user could put a socket of his own in its
- *  place. A socket that a dead process left behind is removed. Throws CountersignError E_ISSUER_SOCKET. */
-export async function listenUnix(server: Server, path: string): Promise<void> {
+/** Who may connect: every local user (readable and writable by all, as SPIRE's: attestation decides, not the file's mode), or
+ *  root and this user alone. */
+export type SocketAudience = "everyone" | "owner";
+
+/** Listens on a Unix socket in a folder that only root and this user may change, or another user could put a socket of his own in
+ *  its place. A socket that a dead process left behind is removed. Throws CountersignError E_ISSUER_SOCKET. */
+export async function listenUnix(server: Server, path: string, audience: SocketAudience): Promise<void> {
   const folder = guardFolder(dirname(path), { mode: 0o755, forbidden: GROUP_OR_OTHERS_WRITE, code: "E_ISSUER_SOCKET" });
   const real = join(folder, basename(path));
   try {
-    await listen(server, real);
+    await listen(server, real, audience);
   } catch (error) {
     if (errorCode(error) !== "EADDRINUSE") throw refusal(`cannot listen on ${path} (${errorCode(error)})`, error);
     await removeStale(real);
-    await listen(server, real).catch((cause: unknown) => {
+    await listen(server, real, audience).catch((cause: unknown) => {
       throw refusal(`cannot listen on ${path} (${errorCode(cause)})`, cause);
     });
   }
 }
 
-async function listen(server: Server, path: string): Promise<void> {
-  server.listen({ path, readableAll: true, writableAll: true });
+async function listen(server: Server, path: string, audience: SocketAudience): Promise<void> {
+  const isPublic = audience === "everyone";
+  // Node binds a Unix socket within the call, so the mask touches nothing else.
+  const before = process.umask(isPublic ? 0o022 : 0o177);
+  try {
+    server.listen({ path, readableAll: isPublic, writableAll: isPublic });
+  } finally {
+    process.umask(before);
+  }
   await once(server, "listening");
 }
 

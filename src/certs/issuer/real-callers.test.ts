@@ -15,6 +15,7 @@ const uid = process.getuid?.() ?? -1;
 
 let folder: string;
 let clock: FakeClock;
+const noAudit = { problem: undefined, event: (): void => undefined };
 let issuer: RunningIssuer | undefined;
 let callers: ChildProcess[];
 /** Of the issuer's log: who was refused, and why. */
@@ -48,7 +49,7 @@ entries: [{ id: spiffe://example.org/orders, selectors: ${JSON.stringify(selecto
     if (entry["event"] === "refused") onRefused(entry);
   };
   const log = { info: write, warn: write, error: write };
-  issuer = await startIssuer(config, { clock, peers: createPeerCredentialsReader(clock), log });
+  issuer = await startIssuer(config, { clock, peers: createPeerCredentialsReader(clock), log, audit: noAudit });
 }
 
 /** Another name for the node that runs now; a copy where the temporary folder is on another file system. */

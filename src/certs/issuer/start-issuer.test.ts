@@ -9,6 +9,7 @@ import { Metadata, status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type FakeClock, fakeClock } from "../../../test/support/fake-clock.ts";
 import { type TestClient, workloadApiClient, workloadMetadata } from "../../../test/support/workload-api-client.ts";
+import type { AuditEvent } from "../../audit/serialise-record.ts";
 import { CountersignError } from "../../core/errors.ts";
 import { parseTrustDomain } from "../../core/spiffe-id.ts";
 import type { LocalPeer, PeerCredentialsReader } from "../../sys/local-peer.ts";
@@ -39,6 +40,7 @@ let folder: string;
 let clock: FakeClock;
 let peer: FakePeer;
 let events: Record<string, unknown>[];
+let records: AuditEvent[];
 let issuers: RunningIssuer[];
 let clients: TestClient[];
 
@@ -47,6 +49,7 @@ beforeEach(() => {
   clock = fakeClock();
   peer = { uid: 1001, path: "/opt/app", problem: undefined, closed: 0 };
   events = [];
+  records = [];
   issuers = [];
   clients = [];
 });
@@ -88,6 +91,7 @@ async function start(configuration: IssuerConfig, limits: Partial<IssuerLimits> 
   const issuer = await startIssuer(configuration, {
     clock,
     peers,
+    audit: { problem: undefined, event: (record) => void records.push(record) },
     log: { info: write, warn: write, error: write },
     limits: { ...defaultIssuerLimits, ...limits },
   });
@@ -306,7 +310,7 @@ describe("JWT-SVIDs", () => {
     expect(answer.claims?.fields["exp"]).toMatchObject({ numberValue: clock.nowMs() / 1000 + 300 });
     expect(answer.claims?.fields["sub"]).toMatchObject({ stringValue: "spiffe://example.org/orders" });
     await expect(caller.unary("ValidateJWTSVID", { audience: "stock", svid })).rejects.toThrow(
-      refused(status.INVALID_ARGUMENT, "the claim aud does not hold"),
+      refused(status.INVALID_ARGUMENT, "E_JWT_SVID_AUDIENCE"),
     );
     expect(JSON.stringify(events)).not.toContain(svid.split(".")[2] ?? expect.fail());
   });

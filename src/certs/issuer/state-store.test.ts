@@ -44,7 +44,7 @@ async function authorities(): Promise<AuthoritySet> {
     trustDomain,
     sequence: 7,
     x509: [await createX509Authority(trustDomain, 60_000, nowMs)],
-    jwt: [await createJwtAuthority(60_000, nowMs)],
+    jwt: [await createJwtAuthority("ec-p256", 60_000, nowMs)],
   };
 }
 const file = (): string => join(folder, "authorities.json");
@@ -113,7 +113,7 @@ describe.runIf(process.platform === "linux")("the issuer's state", () => {
     ["a file too large", () => writeFileSync(file(), Buffer.alloc(2 ** 20 + 1)), "is larger than"],
     ["JSON of something else", () => writeFileSync(file(), "[1]"), "has a format that"],
     ["no object at all", () => writeFileSync(file(), "7"), "lacks a part"],
-    ["another format", () => edit((state) => ({ ...state, format: 2 })), "has a format that"],
+    ["another format", () => edit((state) => ({ ...state, format: 3 })), "has a format that"],
     [
       "another trust domain",
       () => edit((state) => ({ ...state, trustDomain: "other.org" })),

@@ -1,14 +1,13 @@
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { CountersignError } from "../../core/errors.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
 import { lockFile } from "../../sys/file-lock.ts";
+import { readGuardedFile, writeGuardedFile } from "./guarded-file.ts";
 import { guardFolder } from "./guarded-folder.ts";
 import { DamagedState, decodeState, encodeState } from "./state-codec.ts";
 import type { AuthoritySet } from "./trust-bundle.ts";
 
 const FILE_NAME = "authorities.json";
-const MAX_BYTES = 1024 * 1024;
 const GROUP_OR_OTHERS = 0o077;
 
 /** The issuer's keys on disk: one file of mode 0600 in a folder of mode 0700, written whole (temporary file, fsync,
@@ -30,7 +29,7 @@ export function openStateStore(folder: string, trustDomain: TrustDomain): StateS
     throw new CountersignError("E_ISSUER_STATE_LOCKED", `another issuer uses the state folder ${real}`);
   return {
     read: () => readStateFile(file, trustDomain),
-    write: (authorities) => writeStateFile(file, authorities),
+    write: (authorities) => writeGuardedFile(file, encodeState(authorities)),
     close: release,
   };
 }
@@ -47,7 +46,7 @@ export function readState(folder: string, trustDomain: TrustDomain): AuthoritySe
 function readStateFile(file: string, trustDomain: TrustDomain): AuthoritySet | undefined {
   const damaged = (why: string, cause?: unknown): CountersignError =>
     new CountersignError("E_ISSUER_STATE", why, { at: { file }, cause });
-  const bytes = readGuarded(file, damaged);
+  const bytes = readGuardedFile(file, damaged);
   if (bytes === undefined) return undefined;
   let set: AuthoritySet;
   try {
@@ -60,47 +59,4 @@ function readStateFile(file: string, trustDomain: TrustDomain): AuthoritySet | u
   if (set.trustDomain !== trustDomain)
     throw damaged(`holds the authorities of ${set.trustDomain}, not of ${trustDomain}`);
   return set;
-}
-
-function readGuarded(file: string, damaged: (why: string, cause?: unknown) => CountersignError): Buffer | undefined {
-  let fd: number;
-  try {
-    fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (cause) {
-    const code = (cause as { readonly code?: unknown }).code;
-    if (code === "ENOENT") return undefined;
-    throw damaged(code === "ELOOP" ? "is a symbolic link" : `cannot be opened (${String(code)})`, cause);
-  }
-  try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) throw damaged("is not a regular file");
-    if (stat.uid !== 0 && stat.uid !== process.geteuid?.()) throw damaged(`belongs to uid ${stat.uid}`);
-    if ((stat.mode & GROUP_OR_OTHERS) !== 0) {
-      const octal = (stat.mode & 0o777).toString(8).padStart(4, "0");
-      throw damaged(`has mode ${octal}: its keys may have been read; make it 0600 if nobody did`);
-    }
-    if (stat.size > MAX_BYTES) throw damaged(`is larger than ${MAX_BYTES} bytes`);
-    return readFileSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function writeStateFile(file: string, authorities: AuthoritySet): void {
-  const temporary = `${file}.new`;
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
-  const fd = openSync(temporary, flags, 0o600);
-  try {
-    writeFileSync(fd, encodeState(authorities));
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(temporary, file);
-  const folder = openSync(dirname(file), constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
 }

@@ -1,6 +1,10 @@
+import { createPublicKey, type X509Certificate } from "node:crypto";
+import type { JwtBundle } from "../../core/identity.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
+import { makeJwtBundle } from "../jwt-svid/jwt-keys.ts";
 import { liveTerms } from "./authority-terms.ts";
-import { type JwtAuthority, publicJwk } from "./jwt-authority.ts";
+import { type JwtAuthority, jwtAlgorithm } from "./jwt-authority.ts";
+import { publicJwk } from "./public-jwk.ts";
 import type { X509Authority } from "./x509-authority.ts";
 
 /** Everything that verifiers of the trust domain must trust at one moment. Immutable. */
@@ -17,15 +21,23 @@ export function withoutExpired(authorities: AuthoritySet, nowMs: number): Author
   return { ...authorities, x509: liveTerms(authorities.x509, nowMs), jwt: liveTerms(authorities.jwt, nowMs) };
 }
 
-const REFRESH_HINT_SECONDS = 300;
+/** How often others should ask for the bundle, in seconds (spiffe_refresh_hint). */
+export const REFRESH_HINT_SECONDS = 300;
+
+/** The CA certificates that verifiers must trust, each once. */
+export function x509Anchors({ x509 }: AuthoritySet): readonly X509Certificate[] {
+  const byDer = new Map<string, X509Certificate>();
+  for (const { anchors } of x509) for (const anchor of anchors) byDer.set(anchor.raw.toString("base64"), anchor);
+  return [...byDer.values()];
+}
 
 /** The X.509 authorities as DER, one after the other, as the Workload API carries them. */
 export function x509BundleDer(authorities: AuthoritySet): Buffer {
-  return Buffer.concat(authorities.x509.map(({ certificate }) => certificate.raw));
+  return Buffer.concat(x509Anchors(authorities).map(({ raw }) => raw));
 }
 
 export function x509BundlePem(authorities: AuthoritySet): string {
-  return authorities.x509.map(({ certificate }) => certificate.toString()).join("");
+  return x509Anchors(authorities).join("");
 }
 
 /** The JWT authorities alone as a JWKS document (Workload API, JWTBundlesResponse). */
@@ -33,9 +45,28 @@ export function jwtBundleJson(authorities: AuthoritySet): string {
   return JSON.stringify({ keys: jwtKeys(authorities) });
 }
 
+/** The same of another trust domain's. */
+export function jwtKeysJson({ keys }: JwtBundle): string {
+  return JSON.stringify({ keys: keys.map(({ keyId, key }) => ({ use: "jwt-svid", kid: keyId, ...publicJwk(key) })) });
+}
+
+/** The JWT authorities, as tokens are verified with. */
+export function jwtBundleOf({ trustDomain, jwt }: AuthoritySet): JwtBundle {
+  return makeJwtBundle(
+    trustDomain,
+    jwt.map(({ keyId, key }) => ({ keyId, key: createPublicKey(key) })),
+  );
+}
+
+/** The keys as relying parties of OpenID Connect take them (RFC 7517): they know `sig`, not `jwt-svid`. */
+export function oidcKeysJson({ jwt }: AuthoritySet): string {
+  const keys = jwt.map(({ key, keyId }) => ({ use: "sig", kid: keyId, alg: jwtAlgorithm(key), ...publicJwk(key) }));
+  return JSON.stringify({ keys }, undefined, 2);
+}
+
 /** The whole bundle in the SPIFFE Trust Domain and Bundle format (section 4). */
 export function spiffeBundleJson(authorities: AuthoritySet): string {
-  const x509Keys = authorities.x509.map(({ certificate }) => ({
+  const x509Keys = x509Anchors(authorities).map((certificate) => ({
     use: "x509-svid",
     ...publicJwk(certificate.publicKey),
     x5c: [certificate.raw.toString("base64")],
@@ -49,5 +80,10 @@ export function spiffeBundleJson(authorities: AuthoritySet): string {
 }
 
 function jwtKeys(authorities: AuthoritySet): object[] {
-  return authorities.jwt.map(({ key, keyId }) => ({ use: "jwt-svid", kid: keyId, alg: "ES256", ...publicJwk(key) }));
+  return authorities.jwt.map(({ key, keyId }) => ({
+    use: "jwt-svid",
+    kid: keyId,
+    alg: jwtAlgorithm(key),
+    ...publicJwk(key),
+  }));
 }

@@ -7,6 +7,7 @@ import {
 } from "@grpc/grpc-js";
 import type { LocalPeer } from "../../sys/local-peer.ts";
 import { CallRefusal, callStatusOf } from "./call-status.ts";
+import { refusedRecord } from "./issuer-audit.ts";
 import { type Push, pushStream } from "./push-stream.ts";
 import { workloadApiAnswers } from "./workload-api-answers.ts";
 import type { WorkloadApiContext } from "./workload-api-context.ts";
@@ -35,7 +36,8 @@ export function workloadApiHandlers(
   }
 
   function refuse(method: string, error: unknown): Pick<ReturnType<typeof callStatusOf>, "code" | "details"> {
-    const { code, details, internal } = callStatusOf(error);
+    const { code, details, internal, attested } = callStatusOf(error);
+    if (attested !== undefined) context.audit.event(refusedRecord(caller, { ...attested, detail: details }));
     if (internal) log.error({ event: "call.failed", call: method, ...caller, error: String(error) });
     else if (context.refusalLogBudget.take(uid, 1))
       log.warn({ event: "refused", call: method, ...caller, code: status[code], reason: details });

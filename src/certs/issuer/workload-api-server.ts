@@ -66,7 +66,7 @@ export async function serveWorkloadApi(
       connection.release();
     });
   });
-  await listenUnix(listener, path);
+  await listenUnix(listener, path, "everyone");
   listener.on("error", (error) => context.log.error({ event: "accept.failed", error: String(error) }));
 
   return {

@@ -2,6 +2,7 @@ import { generateKeyPair, type KeyObject, randomBytes, X509Certificate } from "n
 import { promisify } from "node:util";
 import type { SpiffeId, TrustDomain } from "../../core/spiffe-id.ts";
 import type { Term } from "./authority-terms.ts";
+import { signatureAlgorithm } from "./signature-algorithm.ts";
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -10,6 +11,8 @@ import {
   type Extension,
   KeyUsageFlags,
   KeyUsagesExtension,
+  LibraryCertificate,
+  type Name,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
@@ -19,12 +22,26 @@ import {
 export interface X509Authority extends Term {
   readonly certificate: X509Certificate;
   readonly key: KeyObject;
+  /** What is presented after a leaf: nothing for a CA that is trusted itself; under an upstream CA this certificate and those
+   *  between it and the root. */
+  readonly chain: readonly X509Certificate[];
+  /** What verifiers trust: the certificate itself, or the roots above it. */
+  readonly anchors: readonly X509Certificate[];
+}
+
+/** A CA above ours. The key is secret. */
+export interface UpstreamAuthority {
+  readonly certificate: X509Certificate;
+  readonly key: KeyObject;
+  /** From `certificate` up, without the root. Empty when `certificate` is the root. */
+  readonly between: readonly X509Certificate[];
+  readonly roots: readonly X509Certificate[];
 }
 
 /** An X.509-SVID and its secret key, in the forms that the Workload API carries. */
 export interface IssuedX509Svid {
   readonly spiffeId: SpiffeId;
-  /** DER, the leaf alone: the CA that signed it is an authority of the bundle. */
+  /** DER certificates, one after the other: the leaf, and what stands between it and an authority of the bundle. */
   readonly chainDer: Uint8Array;
   /** PKCS#8 DER. Secret. */
   readonly keyDer: Uint8Array;
@@ -48,31 +65,67 @@ export async function createX509Authority(
   ttlMs: number,
   nowMs: number,
 ): Promise<X509Authority> {
+  const { certificate, key } = await makeCa(trustDomain, { nowMs, notAfterMs: nowMs + ttlMs, upstream: undefined });
+  return authorityOf({ certificate, key, chain: [], anchors: [certificate], createdMs: nowMs });
+}
+
+/** The same, but signed by a CA above: ours is then an intermediate, and the roots above are what is trusted. It never outlives
+ *  what stands above it. */
+export async function createIntermediateAuthority(
+  trustDomain: TrustDomain,
+  upstream: UpstreamAuthority,
+  ttlMs: number,
+  nowMs: number,
+): Promise<X509Authority> {
+  const notAfterMs = Math.min(nowMs + ttlMs, endMs(upstream.between, upstream.roots));
+  const { certificate, key } = await makeCa(trustDomain, { nowMs, notAfterMs, upstream });
+  const chain = [certificate, ...upstream.between];
+  return authorityOf({ certificate, key, chain, anchors: upstream.roots, createdMs: nowMs });
+}
+
+async function makeCa(
+  trustDomain: TrustDomain,
+  {
+    nowMs,
+    notAfterMs,
+    upstream,
+  }: { readonly nowMs: number; readonly notAfterMs: number; readonly upstream: UpstreamAuthority | undefined },
+): Promise<{ readonly certificate: X509Certificate; readonly key: KeyObject }> {
   const { publicKey, privateKey } = await generate("ec", { namedCurve: ECDSA.namedCurve });
   const serial = randomSerial();
   // Every CA has its own name, so that path building never tries one in place of another.
   const name = `O=Countersign, 2.5.4.5=${serial}`;
   const spki = publicKey.toCryptoKey(ECDSA, true, ["verify"]);
+  const signer = upstream ?? { certificate: undefined, key: privateKey };
+  const signingAlgorithm = signatureAlgorithm(signer.key);
   const certificate = await X509CertificateGenerator.create({
     serialNumber: serial,
     subject: name,
-    issuer: name,
-    ...validity(nowMs, nowMs + ttlMs),
+    issuer: signer.certificate === undefined ? name : subjectOf(signer.certificate),
+    ...validity(nowMs, notAfterMs),
     publicKey: spki,
-    signingKey: privateKey.toCryptoKey(ECDSA, false, ["sign"]),
-    signingAlgorithm: ECDSA,
+    signingKey: signer.key.toCryptoKey(signingAlgorithm, false, ["sign"]),
+    signingAlgorithm,
     extensions: [
       new BasicConstraintsExtension(true, 0, true),
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
       uriName(`spiffe://${trustDomain}`),
       await SubjectKeyIdentifierExtension.create(spki),
+      ...(signer.certificate === undefined ? [] : [await issuerKey(signer.certificate)]),
     ],
   });
-  return authorityOf(new X509Certificate(Buffer.from(certificate.rawData)), privateKey, nowMs);
+  return { certificate: new X509Certificate(Buffer.from(certificate.rawData)), key: privateKey };
 }
 
-export function authorityOf(certificate: X509Certificate, key: KeyObject, createdMs: number): X509Authority {
-  return { certificate, key, createdMs, notAfterMs: certificate.validToDate.getTime() };
+/** Its term ends with the first thing that a path from a leaf to a root needs. */
+export function authorityOf(parts: Omit<X509Authority, "notAfterMs">): X509Authority {
+  return { ...parts, notAfterMs: endMs([parts.certificate, ...parts.chain], parts.anchors) };
+}
+
+function endMs(chain: readonly X509Certificate[], roots: readonly X509Certificate[]): number {
+  const ends = (certificates: readonly X509Certificate[]): number[] =>
+    certificates.map(({ validToDate }) => validToDate.getTime());
+  return Math.min(...ends(chain), Math.max(...ends(roots)));
 }
 
 /** Makes an X.509-SVID with a new P-256 key (SPIFFE X.509-SVID sections 2 to 4). It never outlives its CA. */
@@ -87,7 +140,7 @@ export async function issueX509Svid(
   const certificate = await X509CertificateGenerator.create({
     serialNumber: randomSerial(),
     subject: "O=Countersign",
-    issuer: rfc4514(authority.certificate),
+    issuer: subjectOf(authority.certificate),
     ...validity(nowMs, Math.min(nowMs + ttlMs, authority.notAfterMs)),
     publicKey: spki,
     signingKey: authority.key.toCryptoKey(ECDSA, false, ["sign"]),
@@ -98,12 +151,10 @@ export async function issueX509Svid(
       new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
       uriName(spiffeId),
       await SubjectKeyIdentifierExtension.create(spki),
-      await AuthorityKeyIdentifierExtension.create(
-        authority.certificate.publicKey.toCryptoKey(ECDSA, true, ["verify"]),
-      ),
+      await issuerKey(authority.certificate),
     ],
   });
-  const chainDer = new Uint8Array(certificate.rawData);
+  const chainDer = Buffer.concat([Buffer.from(certificate.rawData), ...authority.chain.map(({ raw }) => raw)]);
   return {
     spiffeId,
     chainDer,
@@ -129,7 +180,16 @@ function randomSerial(): string {
   return bytes.toString("hex");
 }
 
-/** Node prints a subject one attribute a line, in the certificate's order. */
-function rfc4514(certificate: X509Certificate): string {
-  return certificate.subject.replace("serialNumber=", "2.5.4.5=").split("\n").join(", ");
+/** The name as it stands there, byte for byte: a path is found by comparing names. */
+function subjectOf({ raw }: X509Certificate): Name {
+  return new LibraryCertificate(raw).subjectName;
+}
+
+/** The CA's own key identifier where it has one (RFC 5280 section 4.2.1.1), which another maker may have computed its own way. */
+async function issuerKey({ raw }: X509Certificate): Promise<Extension> {
+  const certificate = new LibraryCertificate(raw);
+  const identifier = certificate.getExtension(SubjectKeyIdentifierExtension);
+  return identifier === null
+    ? AuthorityKeyIdentifierExtension.create(certificate.publicKey)
+    : new AuthorityKeyIdentifierExtension(identifier.keyId);
 }

@@ -9,7 +9,9 @@ export {
   type Extension,
   KeyUsageFlags,
   KeyUsagesExtension,
+  Name,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
+  X509Certificate as LibraryCertificate,
   X509CertificateGenerator,
 } from "@peculiar/x509";

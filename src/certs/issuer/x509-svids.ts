@@ -8,11 +8,11 @@ export interface RotatingX509Svid extends IssuedX509Svid {
   readonly rotateAtMs: number;
 }
 
-/** One current X.509-SVID an ID: every workload of an ID gets the same one, as from SPIRE, so that asking again and
- *  again costs nothing. */
+/** One current X.509-SVID an ID and life: every workload of an ID gets the same one, as from SPIRE, so that asking again
+ *  and again costs nothing. */
 export interface X509Svids {
-  /** The current SVID, issued now if there is none or its time to rotate has come. */
-  current(id: SpiffeId): Promise<RotatingX509Svid>;
+  /** The current SVID, issued now if there is none or its time to rotate has come. `ttlMs` undefined: the issuer's. */
+  current(id: SpiffeId, ttlMs?: number): Promise<RotatingX509Svid>;
   /** Forgets the keys of all other IDs. */
   retain(ids: ReadonlySet<SpiffeId>): void;
 }
@@ -27,34 +27,39 @@ export function createX509Svids(
   clock: Clock,
   settings: () => X509SvidSettings,
 ): X509Svids {
-  const issued = new Map<SpiffeId, Promise<RotatingX509Svid>>();
+  /** By life and ID. */
+  const issued = new Map<string, Promise<RotatingX509Svid>>();
 
-  async function issue(id: SpiffeId): Promise<RotatingX509Svid> {
-    const { svidTtlMs, svidRotationMs } = settings();
-    const svid = await issueX509Svid(await authorities.signingX509(), id, svidTtlMs, clock.nowMs());
+  async function issue(id: SpiffeId, ttlMs: number): Promise<RotatingX509Svid> {
+    const { svidRotationMs } = settings();
+    const svid = await issueX509Svid(await authorities.signingX509(), id, ttlMs, clock.nowMs());
     const life = svid.notAfterMs - svid.issuedMs;
     return { ...svid, rotateAtMs: svid.issuedMs + Math.min(svidRotationMs ?? Infinity, life / 2) };
   }
 
   return {
-    async current(id) {
-      const known = issued.get(id);
+    async current(id, ttlMs = settings().svidTtlMs) {
+      const key = `${ttlMs} ${id}`;
+      const known = issued.get(key);
       if (known !== undefined) {
         const svid = await known;
         if (clock.nowMs() < svid.rotateAtMs) return svid;
       }
       // Someone else may have begun while we waited.
-      const begun = issued.get(id);
+      const begun = issued.get(key);
       if (begun !== undefined && begun !== known) return begun;
-      const next = issue(id);
-      issued.set(id, next);
+      const next = issue(id, ttlMs);
+      issued.set(key, next);
       next.catch(() => {
-        if (issued.get(id) === next) issued.delete(id);
+        if (issued.get(key) === next) issued.delete(key);
       });
       return next;
     },
     retain(ids) {
-      for (const id of issued.keys()) if (!ids.has(id)) issued.delete(id);
+      for (const key of issued.keys()) {
+        const id = key.slice(key.indexOf(" ") + 1) as SpiffeId;
+        if (!ids.has(id)) issued.delete(key);
+      }
     },
   };
 }

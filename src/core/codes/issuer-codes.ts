@@ -32,10 +32,26 @@ export const issuerCodes = {
   },
   E_ISSUER_RELOAD: {
     meaning: "the new issuer.yaml changes what only a restart can change",
-    fix: "restart the issuer, or put trustDomain, socket and state back",
+    fix: "restart the issuer, or put trustDomain, socket, state, admin, audit and the addresses of http back",
   },
-  E_JWT_SVID: {
-    meaning: "a token is not a valid JWT-SVID",
-    fix: "fetch a new one for the right audience",
+  E_ISSUER_UPSTREAM: {
+    meaning: "the CA above the issuer's own cannot be used",
+    fix: "correct upstreamAuthority: the CA's certificate, its key (mode 0600), and the roots above it",
+  },
+  E_ISSUER_NO_ENTRY: {
+    meaning: "the issuer has no entry that matches the caller",
+    fix: "compare the caller's selectors in the message with `issuer entries list`, and add or correct an entry",
+  },
+  E_ISSUER_ENTRY: {
+    meaning: "an entry cannot be added to the running issuer, or removed from it",
+    fix: "look at `issuer entries list`: entries of the file are changed there",
+  },
+  E_ISSUER_BUNDLE: {
+    meaning: "a federated bundle cannot be set or removed by hand",
+    fix: "set bundles of trust domains that federatesWith does not name, as a SPIFFE bundle or PEM",
+  },
+  E_ISSUER_ADMIN: {
+    meaning: "the issuer's admin socket does not answer",
+    fix: "start `countersign issuer run`, as the same user or root, with admin: unix:///path in issuer.yaml",
   },
 } as const satisfies Record<`E_${string}`, CodeEntry>;
