@@ -45,6 +45,7 @@ function outcome(shared: ConnectionContext, i: number): CallOutcome {
     path: `/orders/${i}`,
     destination: undefined,
     destinationAddress: undefined,
+    principal: undefined,
     decision: "allow",
     policyVersion: "b9c1d2e3",
     rule: undefined,
@@ -58,9 +59,6 @@ function outcome(shared: ConnectionContext, i: number): CallOutcome {
     close: undefined,
     requestId: "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
     traceId: undefined,
-    grpcService: undefined,
-    grpcMethod: undefined,
-    grpcStatus: undefined,
   };
 }
 

@@ -18,6 +18,7 @@ const limits = {
   detail: 1024,
   nearest: 256,
   code: 128,
+  principal: 1024,
 };
 
 /** No record is longer, all texts at their limit and wholly escaped. */
@@ -190,6 +191,7 @@ export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
     text("id", outcome.id === "" ? undefined : outcome.id, limits.id) +
     targetJson(shared, outcome) +
     text("path", outcome.path, limits.path) +
+    (outcome.principal === undefined ? "" : object("request", text("principal", outcome.principal, limits.principal))) +
     verdictJson(shared, outcome) +
     text("detail", outcome.detail, limits.detail) +
     nearestJson(outcome.nearest) +

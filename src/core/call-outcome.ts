@@ -45,6 +45,8 @@ export interface CallOutcome {
   /** Outbound: the server's verified identity and serial, once known. */
   destination: { readonly spiffeId: SpiffeId; readonly serial: string } | undefined;
   destinationAddress: string | undefined;
+  /** The end user that the request's verified token names, as `iss/sub`. */
+  principal: string | undefined;
   decision: "allow" | "deny" | "error";
   policyVersion: string | undefined;
   rule: RuleId | undefined;

@@ -46,6 +46,7 @@ export function newOutcome(
     path: undefined,
     destination: undefined,
     destinationAddress: undefined,
+    principal: undefined,
     decision: "deny",
     policyVersion: undefined,
     rule: undefined,

@@ -1,15 +1,17 @@
 import type { AuditSlot } from "../core/audit-log.ts";
 import type { CallOutcome } from "../core/call-outcome.ts";
-import type { Permit } from "../core/decision.ts";
+import type { Decision, Permit } from "../core/decision.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
-import { CountersignError } from "../core/errors.ts";
+import { asCountersignError, CountersignError } from "../core/errors.ts";
 import { statusOf } from "./answer-status.ts";
+import type { Asked } from "./ask-providers.ts";
 import { finishOutcome, openRecord } from "./call-outcomes.ts";
 import type { HttpService, PreparedCall } from "./http-service.ts";
 import type { DownstreamStream, OutgoingRequest, UpstreamReceiver, UpstreamStream } from "./http-streams.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { isWebSocketAccept } from "./http1/websocket-accept.ts";
 import { localAnswer } from "./local-answer.ts";
+import { Refusal } from "./refusal.ts";
 
 /** Who owns the call: the downstream connection. */
 export interface CallOwner {
@@ -28,7 +30,12 @@ export class HttpCall implements UpstreamReceiver {
   readonly #service: HttpService;
   readonly #downstream: DownstreamStream;
   readonly #owner: CallOwner;
+  /** As it came. */
+  #prepared: PreparedCall | undefined;
+  /** As policy sees it: with the identity that its token proved, without what is not passed on. */
   #facts: PreparedCall | undefined;
+  /** Set while a token's keys or a provider are waited for. */
+  #waitingFor: AbortController | undefined;
   #permit: Permit | undefined;
   #slot: AuditSlot | undefined;
   #request: OutgoingRequest | undefined;
@@ -78,30 +85,41 @@ export class HttpCall implements UpstreamReceiver {
   }
 
   start(): void {
-    const service = this.#service;
-    const prepared = service.prepare(this.head, this.outcome);
+    const prepared = this.#service.prepare(this.head, this.outcome);
     if (prepared instanceof CountersignError) {
       this.refuse(prepared.code, prepared.message);
       return;
     }
-    this.#facts = prepared;
-    if (!this.#authorize()) return;
-    this.#slot = service.audit.reserve();
-    if (this.#slot === undefined) {
-      this.refuse("E_AUDIT_UNAVAILABLE", "no audit record could be reserved");
-      return;
-    }
-    this.#request = service.outgoing(this.head, prepared, this.outcome);
-    this.#acquire(false);
+    this.#prepared = prepared;
+    if (this.#admit(prepared)) this.#forward();
   }
 
-  /** Decides and, on a denial, answers. A Permit of an older policy is replaced here before anything is sent. */
-  #authorize(): boolean {
+  /** Authenticates and decides by the policy in force. True: the call may go on now, as nearly always. False: it was refused, or it waits
+   *  and goes on by itself. */
+  #admit(prepared: PreparedCall): boolean {
+    const authenticated = this.#service.authenticate(this.head, prepared);
+    if (!(authenticated instanceof Promise)) return this.#authorize(authenticated);
+    this.#wait(new AbortController(), authenticated);
+    return false;
+  }
+
+  /** Decides and, on a denial, answers. */
+  #authorize(facts: PreparedCall): boolean {
+    this.#facts = facts;
+    const decision = this.#service.decide(facts);
+    if (decision.kind !== "ask") return this.#decided(decision);
+    const waiting = new AbortController();
+    this.#wait(waiting, this.#service.ask(decision, this.head, facts, this.outcome, waiting.signal));
+    return false;
+  }
+
+  /** A call that is open already keeps what it has, or ends. */
+  #decided(decision: Decision): boolean {
     const { outcome } = this;
-    if (this.#facts === undefined) throw new TypeError("authorize before prepare");
-    const decision = this.#service.decide(this.#facts);
+    const open = this.#open;
     if (decision.kind === "allow") {
       this.#permit = decision.permit;
+      if (open) return false;
       outcome.decision = "allow";
       outcome.policyVersion = decision.permit.policyVersion;
       outcome.rule = decision.permit.rule;
@@ -112,27 +130,72 @@ export class HttpCall implements UpstreamReceiver {
     outcome.policyVersion = decision.policyVersion;
     outcome.rule = decision.rule;
     outcome.nearest = decision.nearest;
+    if (open) outcome.close = "policy-changed";
     this.refuse(decision.code, decision.reason);
     return false;
   }
 
+  /** Something of it has left toward the upstream or the caller. */
+  get #open(): boolean {
+    return this.#responseStarted || this.#upstream !== undefined;
+  }
+
+  /** Holds the call until the answer: a body meanwhile stays with the caller, but for one read. A newer wait replaces this one. */
+  #wait(waiting: AbortController, answer: Promise<PreparedCall | Asked<PreparedCall> | Refusal>): void {
+    this.#waitingFor?.abort();
+    this.#waitingFor = waiting;
+    const version = this.#service.policyVersion;
+    void answer
+      .catch(
+        (error: unknown) =>
+          new Refusal(asCountersignError(error, "E_EXT_AUTHZ_FAILED", "the call could not be admitted"), 503, []),
+      )
+      .then((result) => {
+        if (this.#done || this.#waitingFor !== waiting) return;
+        this.#waitingFor = undefined;
+        if (this.#goesOn(result, version)) this.#forward();
+      });
+  }
+
+  #goesOn(result: PreparedCall | Asked<PreparedCall> | Refusal, version: string): boolean {
+    const prepared = this.#prepared;
+    if (prepared === undefined) throw new TypeError("waited before prepare");
+    // what was waited for was asked by a policy that is not in force any more
+    if (version !== this.#service.policyVersion) return this.#admit(prepared);
+    if (result instanceof Refusal) {
+      const { error, status, rule } = result;
+      this.outcome.policyVersion = version;
+      this.outcome.rule = rule;
+      this.outcome.decision = status === 503 ? "error" : "deny";
+      if (this.#open) this.outcome.close = "policy-changed";
+      this.refuse(error.code, error.message, status, result);
+      return false;
+    }
+    const facts = "decision" in result ? result.call : result;
+    this.outcome.principal = requestPrincipal(facts);
+    if (!("decision" in result)) return this.#authorize(facts);
+    this.#facts = facts;
+    return this.#decided(result.decision);
+  }
+
+  #forward(): void {
+    const facts = this.#facts;
+    if (facts === undefined) throw new TypeError("forwarded before prepare");
+    this.#slot ??= this.#service.audit.reserve();
+    if (this.#slot === undefined) {
+      this.refuse("E_AUDIT_UNAVAILABLE", "no audit record could be reserved");
+      return;
+    }
+    this.#request = this.#service.outgoing(this.head, facts, this.outcome);
+    this.#acquire(false);
+  }
+
   /** A new policy is in force: a call that it no longer allows ends, whatever state it is in. */
   reauthorize(): void {
-    if (this.#done || this.#facts === undefined || this.#permit === undefined) return;
+    if (this.#done || this.#prepared === undefined || this.#permit === undefined) return;
     if (this.#permit.policyVersion === this.#service.policyVersion) return;
-    if (this.#responseStarted || this.#upstream !== undefined) {
-      const decision = this.#service.decide(this.#facts);
-      if (decision.kind === "allow") {
-        this.#permit = decision.permit;
-        return;
-      }
-      this.outcome.policyVersion = decision.policyVersion;
-      this.outcome.rule = decision.rule;
-      this.outcome.nearest = decision.nearest;
-      this.outcome.close = "policy-changed";
-      this.refuse(decision.code, decision.reason);
-    }
-    // still waiting for an upstream: #attach decides anew
+    // one that still waits for an upstream is decided anew once it has it
+    if (this.#open) this.#admit(this.#prepared);
   }
 
   /** About twice a second: long calls leave records of being open. */
@@ -155,7 +218,11 @@ export class HttpCall implements UpstreamReceiver {
   /** The pool's answer: a connection. Returns false if the call no longer wants it. */
   onAcquired(upstream: UpstreamStream, destination: CallOutcome["destination"], address: string): boolean {
     if (this.#done) return false;
-    if (this.#permit?.policyVersion !== this.#service.policyVersion && !this.#authorize()) return false;
+    if (this.#permit?.policyVersion !== this.#service.policyVersion) {
+      // nothing was sent: it begins anew, by the policy in force
+      this.start();
+      return false;
+    }
     const request = this.#request;
     if (request === undefined) throw new TypeError("acquired before the request was made");
     this.outcome.destination = destination;
@@ -261,7 +328,7 @@ export class HttpCall implements UpstreamReceiver {
       status: head.status,
       reason: head.reason,
       lines: this.#service.responseLines(head, outcome, true),
-      fields: NO_FIELDS,
+      fields: this.#facts?.responseFields ?? NO_FIELDS,
       framing,
       close: this.#connectionClose,
       upgrade: undefined,
@@ -368,7 +435,7 @@ export class HttpCall implements UpstreamReceiver {
   }
 
   /** Ends the call with a stable code: answered locally if nothing of a response has left yet, else broken off. */
-  refuse(code: ErrorCode, detail: string, status: number = statusOf(code)): void {
+  refuse(code: ErrorCode, detail: string, status: number = statusOf(code), own?: Refusal): void {
     if (this.#done) return;
     const { outcome } = this;
     if (outcome.decision === "allow") outcome.decision = "error";
@@ -384,7 +451,15 @@ export class HttpCall implements UpstreamReceiver {
     outcome.status = status;
     const keep = this.#mayDiscardBody() && !this.#connectionClose && !this.#service.closing;
     this.#responseStarted = true;
-    const answer = localAnswer(status, code, this.#service.answerDetail(detail), outcome.id, this.head.method, !keep);
+    const answer = localAnswer(
+      status,
+      code,
+      this.#service.answerDetail(detail),
+      outcome.id,
+      this.head.method,
+      !keep,
+      own,
+    );
     this.#downstream.respond(answer.response);
     if (answer.body.length > 0) {
       outcome.bytesOut += answer.body.length;
@@ -411,12 +486,18 @@ export class HttpCall implements UpstreamReceiver {
 
   #finish(reusable: boolean): void {
     this.#done = true;
+    this.#waitingFor?.abort();
     this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#service.nowMs();
     finishOutcome(this.#service, this.outcome, this.#slot, nowMs);
     this.#slot = undefined;
     this.#owner.onCallDone(reusable, nowMs);
   }
+}
+
+function requestPrincipal({ request }: PreparedCall): string | undefined {
+  const { identity } = request;
+  return identity === undefined ? undefined : `${identity.issuer}/${identity.subject}`;
 }
 
 /** A call open for longer is recorded when it passes this, and every PROGRESS_MS from then on. */

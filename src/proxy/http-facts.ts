@@ -31,6 +31,8 @@ export function requestFacts(
     },
     scanned,
     target,
+    edited: undefined,
+    responseFields: undefined,
   };
 }
 

@@ -1,11 +1,13 @@
 import type { CallFacts, RequestFacts } from "../core/call-facts.ts";
 import type { CallOutcome } from "../core/call-outcome.ts";
-import type { Decision, Permit } from "../core/decision.ts";
+import type { AskDecision, CallDecision, Permit } from "../core/decision.ts";
 import type { CountersignError } from "../core/errors.ts";
+import type { Asked } from "./ask-providers.ts";
 import type { OutcomeSinks } from "./call-outcomes.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
+import type { Refusal } from "./refusal.ts";
 import type { ScannedFields } from "./request-fields.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
 
@@ -15,6 +17,17 @@ export interface PreparedCall extends CallFacts {
   readonly scanned: ScannedFields;
   /** Path and query as they go to the upstream. */
   readonly target: string;
+  /** What it was made from, where that is not the head as it came. */
+  readonly edited?: EditedFields | undefined;
+  /** Added to the response: name, value, name, value … */
+  readonly responseFields?: readonly string[] | undefined;
+}
+
+/** A request's fields and query after something was taken out or put in. */
+export interface EditedFields {
+  readonly fields: Fields;
+  /** With its leading "?", or "". */
+  readonly query: string;
 }
 
 /** What differs between inbound and outbound HTTP, seen from one downstream connection. */
@@ -28,7 +41,18 @@ export interface HttpService extends OutcomeSinks {
   newOutcome(head: RequestHead, nowMs: number): CallOutcome;
   /** Checks that come before policy, and the facts for it; or why the call is refused. */
   prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError;
-  decide(facts: CallFacts): Decision;
+  /** Proves what the request says about its end user, before policy looks. At once, but where a token has to be verified. A promise never
+   *  rejects. */
+  authenticate(head: RequestHead, call: PreparedCall): PreparedCall | Promise<PreparedCall | Refusal>;
+  decide(facts: CallFacts): CallDecision;
+  /** Asks the providers that a decision waits for. Never rejects. `signal`: nobody waits any more. */
+  ask(
+    decision: AskDecision,
+    head: RequestHead,
+    call: PreparedCall,
+    outcome: CallOutcome,
+    signal: AbortSignal,
+  ): Promise<Asked<PreparedCall> | Refusal>;
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest;
   /** Taking a Permit is what keeps a call without one from ever reaching an upstream. */
   upstream(permit: Permit, facts: CallFacts | undefined): Pick<HttpPool, "acquire">;

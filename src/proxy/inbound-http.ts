@@ -1,18 +1,23 @@
 import { decide } from "../authz/decide.ts";
 import { normalizeForPolicy } from "../authz/normalize-for-policy.ts";
 import type { XfccMode } from "../config/sidecar-config.ts";
-import type { CallFacts, ConnectionFacts } from "../core/call-facts.ts";
+import type { CallFacts, ConnectionFacts, RequestIdentity } from "../core/call-facts.ts";
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
-import type { Decision, Permit } from "../core/decision.ts";
+import type { AskDecision, CallDecision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import type { Peer, Svid } from "../core/identity.ts";
+import { type Asked, askProviders } from "./ask-providers.ts";
+import { changeRequest } from "./change-request.ts";
+import { connectionQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
-import type { HttpService, PreparedCall } from "./http-service.ts";
+import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
 import { HttpServiceBase, hopFields } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import { type HeadLines, SharedLines } from "./http1/head-lines.ts";
-import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
+import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { MAX_HOPS, XFCC, xfccElement } from "./identity-fields.ts";
+import type { Refusal } from "./refusal.ts";
+import { authenticate, withoutOwnHeaders } from "./request-auth/authenticate.ts";
 import { responseLines, scanRequestFields } from "./request-fields.ts";
 import type { PolicyInForce, Runtime } from "./runtime.ts";
 import type { HttpPool } from "./upstream/http-pool.ts";
@@ -85,7 +90,61 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     return requestFacts(this.#inbound.facts, inForce, head, path, path + head.query, scanned, this.#sourceTrusted);
   }
 
-  decide(facts: CallFacts): Decision {
+  override authenticate(head: RequestHead, call: PreparedCall): PreparedCall | Promise<PreparedCall | Refusal> {
+    const { tokens } = this.runtime.inForce;
+    if (tokens === undefined) return call;
+    return authenticate(tokens, head, call, (fields, query, identity) =>
+      this.#again(head, call, { fields, query }, identity),
+    );
+  }
+
+  /** The call with other fields and another query, looked through as if they had come so: what nobody may send is taken out of them too. */
+  #again(
+    head: RequestHead,
+    call: PreparedCall,
+    edited: EditedFields,
+    identity: RequestIdentity | undefined,
+  ): PreparedCall {
+    const { path } = call.request;
+    const scanned = scanRequestFields(edited.fields, head.connectionNames, this.#sourceTrusted);
+    const { inForce } = this.runtime;
+    const target = path + edited.query;
+    const again = requestFacts(this.#inbound.facts, inForce, head, path, target, scanned, this.#sourceTrusted);
+    const { responseFields } = call;
+    return { ...again, request: { ...again.request, identity }, edited, responseFields };
+  }
+
+  override ask(
+    decision: AskDecision,
+    head: RequestHead,
+    call: PreparedCall,
+    outcome: CallOutcome,
+    signal: AbortSignal,
+  ): Promise<Asked<PreparedCall> | Refusal> {
+    const { context, facts } = this.#inbound;
+    const { policy, providers } = this.runtime.inForce;
+    const connection = connectionQuestion(context, facts, this.#xfcc, outcome.startedUs);
+    return askProviders(decision, call, {
+      providers,
+      question: (asked) => requestQuestion(connection, context.tlsVersion !== undefined, head, asked, outcome),
+      changed: (asked, changes) => {
+        const edited = changeRequest(asked.edited ?? { fields: head.fields, query: head.query }, changes);
+        const again = this.#again(head, asked, edited, asked.request.identity);
+        return { ...again, responseFields: [...(asked.responseFields ?? []), ...changes.responseFields] };
+      },
+      decide: (asked) => decide(policy, asked),
+      signal,
+    });
+  }
+
+  /** What only a verified token may say cannot come behind the body either. */
+  override requestTrailers(trailers: Fields): Fields | undefined {
+    const own = this.runtime.inForce.tokens?.ownHeaders;
+    const safe = super.requestTrailers(trailers);
+    return own === undefined || safe === undefined ? safe : withoutOwnHeaders(safe, own);
+  }
+
+  decide(facts: CallFacts): CallDecision {
     return decide(this.runtime.inForce.policy, facts);
   }
 

@@ -1,8 +1,10 @@
 import type { ErrorCode } from "../core/error-codes.ts";
 import type { OutgoingResponse } from "./http-streams.ts";
+import type { Refusal } from "./refusal.ts";
 
 const REASONS: Readonly<Record<number, string>> = {
   400: "Bad Request",
+  401: "Unauthorized",
   403: "Forbidden",
   405: "Method Not Allowed",
   408: "Request Timeout",
@@ -23,10 +25,11 @@ export function reasonPhrase(status: number): string {
   return REASONS[status] ?? "Error";
 }
 
+const OURS = ["content-type", "text/plain; charset=utf-8", "cache-control", "no-store"];
 const NO_BODY = Buffer.alloc(0);
 
 /** An answer of ours: one readable line with the code, what is wrong (where the caller may know) and the decision id, which
- *  finds the whole story in the audit log. `close`: the connection ends after it. */
+ *  finds the whole story in the audit log. `close`: the connection ends after it. `own`: who refused has fields or a body for the caller. */
 export function localAnswer(
   status: number,
   code: ErrorCode,
@@ -34,14 +37,13 @@ export function localAnswer(
   id: string,
   method: string,
   close: boolean,
+  own?: Refusal,
 ): { readonly response: OutgoingResponse; readonly body: Uint8Array } {
   const text = `countersign: ${code}${detail === "" ? "" : `: ${detail}`} (decision ${id})\n`;
-  const bytes = Buffer.from(text, "utf8");
+  const bytes = own?.body ?? Buffer.from(text, "utf8");
   const fields = [
-    "content-type",
-    "text/plain; charset=utf-8",
-    "cache-control",
-    "no-store",
+    ...(own?.body === undefined ? OURS : []),
+    ...(own?.fields ?? []),
     "x-countersign-code",
     code,
     "x-countersign-id",

@@ -7,6 +7,8 @@ import type { CidrSet } from "../core/cidr-set.ts";
 import { CountersignError } from "../core/errors.ts";
 import type { IdentitySnapshot, IdentityState, Svid } from "../core/identity.ts";
 import type { Deadlines } from "./deadlines.ts";
+import type { AuthorizationProvider } from "./ext-authz/provider.ts";
+import type { TokenRules } from "./request-auth/token-rules.ts";
 
 /** The operational log as the proxy uses it; pino fits. */
 export interface ProxyLog {
@@ -26,6 +28,10 @@ export interface PolicyInForce {
   readonly policy: CompiledPolicy;
   /** Peers whose x-forwarded-for is believed. */
   readonly trustedProxies: CidrSet;
+  /** What RequestAuthentication asks of tokens; undefined: nothing. */
+  readonly tokens: TokenRules | undefined;
+  /** Who can be asked about calls, by name. */
+  readonly providers: ReadonlyMap<string, AuthorizationProvider>;
 }
 
 /** What every connection of a sidecar shares. The mutable fields are swapped whole by the sidecar, never edited. */

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import type { JwksState } from "../certs/jwt/jwks-source.ts";
 import { createPeerVerifier } from "../certs/peer-verifier.ts";
 import type { Address, InboundConfig, OutboundConfig, SidecarConfig } from "../config/sidecar-config.ts";
 import type { AuditLog } from "../core/audit-log.ts";
@@ -7,12 +8,14 @@ import { cidrSet } from "../core/cidr-set.ts";
 import { CountersignError } from "../core/errors.ts";
 import type { IdentitySource, IdentityState } from "../core/identity.ts";
 import { parseCidr } from "../core/ip-address.ts";
+import { systemClock } from "../sys/system-clock.ts";
+import { createCallGuards } from "./call-guards.ts";
 import { Deadlines } from "./deadlines.ts";
 import { InboundConnection } from "./inbound-connection.ts";
 import { type Listener, type ListenerOptions, openListener } from "./listener.ts";
 import { OutboundConnection } from "./outbound-connection.ts";
 import { recordRefusal } from "./refusals.ts";
-import { type CallRecorder, currentSvid, type ProxyLog, type Runtime } from "./runtime.ts";
+import { type CallRecorder, currentSvid, type PolicyInForce, type ProxyLog, type Runtime } from "./runtime.ts";
 import { adoptPlainSocket } from "./socket-reads.ts";
 import { addressText } from "./upstream/dial.ts";
 import { HttpPool, type PoolOptions } from "./upstream/http-pool.ts";
@@ -41,6 +44,8 @@ export interface ListenerStatus {
 export interface Sidecar {
   readonly listeners: readonly ListenerStatus[];
   readonly activeCalls: number;
+  /** Where issuers' keys come from. */
+  readonly keySources: readonly JwksState[];
   /** Puts a newly compiled policy in force, for open connections too. */
   setPolicy(policy: CompiledPolicy): void;
   /** Puts a new configuration in force: all of it, or, when a new listener can't be opened, none (rejects with E_LISTEN). */
@@ -67,25 +72,39 @@ const HTTP1_ALPN = ["http/1.1"] as const;
 export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
   const { log, identity } = parts;
   let { config } = parts;
+  const guards = createCallGuards(systemClock, log);
+  let entries: Entry[] = [];
+  /** Listeners that a reload removed and that still have connections. */
+  const retired = new Set<Entry>();
+  const everyEntry = (): Entry[] => [...entries, ...retired];
+  const ownAddresses = (): readonly Address[] => [
+    ...[...config.inbound, ...config.outboundAsWritten].map(({ listen }) => listen),
+    ...everyEntry().map(({ listener }) => listener.address),
+  ];
+  const inForce = (policy: CompiledPolicy): PolicyInForce => ({
+    policy,
+    trustedProxies: trustedProxies(config),
+    ...guards.adopt(config, policy, ownAddresses),
+  });
   const runtime: Runtime = {
     deadlines: new Deadlines(),
     audit: parts.audit,
     recorder: parts.recorder,
     log,
     verifyPeer: createPeerVerifier(),
-    inForce: { policy: parts.policy, trustedProxies: trustedProxies(config) },
+    inForce: inForce(parts.policy),
     identity: identity.state,
     limits: config.limits,
     timeouts: config.timeouts,
     draining: false,
   };
-  let entries: Entry[] = [];
-  /** Listeners that a reload removed and that still have connections. */
-  const retired = new Set<Entry>();
 
-  entries = await openAll(runtime, config, []);
-
-  const everyEntry = (): Entry[] => [...entries, ...retired];
+  try {
+    entries = await openAll(runtime, config, []);
+  } catch (error) {
+    guards.close();
+    throw error;
+  }
 
   const unsubscribe = identity.subscribe((state) => {
     runtime.identity = state;
@@ -117,7 +136,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
   tick.unref();
 
   function applyPolicy(policy: CompiledPolicy): void {
-    runtime.inForce = { policy, trustedProxies: trustedProxies(config) };
+    runtime.inForce = inForce(policy);
     for (const entry of everyEntry()) {
       for (const connection of entry.listener.connections.list()) connection.onPolicy();
     }
@@ -136,6 +155,9 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     },
     get activeCalls() {
       return everyEntry().reduce((sum, entry) => sum + callsOf(entry), 0);
+    },
+    get keySources() {
+      return guards.keySources;
     },
     setPolicy: applyPolicy,
     async setConfig(next, policy) {
@@ -186,6 +208,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
         entry.pool.close();
       }
       clearInterval(tick);
+      guards.close();
       unsubscribe();
       return cut;
     },

@@ -40,6 +40,7 @@ export function callOutcome(over: Partial<CallOutcome> = {}): CallOutcome {
     path: "/orders/7",
     destination: undefined,
     destinationAddress: undefined,
+    principal: undefined,
     decision: "allow",
     policyVersion: "v1",
     rule: undefined,

@@ -1,4 +1,5 @@
 import { type LookupAddress, type LookupOptions, lookup } from "node:dns";
+import { readFile } from "node:fs/promises";
 import { isIP, type LookupFunction } from "node:net";
 import type { Dispatcher } from "undici";
 import type { DialRules } from "../../core/dial-rules.ts";
@@ -10,7 +11,7 @@ export interface DocumentFetchOptions {
   /** Which addresses may be dialled; asked anew at each fetch. undefined: any. */
   readonly rules: (() => DialRules) | undefined;
   readonly allowHttp: boolean;
-  /** PEM of the authorities to trust instead of the system's; undefined: the system's. */
+  /** PEM file of the authorities to trust instead of the system's, read for each fetch; undefined: the system's. */
   readonly ca: string | undefined;
 }
 
@@ -27,11 +28,11 @@ export function createDocumentFetch(options: DocumentFetchOptions): FetchDocumen
     // an address in the URL is dialled without being looked up
     const host = url.hostname.startsWith("[") ? url.hostname.slice(1, -1) : url.hostname;
     if (rules !== undefined && isIP(host) !== 0) refuseAddress(host, port, rules);
-    const { Agent, request } = await import("undici");
+    const [{ Agent, request }, ca] = await Promise.all([import("undici"), authorities(options.ca)]);
     const agent = new Agent({
       connect: {
         ...(rules === undefined ? {} : { lookup: checkedLookup(rules, port) }),
-        ...(options.ca === undefined ? {} : { ca: options.ca }),
+        ...(ca === undefined ? {} : { ca }),
       },
       maxResponseSize: MAX_DOCUMENT_BYTES,
       maxHeaderSize: MAX_HEAD_BYTES,
@@ -47,6 +48,15 @@ export function createDocumentFetch(options: DocumentFetchOptions): FetchDocumen
       void agent.destroy().catch(() => undefined);
     }
   };
+}
+
+async function authorities(file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    throw new CountersignError("E_JWKS_FETCH", "the file requestAuthentication.ca cannot be read", { cause: error });
+  }
 }
 
 function checkedUrl(text: string, allowHttp: boolean): URL {

@@ -1,0 +1,19 @@
+import type { AnswerChanges } from "./ext-authz/provider.ts";
+import type { EditedFields } from "./http-service.ts";
+
+/** A request's fields as a provider changed them: what is removed or set goes first, then what is set or appended follows. */
+export function changeRequest({ fields, query }: EditedFields, changes: AnswerChanges): EditedFields {
+  const gone = new Set([...changes.remove, ...changes.set.map(([name]) => name)]);
+  const raw: string[] = [];
+  const lower: string[] = [];
+  const add = (name: string, value: string, as: string = name): void => {
+    raw.push(as, value);
+    lower.push(name);
+  };
+  fields.lower.forEach((name, at) => {
+    if (!gone.has(name)) add(name, fields.raw[at * 2 + 1] ?? "", fields.raw[at * 2] ?? name);
+  });
+  for (const [name, value] of changes.set) add(name, value);
+  for (const [name, value] of changes.append) add(name, value);
+  return { fields: { raw, lower }, query };
+}

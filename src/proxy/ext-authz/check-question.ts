@@ -1,0 +1,55 @@
+import type { ConnectionFacts } from "../../core/call-facts.ts";
+import type { CallOutcome, ConnectionContext } from "../../core/call-outcome.ts";
+import type { PreparedCall } from "../http-service.ts";
+import type { RequestHead } from "../http1/http1-events.ts";
+import type { CheckQuestion } from "./provider.ts";
+
+/** What providers are told of every call of a connection. `clientCert`: its x-forwarded-client-cert, undefined without an identity. */
+export function connectionQuestion(
+  context: ConnectionContext,
+  facts: ConnectionFacts,
+  clientCert: string | undefined,
+  startedUs: number,
+): CheckQuestion {
+  const { sourceAddress } = context;
+  return {
+    source: {
+      ip: facts.sourceIp,
+      port: Number(sourceAddress.slice(sourceAddress.lastIndexOf(":") + 1)) || 0,
+      principal: facts.peer?.spiffeId ?? "",
+    },
+    destination: {
+      ip: facts.destinationIp,
+      port: facts.destinationPort,
+      principal: context.destination?.spiffeId ?? "",
+    },
+    sni: facts.sni,
+    startedUs,
+    clientCert,
+    request: undefined,
+  };
+}
+
+/** The same of one HTTP call. */
+export function requestQuestion(
+  connection: CheckQuestion,
+  isTls: boolean,
+  head: RequestHead,
+  call: PreparedCall,
+  outcome: CallOutcome,
+): CheckQuestion {
+  const { framing } = head;
+  return {
+    ...connection,
+    request: {
+      id: outcome.id,
+      method: head.method,
+      scheme: isTls ? "https" : "http",
+      authority: head.authority,
+      target: call.target,
+      fields: call.scanned.kept,
+      protocol: head.version === 2 ? "HTTP/2" : head.minor === 0 ? "HTTP/1.0" : "HTTP/1.1",
+      size: framing.kind === "length" ? framing.length : framing.kind === "none" ? 0 : -1,
+    },
+  };
+}

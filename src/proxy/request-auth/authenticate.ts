@@ -1,0 +1,131 @@
+import { readUnverifiedJwt, type UnverifiedJwt } from "../../certs/jwt/read-jwt.ts";
+import type { JwtClaims } from "../../certs/jwt/verify-jwt.ts";
+import type { RequestIdentity } from "../../core/call-facts.ts";
+import { asCountersignError, CountersignError } from "../../core/errors.ts";
+import type { PreparedCall } from "../http-service.ts";
+import type { Fields, RequestHead } from "../http1/http1-events.ts";
+import { Refusal } from "../refusal.ts";
+import { claimHeaders } from "./claim-headers.ts";
+import { type EditedRequest, type FoundToken, findTokens, keepLines, stripToken } from "./find-tokens.ts";
+import { ownHeaderName, type TokenRule, type TokenRules } from "./token-rules.ts";
+import { verifyByRule } from "./verify-token.ts";
+
+/** Prepares a call anew from other fields and another query. */
+export type PrepareAgain = (fields: Fields, query: string, identity: RequestIdentity | undefined) => PreparedCall;
+
+interface RuleTokens {
+  readonly rule: TokenRule;
+  readonly tokens: readonly FoundToken[];
+}
+
+/** Authenticates one request (authorization, section 9): what only a verified token may set is taken out of it first; a token is verified,
+ *  taken out and told to the app as its rule asks. Without a token nothing is waited for. A promise never rejects. */
+export function authenticate(
+  rules: TokenRules,
+  head: RequestHead,
+  call: PreparedCall,
+  again: PrepareAgain,
+): PreparedCall | Promise<PreparedCall | Refusal> {
+  const clean = withoutOwnHeaders(head.fields, rules.ownHeaders);
+  const prepared = clean === head.fields ? call : again(clean, head.query, undefined);
+  const { kept } = prepared.scanned;
+  // Istio's filter passes a preflight by; strict looks at a token that it brings all the same
+  if (!rules.strict && isPreflight(head.method, kept)) return prepared;
+  const found: RuleTokens[] = [];
+  for (const rule of rules.rules) {
+    const tokens = findTokens(rule.model, kept, head.query, rules.strict);
+    if (tokens.length > 0) found.push({ rule, tokens });
+  }
+  if (found.length === 0) return prepared;
+  return verifyAndTell(rules, found, { raw: [...clean.raw], lower: [...clean.lower], query: head.query }, again);
+}
+
+async function verifyAndTell(
+  rules: TokenRules,
+  found: readonly RuleTokens[],
+  request: EditedRequest,
+  again: PrepareAgain,
+): Promise<PreparedCall | Refusal> {
+  try {
+    if (rules.strict && new Set(found.flatMap(({ tokens }) => tokens.map(placeKey))).size > 1) {
+      throw new CountersignError("E_JWT_TWO_TOKENS", "the request has more than one token");
+    }
+    if (rules.strict && found.some(({ tokens }) => tokens.length > 1)) {
+      throw new CountersignError("E_JWT_TWO_TOKENS", "the request has more than one token");
+    }
+    const { rule, tokens, claims } = await verifyByAny(rules, found);
+    const { model } = rule;
+    if (!model.forwardOriginalToken) for (const { place } of tokens) stripToken(request, place);
+    const told = claimHeaders(model, tokens[0]?.token ?? "", claims);
+    for (let at = 0; at < told.length; at += 2) {
+      request.raw.push(told[at] ?? "", told[at + 1] ?? "");
+      request.lower.push(told[at] ?? "");
+    }
+    return again(request, request.query, identityOf(claims, model.spaceDelimitedClaims));
+  } catch (error) {
+    const problem = asCountersignError(error, "E_JWT_SIGNATURE", "the token could not be verified");
+    const unavailable = problem.code === "E_JWKS_UNAVAILABLE" && rules.strict;
+    return new Refusal(problem, unavailable ? 503 : 401, unavailable ? [] : CHALLENGE);
+  }
+}
+
+/** RFC 6750 section 3.1 */
+const CHALLENGE = ["www-authenticate", 'Bearer error="invalid_token"'];
+
+/** The first rule that all tokens in its places satisfy. Rejects with the reason of the rule that came nearest: one of the token's own
+ *  issuer, if there is one. */
+async function verifyByAny(
+  { strict, clock }: TokenRules,
+  found: readonly RuleTokens[],
+): Promise<RuleTokens & { readonly claims: JwtClaims }> {
+  let problem: CountersignError | undefined;
+  for (const { rule, tokens } of found) {
+    try {
+      let claims: JwtClaims | undefined;
+      for (const { token } of tokens) {
+        const jwt: UnverifiedJwt = readUnverifiedJwt(token);
+        // oxlint-disable-next-line no-await-in-loop -- one token, or with Istio's meaning each in turn
+        const proven = await verifyByRule(rule, jwt, strict, clock.nowMs());
+        claims ??= proven;
+      }
+      if (claims !== undefined) return { rule, tokens, claims };
+    } catch (error) {
+      const failed = asCountersignError(error, "E_JWT_SIGNATURE", "the token could not be verified");
+      if (problem === undefined || problem.code === "E_JWT_ISSUER") problem = failed;
+    }
+  }
+  throw problem ?? new TypeError("verified without tokens");
+}
+
+function placeKey({ place }: FoundToken): string {
+  return JSON.stringify(place);
+}
+
+/** The fields without those that only a verified token may set; the same object if none of them is there. */
+export function withoutOwnHeaders(fields: Fields, own: ReadonlySet<string>): Fields {
+  if (own.size === 0 || !fields.lower.some((name) => own.has(ownHeaderName(name)))) return fields;
+  const request: EditedRequest = { raw: fields.raw, lower: fields.lower, query: "" };
+  keepLines(request, (name) => !own.has(ownHeaderName(name)));
+  return request;
+}
+
+/** Fetch standard, section 4.8: an OPTIONS that asks for leave. */
+function isPreflight(method: string, { lower, raw }: Fields): boolean {
+  if (method !== "OPTIONS") return false;
+  const has = (name: string): boolean => lower.some((one, at) => one === name && raw[at * 2 + 1] !== "");
+  return has("origin") && has("access-control-request-method");
+}
+
+function identityOf(claims: JwtClaims, spaceDelimitedClaims: readonly string[]): RequestIdentity {
+  const { iss, sub, aud, azp } = claims;
+  const texts = (value: unknown): readonly string[] =>
+    typeof value === "string" ? [value] : Array.isArray(value) ? value.filter((one) => typeof one === "string") : [];
+  return {
+    issuer: typeof iss === "string" ? iss : "",
+    subject: typeof sub === "string" ? sub : "",
+    audiences: texts(aud),
+    presenter: typeof azp === "string" ? azp : "",
+    claims,
+    spaceDelimitedClaims,
+  };
+}
