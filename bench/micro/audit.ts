@@ -59,6 +59,9 @@ function outcome(shared: ConnectionContext, i: number): CallOutcome {
     close: undefined,
     requestId: "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
     traceId: undefined,
+    grpcService: undefined,
+    grpcMethod: undefined,
+    grpcStatus: undefined,
   };
 }
 

@@ -52,6 +52,9 @@ const outcomes: fc.Arbitrary<CallOutcome> = fc.record({
   close: maybe(text),
   requestId: maybe(text),
   traceId: maybe(text),
+  grpcService: maybe(text),
+  grpcMethod: maybe(text),
+  grpcStatus: maybe(fc.nat({ max: 16 })),
 });
 
 /** The record's shape, written the slow and obvious way. */
@@ -92,6 +95,7 @@ function expected(o: CallOutcome, seq: number): unknown {
       authority: o.authority,
       path: o.path,
       request: dropEmpty({ principal: o.principal }),
+      grpc: dropEmpty({ service: o.grpcService, method: o.grpcMethod, status: o.grpcStatus }),
       decision: o.decision,
       policy: dropEmpty({ version: o.policyVersion }),
       rule: o.rule,

@@ -19,7 +19,9 @@ const limits = {
   nearest: 256,
   code: 128,
   principal: 1024,
+  selector: 1024,
 };
+const MAX_SELECTORS = 16;
 
 /** No record is longer, all texts at their limit and wholly escaped. */
 export const RECORD_BYTES_MAX = 128 * 1024;
@@ -57,6 +59,14 @@ function flat(ascii: string): string {
 
 function text(name: string, value: string | undefined, max: number): string {
   return value === undefined ? "" : `,"${name}":${quoteJson(value, max)}`;
+}
+
+function texts(name: string, values: readonly string[] | undefined, max: number, maxCount: number): string {
+  if (values === undefined) return "";
+  return `,"${name}":[${values
+    .slice(0, maxCount)
+    .map((value) => quoteJson(value, max))
+    .join(",")}]`;
 }
 
 function integer(name: string, value: number | undefined): string {
@@ -192,6 +202,7 @@ export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
     targetJson(shared, outcome) +
     text("path", outcome.path, limits.path) +
     (outcome.principal === undefined ? "" : object("request", text("principal", outcome.principal, limits.principal))) +
+    grpcJson(outcome) +
     verdictJson(shared, outcome) +
     text("detail", outcome.detail, limits.detail) +
     nearestJson(outcome.nearest) +
@@ -207,6 +218,12 @@ export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
   );
 }
 
+function grpcJson({ grpcService, grpcMethod, grpcStatus }: CallOutcome): string {
+  if (grpcService === undefined && grpcMethod === undefined && grpcStatus === undefined) return "";
+  const names = text("service", grpcService, limits.authority) + text("method", grpcMethod, limits.name);
+  return object("grpc", names + integer("status", grpcStatus));
+}
+
 /** Something that is no call: a lifecycle step, an identity or policy change, or a count of what has no record of its own. */
 export interface AuditEvent {
   readonly kind: "identity" | "policy" | "lifecycle" | "refusal";
@@ -220,17 +237,24 @@ export interface AuditEvent {
   /** The SVID that an identity event speaks of. */
   readonly source?: ConnectionContext["source"];
   readonly policyVersion?: string | undefined;
+  /** The local process that an identity event speaks of. */
+  readonly local?: { readonly uid: number; readonly gid?: number; readonly pid?: number } | undefined;
+  /** What an issuer attested, in SPIRE's terms: `unix:uid:1001`. At most 16. */
+  readonly selectors?: readonly string[] | undefined;
   /** How many calls or refusals this one record stands for. */
   readonly count?: number | undefined;
 }
 
 /** An event as a JSON line, line feed included. `atMs` is wall-clock milliseconds. */
 export function serialiseEvent(event: AuditEvent, atMs: number, seq: number): string {
+  const { uid, gid, pid } = event.local ?? {};
+  const local = object("local", integer("uid", uid) + integer("gid", gid) + integer("pid", pid));
   return (
     `{"time":"${formatTimeUs(Math.floor(atMs * 1000))}","phase":"end","kind":"${event.kind}"` +
     text("direction", event.direction, limits.code) +
     text("listener", event.listener, limits.name) +
-    object("source", identityJson(event.source)) +
+    object("source", identityJson(event.source) + local) +
+    texts("selectors", event.selectors, limits.selector, MAX_SELECTORS) +
     text("decision", event.decision, limits.code) +
     object("policy", text("version", event.policyVersion, limits.code)) +
     text("reason", event.reason, limits.code) +

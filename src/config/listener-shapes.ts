@@ -39,8 +39,9 @@ function comparable(address: Address): string {
   return address.kind === "unix" ? address.path : `${canonicalHost(address.host)} ${address.port}`;
 }
 
-const protocol = choice(["auto", "http", "http1", "tcp"], ["http2"]);
-const PROTOCOL = "What is spoken: http and http1 are HTTP/1.1 in this version; tcp is any byte stream; auto finds out.";
+const protocol = choice(["auto", "http", "http1", "http2", "tcp"]);
+const PROTOCOL =
+  "What the app speaks: http is HTTP/1.1 and HTTP/2, http1 and http2 one of them; tcp is any byte stream; auto finds out.";
 const name = optional(text({ max: 128 }), "Its name in logs, metrics and audit. Default: the listen address.");
 const svid = optional(
   object({ hint: required(text(), "The hint that the agent gives with the SVID.") }),

@@ -7,7 +7,7 @@ export type Address =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
 
-export type ProtocolSetting = "auto" | "http" | "http1" | "tcp";
+export type ProtocolSetting = "auto" | "http" | "http1" | "http2" | "tcp";
 export type MtlsMode = "strict" | "permissive" | "disable";
 export type XfccMode = "sanitize_set" | "append_forward" | "forward_only";
 

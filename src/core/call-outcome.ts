@@ -56,6 +56,10 @@ export interface CallOutcome {
   detail: string | undefined;
   nearest: NearestRule | undefined;
   status: number | undefined;
+  /** Of a gRPC call, from its path and its trailers. */
+  grpcService: string | undefined;
+  grpcMethod: string | undefined;
+  grpcStatus: number | undefined;
   bytesIn: number;
   bytesOut: number;
   retries: number;

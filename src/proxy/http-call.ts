@@ -6,6 +6,8 @@ import { asCountersignError, CountersignError } from "../core/errors.ts";
 import { statusOf } from "./answer-status.ts";
 import type { Asked } from "./ask-providers.ts";
 import { finishOutcome, openRecord } from "./call-outcomes.ts";
+import { grpcAnswer, grpcStatusOf } from "./grpc-answer.ts";
+import { grpcStatusIn, isGrpcRequest } from "./grpc-fields.ts";
 import type { HttpService, PreparedCall } from "./http-service.ts";
 import type { DownstreamStream, OutgoingRequest, UpstreamReceiver, UpstreamStream } from "./http-streams.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
@@ -212,7 +214,9 @@ export class HttpCall implements UpstreamReceiver {
     const permit = this.#permit;
     if (permit === undefined) throw new TypeError("acquire without a permit");
     this.#upstreamStartMs = this.#service.nowMs();
-    this.#service.upstream(permit, this.#facts).acquire(permit, fresh, this);
+    const request = this.#request;
+    if (request === undefined) throw new TypeError("acquire before the request was made");
+    this.#service.upstream(permit, this.#facts).acquire(permit, fresh, request, this);
   }
 
   /** The pool's answer: a connection. Returns false if the call no longer wants it. */
@@ -246,7 +250,9 @@ export class HttpCall implements UpstreamReceiver {
 
   #endUpstream(): void {
     this.#upstream?.end(this.#requestTrailers);
-    if (this.#tunnel || this.#responseStarted) return;
+    if (this.#tunnel || this.#responseStarted || this.#request?.upgrade !== undefined) return;
+    // a gRPC method may take its time: its caller says by a deadline of its own how much
+    if (this.#request?.needsHttp2 === true) return;
     // RFC 9110 15.6.5: the gateway's own patience, counted from the last request byte.
     this.firstByteDeadlineMs = this.#service.firstByteDeadline();
   }
@@ -317,6 +323,8 @@ export class HttpCall implements UpstreamReceiver {
     this.#responseStarted = true;
     outcome.upstreamMs = this.#service.nowMs() - this.#upstreamStartMs;
     outcome.status = head.status;
+    // a response of headers alone has its gRPC status among them
+    if (outcome.grpcService !== undefined) outcome.grpcStatus = grpcStatusIn(head.fields);
     const framing =
       this.head.minor === 0 && head.framing.kind === "chunked"
         ? CLOSE_FRAMING
@@ -353,6 +361,9 @@ export class HttpCall implements UpstreamReceiver {
       this.#tunnelHalfClosed = true;
       return;
     }
+    if (trailers !== undefined && this.outcome.grpcService !== undefined) {
+      this.outcome.grpcStatus = grpcStatusIn(trailers) ?? this.outcome.grpcStatus;
+    }
     this.#downstream.end(trailers === undefined ? undefined : this.#service.responseTrailers(trailers));
     if (!this.#requestEnded) this.#giveUpUpstream();
     this.#upstream = undefined;
@@ -373,7 +384,7 @@ export class HttpCall implements UpstreamReceiver {
       this.#finish(false);
       return;
     }
-    if (upstream !== undefined && upstream.callsBefore > 0 && this.#mayRetry(error)) {
+    if (upstream !== undefined && this.#mayRetry(error, upstream.callsBefore)) {
       this.outcome.retries++;
       this.#acquire(true);
       return;
@@ -383,8 +394,13 @@ export class HttpCall implements UpstreamReceiver {
 
   /** RFC 9110 9.2.2: only idempotent methods, only without a body that may be half sent, and only when a connection
    *  that had carried calls before was closed without a byte of the response: the usual keep-alive race. Once. */
-  #mayRetry(error: CountersignError): boolean {
-    if (error.code !== "E_UPSTREAM_CLOSED" || this.#responseStarted || this.outcome.retries > 0) return false;
+  #mayRetry(error: CountersignError, callsBefore: number): boolean {
+    if (this.#responseStarted) return false;
+    // RFC 9113 8.7: the upstream says that it has not begun; what has left of a body can't be sent again
+    if (error.code === "E_UPSTREAM_REFUSED_STREAM") {
+      return this.outcome.bytesIn === 0 && this.outcome.retries < MAX_RETRIES;
+    }
+    if (error.code !== "E_UPSTREAM_CLOSED" || callsBefore === 0 || this.outcome.retries > 0) return false;
     return this.head.framing.kind === "none" && IDEMPOTENT.has(this.head.method);
   }
 
@@ -451,24 +467,26 @@ export class HttpCall implements UpstreamReceiver {
     outcome.status = status;
     const keep = this.#mayDiscardBody() && !this.#connectionClose && !this.#service.closing;
     this.#responseStarted = true;
-    const answer = localAnswer(
-      status,
-      code,
-      this.#service.answerDetail(detail),
-      outcome.id,
-      this.head.method,
-      !keep,
-      own,
-    );
-    this.#downstream.respond(answer.response);
-    if (answer.body.length > 0) {
-      outcome.bytesOut += answer.body.length;
-      this.#downstream.data(answer.body);
-    }
+    this.#answer(status, code, this.#service.answerDetail(detail), keep, own);
     this.#downstream.end(undefined);
     this.#discarding = true;
     this.#waiting = undefined;
     this.#finish(keep);
+  }
+
+  #answer(status: number, code: ErrorCode, detail: string, keep: boolean, own: Refusal | undefined): void {
+    const { outcome, head } = this;
+    if (head.version === 2 && isGrpcRequest(head)) {
+      outcome.status = 200;
+      outcome.grpcStatus = grpcStatusOf(code, status);
+      this.#downstream.respond(grpcAnswer(outcome.grpcStatus, code, detail, outcome.id));
+      return;
+    }
+    const answer = localAnswer(status, code, detail, outcome.id, head.method, !keep, own);
+    this.#downstream.respond(answer.response);
+    if (answer.body.length === 0) return;
+    outcome.bytesOut += answer.body.length;
+    this.#downstream.data(answer.body);
   }
 
   /** A small announced body is read and dropped so that the connection lives; anything else ends it. */
@@ -503,6 +521,7 @@ function requestPrincipal({ request }: PreparedCall): string | undefined {
 /** A call open for longer is recorded when it passes this, and every PROGRESS_MS from then on. */
 const LONG_CALL_MS = 60_000;
 const PROGRESS_MS = 5 * 60_000;
+const MAX_RETRIES = 2;
 const MAX_DISCARDED_BODY = 64 * 1024;
 const CLOSE_FRAMING = { kind: "close" } as const;
 const CHUNKED_FRAMING = { kind: "chunked" } as const;

@@ -5,10 +5,13 @@ import type { Asked } from "./ask-providers.ts";
 import { newTraceparent, traceIdOf } from "./call-identifiers.ts";
 import { newOutcome, openRecord } from "./call-outcomes.ts";
 import { deadlineAfter } from "./deadlines.ts";
+import { grpcNames } from "./grpc-fields.ts";
 import type { PreparedCall } from "./http-service.ts";
+import type { OutgoingRequest } from "./http-streams.ts";
+import { fieldValue } from "./http1/field-value.ts";
 import { type HeadLines, SharedLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead } from "./http1/http1-events.ts";
-import { HOPS, MAX_HOPS } from "./identity-fields.ts";
+import { APP_HTTP, HOPS, MAX_HOPS } from "./identity-fields.ts";
 import { monotonicMs } from "./monotonic.ts";
 import { Refusal } from "./refusal.ts";
 import { type ScannedFields, safeTrailers } from "./request-fields.ts";
@@ -19,6 +22,8 @@ const HOP_LINES: readonly SharedLines[] = Array.from(
   { length: MAX_HOPS + 1 },
   (_, hops) => new SharedLines([HOPS, String(hops)]),
 );
+/** Tells the other sidecar what our app speaks. */
+export const FROM_HTTP1_APP = new SharedLines([APP_HTTP, "1"]);
 const NO_FIELDS: readonly string[] = [];
 
 /** What both directions of HTTP have in common for one downstream connection. */
@@ -53,7 +58,7 @@ export abstract class HttpServiceBase {
   }
 
   newOutcome(head: RequestHead, nowMs: number): CallOutcome {
-    const protocol = head.minor === 0 ? "http/1.0" : "http/1.1";
+    const protocol = head.version === 2 ? "http/2" : head.minor === 0 ? "http/1.0" : "http/1.1";
     const outcome = newOutcome(this.context, "request", protocol, nowMs);
     outcome.method = head.method;
     outcome.authority = head.authority;
@@ -87,6 +92,34 @@ export abstract class HttpServiceBase {
   protected trace(scanned: ScannedFields, outcome: CallOutcome): void {
     outcome.requestId = scanned.requestId ?? outcome.id;
     outcome.traceId = scanned.traceId;
+    if (!scanned.isGrpc) return;
+    const names = grpcNames(outcome.path ?? "");
+    outcome.grpcService = names?.service;
+    outcome.grpcMethod = names?.method;
+  }
+
+  /** The request as it goes on. `upgrade`: the protocol that is asked for, where it may be; `version`: what the upstream gets if it takes
+   *  either. */
+  protected forwarded(
+    head: RequestHead,
+    { scanned, target }: PreparedCall,
+    lines: HeadLines,
+    upgrade: string | undefined,
+    version: 1 | 2,
+    authority: string = head.authority,
+  ): OutgoingRequest {
+    return {
+      method: head.method,
+      target,
+      authority,
+      lines,
+      fields: hopFields(scanned),
+      framing: head.framing,
+      upgrade,
+      version,
+      needsHttp2: scanned.isGrpc && head.version === 2,
+      webSocketKey: upgrade === "websocket" ? fieldValue(head.fields, "sec-websocket-key") : undefined,
+    };
   }
 
   /** The lines to forward: those that policy saw, then ours. `shared`: what this connection's requests have in common. Hops are below the
@@ -106,6 +139,6 @@ export abstract class HttpServiceBase {
 }
 
 /** What the hop's fields leave to say: whether the caller welcomes trailers. */
-export function hopFields(scanned: ScannedFields): readonly string[] {
+function hopFields(scanned: ScannedFields): readonly string[] {
   return scanned.te === undefined ? NO_FIELDS : ["te", scanned.te];
 }

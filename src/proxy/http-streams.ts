@@ -4,7 +4,16 @@ import type { Fields, ResponseHead } from "./http1/http1-events.ts";
 import type { WrittenRequest, WrittenResponse } from "./http1/write-head.ts";
 
 /** A request as it goes to an upstream: what policy saw, with our own fields set and hop-by-hop fields gone. */
-export type OutgoingRequest = WrittenRequest;
+export interface OutgoingRequest extends WrittenRequest {
+  /** HTTP/2's pseudo-header; in HTTP/1.1 Host is among the lines. "" where there is none. */
+  readonly authority: string;
+  /** The HTTP version that the upstream is to get where it takes either. */
+  readonly version: 1 | 2;
+  /** It is useless to an upstream that speaks no HTTP/2: gRPC. */
+  readonly needsHttp2: boolean;
+  /** Of a WebSocket upgrade: the key that the answer must match (RFC 6455 section 4.1). */
+  readonly webSocketKey: string | undefined;
+}
 
 /** A response as it goes to the caller. */
 export type OutgoingResponse = WrittenResponse;

@@ -11,13 +11,9 @@ import { createRequestDecoder } from "./http1/request-decoder.ts";
 import { writeChunk, writeLastChunk, writeResponseHead } from "./http1/write-head.ts";
 import { localAnswer } from "./local-answer.ts";
 import { monotonicMs } from "./monotonic.ts";
+import type { ServerTimeouts } from "./server-timeouts.ts";
 import type { Transport, TransportOwner } from "./transport.ts";
-
-export interface ServerTimeouts {
-  readonly head: number;
-  readonly idle: number;
-  readonly tunnelIdle: number;
-}
+import { UNREADABLE_HEAD } from "./unreadable-head.ts";
 
 export interface ServerConnectionOptions {
   readonly limits: Http1Limits;
@@ -391,25 +387,6 @@ export class Http1ServerConnection
   }
 }
 
-const NO_FIELDS: Fields = { raw: [], lower: [] };
-/** Stands for the head of a request that could not be read, in its record. */
-const UNREADABLE_HEAD: RequestHead = {
-  version: 1,
-  method: "",
-  target: "",
-  form: "origin",
-  scheme: "",
-  authority: "",
-  path: "",
-  query: "",
-  minor: 1,
-  fields: NO_FIELDS,
-  framing: { kind: "none" },
-  keepAlive: false,
-  expectContinue: false,
-  upgrade: undefined,
-  connectionNames: [],
-};
 const INTERIM: OutgoingResponse = {
   status: 100,
   reason: "",

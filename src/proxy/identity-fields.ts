@@ -8,6 +8,8 @@ export function isIdentityField(lower: string): boolean {
 
 export const XFCC = "x-forwarded-client-cert";
 export const HOPS = "x-countersign-hops";
+/** Says to the other sidecar that the app speaks HTTP/1.1, whatever runs between the sidecars: the other app gets the same. */
+export const APP_HTTP = "x-countersign-http";
 
 /** A call that passed more sidecars than this goes round in a circle. */
 export const MAX_HOPS = 16;

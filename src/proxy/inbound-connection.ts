@@ -31,6 +31,7 @@ export interface InboundListenerParts {
 }
 
 const HTTP1_ALPN = "http/1.1";
+const HTTP2_ALPN = "h2";
 const IGNORED = (): void => undefined;
 
 /** A connection from the mesh: told TLS from plaintext, verified, its protocol told, then served. */
@@ -175,9 +176,9 @@ export class InboundConnection implements OpenConnection {
   #chooseAlpn(offered: readonly string[]): string | undefined {
     const { protocol } = this.#parts.config;
     if (protocol === "tcp") return offered[0];
+    if (offered.includes(HTTP2_ALPN)) return HTTP2_ALPN;
     if (offered.includes(HTTP1_ALPN)) return HTTP1_ALPN;
-    if (protocol !== "auto" || offered.every((name) => name === "h2")) return undefined;
-    return offered.find((name) => name !== "h2");
+    return protocol === "auto" ? offered[0] : undefined;
   }
 
   #secured(tls: TLSSocket, svid: Svid, peer: Peer): void {
@@ -186,16 +187,16 @@ export class InboundConnection implements OpenConnection {
     this.#end = connectionEnd(Math.min(peer.validUntilMs, svid.notAfterMs), this.#runtime.timeouts.connectionAge);
     this.#identified(peer, svid, tls);
     if (config.protocol === "tcp") this.#serveTcp(transport, undefined);
-    else if (config.protocol !== "auto" || tls.alpnProtocol === HTTP1_ALPN) this.#serveHttp1(transport, undefined);
+    else if (tls.alpnProtocol === HTTP2_ALPN) this.#serveHttp2(transport, undefined);
+    else if (tls.alpnProtocol === HTTP1_ALPN) this.#serveHttp1(transport, undefined);
     else this.#sniff(transport, undefined);
   }
 
-  #plaintext(transport: Transport, first: Uint8Array | undefined): void {
+  #plaintext(transport: SocketTransport, first: Uint8Array | undefined): void {
     const { config } = this.#parts;
     this.#end = connectionEnd(Number.POSITIVE_INFINITY, this.#runtime.timeouts.connectionAge);
     this.#identified(undefined, undefined, undefined);
     if (config.protocol === "tcp") this.#serveTcp(transport, first);
-    else if (config.protocol !== "auto") this.#serveHttp1(transport, first);
     else this.#sniff(transport, first);
   }
 
@@ -223,24 +224,29 @@ export class InboundConnection implements OpenConnection {
     };
   }
 
-  #sniff(transport: Transport, first: Uint8Array | undefined): void {
-    sniffFirstBytes(transport, first, this.#runtime.deadlines, this.#runtime.timeouts.classify, (sniffed) =>
-      this.#classified(transport, sniffed),
-    );
+  #sniff(transport: SocketTransport, first: Uint8Array | undefined): void {
+    const { deadlines, timeouts } = this.#runtime;
+    // what speaks HTTP for certain has a head's time to begin
+    const patience = this.#parts.config.protocol === "auto" ? timeouts.classify : timeouts.head;
+    sniffFirstBytes(transport, first, deadlines, patience, (sniffed) => this.#classified(transport, sniffed));
   }
 
-  #classified(transport: Transport, sniffed: Sniffed): void {
+  #classified(transport: SocketTransport, sniffed: Sniffed): void {
     switch (sniffed.kind) {
       case "http1":
         this.#serveHttp1(transport, sniffed.bytes);
         return;
       case "http2":
-        this.#refuse(new CountersignError("E_HTTP2_UNSUPPORTED", "the caller speaks HTTP/2"));
+        this.#serveHttp2(transport, sniffed.bytes);
         return;
       case "tls":
       case "opaque":
       case "silent":
       case "more":
+        if (this.#parts.config.protocol !== "auto") {
+          this.#serveHttp1(transport, sniffed.bytes);
+          return;
+        }
         // The caller must not choose which rules see it (authorization section 7).
         if (policyReadsHttp(this.#runtime.inForce.policy, this.#parts.config.appPort)) {
           const code = sniffed.kind === "silent" ? "E_CLASSIFY_TIMEOUT" : "E_CLASSIFY";
@@ -258,10 +264,17 @@ export class InboundConnection implements OpenConnection {
   }
 
   #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {
+    this.#served.serveHttp1(this.#runtime, transport, this.#service(), first);
+  }
+
+  #service(): InboundHttp {
     const inbound = this.#inbound;
     if (inbound === undefined) throw new TypeError("served before it was identified");
-    const service = new InboundHttp(this.#runtime, inbound);
-    this.#served.serveHttp1(this.#runtime, transport, service, first);
+    return new InboundHttp(this.#runtime, inbound);
+  }
+
+  #serveHttp2(transport: SocketTransport, first: Uint8Array | undefined): void {
+    this.#served.serveHttp2(this.#runtime, transport, this.#service(), first);
   }
 
   #serveTcp(transport: Transport, early: Uint8Array | undefined): void {

@@ -11,7 +11,7 @@ import { changeRequest } from "./change-request.ts";
 import { connectionQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
 import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
-import { HttpServiceBase, hopFields } from "./http-service-base.ts";
+import { HttpServiceBase } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import { type HeadLines, SharedLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
@@ -148,20 +148,16 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     return decide(this.runtime.inForce.policy, facts);
   }
 
-  outgoing(head: RequestHead, { scanned, target }: PreparedCall, outcome: CallOutcome): OutgoingRequest {
+  outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest {
+    const { scanned } = call;
     const lines = this.forwardedLines(scanned, outcome, this.#shared);
     const cert = this.#passedClientCert(scanned.clientCert);
     if (cert !== undefined) lines.add(XFCC, cert);
     const upgrade =
       head.upgrade !== undefined && this.#inbound.upgrades.includes(head.upgrade) ? head.upgrade : undefined;
-    return {
-      method: head.method,
-      target,
-      lines,
-      fields: hopFields(scanned),
-      framing: head.framing,
-      upgrade,
-    };
+    // the app gets what the calling app speaks, whatever ran between the sidecars; an upgrade is HTTP/1.1's
+    const version = head.version === 1 || scanned.fromHttp1App || upgrade !== undefined ? 1 : 2;
+    return this.forwarded(head, call, lines, upgrade, version);
   }
 
   /** What a peer says about earlier hops is believed only where the configuration asks for it, and only from a verified peer. */

@@ -75,13 +75,23 @@ export class OutboundConnection implements OpenConnection {
       return;
     }
     const transport = new SocketTransport(raw, NOBODY);
-    if (config.protocol === "tcp") this.#serveTcp(transport, undefined);
-    else if (config.protocol !== "auto") this.#serveHttp1(transport, undefined);
-    else {
-      const { deadlines, timeouts } = this.#runtime;
-      sniffFirstBytes(transport, undefined, deadlines, timeouts.classify, (sniffed) =>
-        this.#classified(transport, sniffed),
-      );
+    switch (config.protocol) {
+      case "tcp":
+        this.#serveTcp(transport, undefined);
+        return;
+      case "http1":
+        this.#serveHttp1(transport, undefined);
+        return;
+      case "http2":
+        this.#serveHttp2(transport, undefined);
+        return;
+      case "auto":
+      case "http": {
+        const { deadlines, timeouts } = this.#runtime;
+        // what speaks HTTP for certain has a head's time to begin
+        const patience = config.protocol === "auto" ? timeouts.classify : timeouts.head;
+        sniffFirstBytes(transport, undefined, deadlines, patience, (sniffed) => this.#classified(transport, sniffed));
+      }
     }
   }
 
@@ -104,20 +114,21 @@ export class OutboundConnection implements OpenConnection {
     );
   }
 
-  #classified(transport: Transport, sniffed: Sniffed): void {
+  #classified(transport: SocketTransport, sniffed: Sniffed): void {
     switch (sniffed.kind) {
       case "http1":
         this.#serveHttp1(transport, sniffed.bytes);
         return;
       case "http2":
-        this.#refuse(new CountersignError("E_HTTP2_UNSUPPORTED", "the app speaks HTTP/2"));
+        this.#serveHttp2(transport, sniffed.bytes);
         return;
       // an app that speaks TLS itself passes as it is, inside ours
       case "tls":
       case "opaque":
       case "silent":
       case "more":
-        this.#serveTcp(transport, sniffed.bytes);
+        if (this.#parts.config.protocol === "http") this.#serveHttp1(transport, sniffed.bytes);
+        else this.#serveTcp(transport, sniffed.bytes);
         return;
       case "gone":
         this.#raw.destroy();
@@ -126,6 +137,14 @@ export class OutboundConnection implements OpenConnection {
   }
 
   #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {
+    this.#served.serveHttp1(this.#runtime, transport, this.#service(), first);
+  }
+
+  #serveHttp2(transport: SocketTransport, first: Uint8Array | undefined): void {
+    this.#served.serveHttp2(this.#runtime, transport, this.#service(), first);
+  }
+
+  #service(): OutboundHttp {
     const { config, pool } = this.#parts;
     this.#outbound = {
       currentContext: () => this.#currentContext(),
@@ -136,8 +155,7 @@ export class OutboundConnection implements OpenConnection {
       pool,
       closing: this.#draining,
     };
-    const service = new OutboundHttp(this.#runtime, this.#outbound);
-    this.#served.serveHttp1(this.#runtime, transport, service, first);
+    return new OutboundHttp(this.#runtime, this.#outbound);
   }
 
   #serveTcp(transport: Transport, early: Uint8Array | undefined): void {

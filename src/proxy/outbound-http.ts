@@ -6,7 +6,7 @@ import { CountersignError } from "../core/errors.ts";
 import { browserPage } from "./browser-page.ts";
 import { requestFacts } from "./http-facts.ts";
 import type { HttpService, PreparedCall } from "./http-service.ts";
-import { HttpServiceBase, hopFields } from "./http-service-base.ts";
+import { FROM_HTTP1_APP, HttpServiceBase } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import type { HeadLines } from "./http1/head-lines.ts";
 import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
@@ -69,19 +69,13 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     return decideOutbound(this.runtime.inForce.policy, facts);
   }
 
-  outgoing(head: RequestHead, { scanned, target }: PreparedCall, outcome: CallOutcome): OutgoingRequest {
-    const lines = this.forwardedLines(scanned, outcome);
+  outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest {
+    const lines = this.forwardedLines(call.scanned, outcome);
+    if (head.version === 1) lines.addShared(FROM_HTTP1_APP);
     const { authority } = this.#outbound;
     if (authority !== undefined) outcome.authority = authority;
     const upgrade = head.upgrade === "websocket" ? head.upgrade : undefined;
-    return {
-      method: head.method,
-      target,
-      lines,
-      fields: hopFields(scanned),
-      framing: head.framing,
-      upgrade,
-    };
+    return this.forwarded(head, call, lines, upgrade, head.version, authority);
   }
 
   upstream(_permit: Permit): HttpPool {

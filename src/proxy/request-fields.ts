@@ -1,8 +1,9 @@
 import { newTraceparent, traceIdOf } from "./call-identifiers.ts";
+import { isGrpcContent } from "./grpc-fields.ts";
 import { HeadLines } from "./http1/head-lines.ts";
 import { isHopByHop } from "./http1/hop-by-hop.ts";
 import type { Fields } from "./http1/http1-events.ts";
-import { HOPS, hopsOf, isIdentityField, XFCC } from "./identity-fields.ts";
+import { APP_HTTP, HOPS, hopsOf, isIdentityField, XFCC } from "./identity-fields.ts";
 
 /** What of a request's fields is known after one pass over them. */
 export interface ScannedFields {
@@ -25,6 +26,10 @@ export interface ScannedFields {
   readonly clientCert: string | undefined;
   readonly origin: string | undefined;
   readonly fetchSite: string | undefined;
+  /** The calling sidecar says that its app speaks HTTP/1.1. */
+  readonly fromHttp1App: boolean;
+  /** The content is gRPC's (not that of gRPC-Web, which is ordinary HTTP). */
+  readonly isGrpc: boolean;
 }
 
 /** Longest x-request-id that is kept; a longer one is replaced. */
@@ -50,6 +55,8 @@ export function scanRequestFields(
   let clientCert: string | undefined;
   let origin: string | undefined;
   let fetchSite: string | undefined;
+  let fromHttp1App = false;
+  let isGrpc = false;
   let keptRaw: string[] | undefined;
   let keptLower: string[] | undefined;
   for (let i = 0; i < lower.length; i++) {
@@ -81,6 +88,13 @@ export function scanRequestFields(
         break;
       case "sec-fetch-site":
         fetchSite ??= value;
+        break;
+      case "content-type":
+        isGrpc = isGrpcContent(value);
+        break;
+      case APP_HTTP:
+        fromHttp1App = value === "1";
+        keep = false;
         break;
       case HOPS:
         hops = Math.max(hops, hopsOf(value));
@@ -125,6 +139,8 @@ export function scanRequestFields(
     clientCert,
     origin,
     fetchSite,
+    fromHttp1App,
+    isGrpc,
   };
 }
 

@@ -1,19 +1,34 @@
 import type { ErrorCode } from "../core/error-codes.ts";
 import type { HttpService } from "./http-service.ts";
 import { Http1ServerConnection } from "./http1-server-connection.ts";
+import { Http2ServerConnection } from "./http2-server-connection.ts";
 import type { Runtime } from "./runtime.ts";
 import { TcpRelay, type TcpRelayParts } from "./tcp-relay.ts";
-import type { Transport } from "./transport.ts";
+import type { SocketTransport, Transport } from "./transport.ts";
 
-/** What a connection carries once its protocol is told, in either direction: HTTP/1.1 or opaque TCP. Before that it carries nothing. */
+/** What a connection carries once its protocol is told, in either direction: HTTP or opaque TCP. Before that it carries nothing. */
 export class ServedProtocol {
-  #http: Http1ServerConnection | undefined;
+  #http: Http1ServerConnection | Http2ServerConnection | undefined;
   #tcp: TcpRelay | undefined;
 
   /** `first`: bytes that were read to tell the protocol. */
   serveHttp1(runtime: Runtime, transport: Transport, service: HttpService, first: Uint8Array | undefined): void {
     const { limits, timeouts, deadlines } = runtime;
     const http = new Http1ServerConnection(transport, service, {
+      limits,
+      timeouts,
+      onClosed: () => deadlines.delete(http),
+    });
+    this.#http = http;
+    deadlines.add(http);
+    if (first !== undefined && first.length > 0) http.onBytes(first);
+    transport.resume();
+  }
+
+  /** As serveHttp1. */
+  serveHttp2(runtime: Runtime, transport: SocketTransport, service: HttpService, first: Uint8Array | undefined): void {
+    const { limits, timeouts, deadlines } = runtime;
+    const http = new Http2ServerConnection(transport, service, {
       limits,
       timeouts,
       onClosed: () => deadlines.delete(http),

@@ -18,7 +18,7 @@ import { recordRefusal } from "./refusals.ts";
 import { type CallRecorder, currentSvid, type PolicyInForce, type ProxyLog, type Runtime } from "./runtime.ts";
 import { adoptPlainSocket } from "./socket-reads.ts";
 import { addressText } from "./upstream/dial.ts";
-import { HttpPool, type PoolOptions } from "./upstream/http-pool.ts";
+import { HttpPool, type PlaintextVersion, type PoolOptions } from "./upstream/http-pool.ts";
 
 export interface SidecarParts {
   readonly config: SidecarConfig;
@@ -66,7 +66,7 @@ const TICK_MS = 500;
 /** During a drain an idle connection is kept this long, for the request that its client may be writing just now. */
 const IDLE_GRACE_MS = 250;
 const DRAIN_POLL_MS = 20;
-const HTTP1_ALPN = ["http/1.1"] as const;
+const HTTP_ALPN = ["h2", "http/1.1"] as const;
 
 /** Opens all listeners of a configuration and serves. Rejects with CountersignError E_LISTEN when one can't be opened: then none is. */
 export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
@@ -265,7 +265,8 @@ async function openEntry(
   const poolOptions: PoolOptions = {
     endpoints,
     source: inbound?.appSource,
-    mesh: "app" in one ? undefined : { expected: one.identity, alpn: HTTP1_ALPN },
+    mesh: "app" in one ? undefined : { expected: one.identity, alpn: HTTP_ALPN },
+    plaintext: inbound === undefined ? "asked" : appVersion(inbound),
     identity: () => currentSvid(runtime, one.svidHint),
     limits: config.limits,
     maxConnections: config.limits.connections,
@@ -317,6 +318,11 @@ async function openEntry(
   });
   runtime.log.info({ event: "listening", name: one.name, direction, address: addressText(listener.address) });
   return { direction, config: one, listener, pool };
+}
+
+/** What the app gets: one version always, or what its caller speaks. */
+function appVersion({ protocol }: InboundConfig): PlaintextVersion {
+  return protocol === "http1" || protocol === "http2" ? protocol : "asked";
 }
 
 function outboundAccept(

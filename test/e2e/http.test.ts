@@ -80,7 +80,7 @@ describe("an allowed call", () => {
     client.send(
       "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-In\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-In: 9\r\n\r\n",
     );
-    const whole = await client.until((text) => text.includes("0\r\nX-Sum: 9\r\n\r\n"));
+    const whole = await client.until((text) => text.includes("0\r\nx-sum: 9\r\n\r\n"));
     expect(whole).toContain("HTTP/1.1 200 OK");
     const chunks = whole.slice(whole.indexOf("\r\n\r\n") + 4).split("\r\n");
     expect(chunks.filter((_, at) => at % 2 === 1).join("")).toMatch(/^POST abcde end/);

@@ -54,6 +54,9 @@ export function callOutcome(over: Partial<CallOutcome> = {}): CallOutcome {
     close: undefined,
     requestId: undefined,
     traceId: undefined,
+    grpcService: undefined,
+    grpcMethod: undefined,
+    grpcStatus: undefined,
     ...over,
   };
 }

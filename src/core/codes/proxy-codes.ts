@@ -46,8 +46,36 @@ export const proxyCodes = {
     fix: "set the listener's protocol instead of auto",
   },
   E_HTTP2_UNSUPPORTED: {
-    meaning: "a caller speaks HTTP/2, which this version does not carry",
-    fix: "use HTTP/1.1, or protocol: tcp to pass it on unread",
+    meaning: "a caller speaks HTTP/2 on a listener whose protocol is http1",
+    fix: "use HTTP/1.1, or set the listener's protocol to auto, http or http2",
+  },
+  E_HTTP2_PREFACE: {
+    meaning: "a connection did not begin as HTTP/2 does: with its preface and SETTINGS",
+    fix: "speak HTTP/2, or set the listener's protocol to what is spoken",
+  },
+  E_HTTP2_PROTOCOL: {
+    meaning: "a caller broke the rules of HTTP/2 (RFC 9113), so its connection was ended",
+    fix: "the record's detail says which rule; correct or update the caller's HTTP/2 library",
+  },
+  E_HTTP2_COMPRESSION: {
+    meaning: "a caller's header compression (HPACK, RFC 7541) could not be decoded, so its connection was ended",
+    fix: "correct or update the caller's HTTP/2 library",
+  },
+  E_HTTP2_FLOOD: {
+    meaning: "a caller sent more frames of a kind, or larger header blocks, than any well-behaved one does",
+    fix: "the record's detail says of which kind; find out whether the caller is broken or an attacker",
+  },
+  E_UPSTREAM_NOT_HTTP2: {
+    meaning: "an upstream that was to be reached by HTTP/2 does not speak it",
+    fix: "let the app speak HTTP/2 without TLS (h2c prior knowledge), or call it by HTTP/1.1; gRPC needs HTTP/2",
+  },
+  E_UPSTREAM_REFUSED_STREAM: {
+    meaning: "the upstream took no notice of the request: it refused the stream, or was closing the connection",
+    fix: "nothing if it happens rarely; else find out why the upstream takes so few streams",
+  },
+  E_UPSTREAM_RESET: {
+    meaning: "the upstream reset the call's stream before its response was complete",
+    fix: "look at the upstream's own log for the same time",
   },
   E_CONNECTION_LIMIT: {
     meaning: "the listener already has as many connections as limits.connections allows",

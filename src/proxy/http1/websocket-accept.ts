@@ -10,9 +10,12 @@ export function isWebSocketAccept(request: Fields, response: Fields): boolean {
   const key = fieldValue(request, "sec-websocket-key");
   const accept = fieldValue(response, "sec-websocket-accept");
   if (key === undefined || accept === undefined) return false;
-  return (
-    createHash("sha1")
-      .update(key + GUID, "latin1")
-      .digest("base64") === accept
-  );
+  return webSocketAccept(key) === accept;
+}
+
+/** What answers a key. */
+export function webSocketAccept(key: string): string {
+  return createHash("sha1")
+    .update(key + GUID, "latin1")
+    .digest("base64");
 }

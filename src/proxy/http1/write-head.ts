@@ -168,7 +168,7 @@ function connectionLine(upgrade: boolean, close: boolean, te: boolean): string {
 }
 
 /** RFC 9110 section 8.6: 1xx and 204 never announce a length. */
-function announcedLength(response: WrittenResponse): number | undefined {
+export function announcedLength(response: WrittenResponse): number | undefined {
   const { framing, status } = response;
   if (status < 200 || status === 204) return undefined;
   if (framing.kind === "length") return framing.length;

@@ -1,7 +1,7 @@
 import { HTAB, SP, TOKEN_LOWER, VALUE_BYTE } from "../http1/byte-classes.ts";
 import { NameFinder } from "../http1/known-names.ts";
 import { DynamicTable } from "./hpack-dynamic-table.ts";
-import { FIELD_OVERHEAD, HeaderField, LAST_PSEUDO_ROLE, ROLE_NONE, roleOf } from "./hpack-field.ts";
+import { HeaderField, LAST_PSEUDO_ROLE, ROLE_NONE, roleOf } from "./hpack-field.ts";
 import { FIRST_DYNAMIC, STATIC_TABLE } from "./hpack-static-table.ts";
 import { decodeHuffman } from "./huffman.ts";
 
@@ -23,6 +23,8 @@ const LARGE_RESIZE = "a header block asks for a table larger than was announced"
 
 const NOTHING = Buffer.alloc(0);
 const BROKEN = -1;
+/** What Huffman codes are undone into. One for all decoders, since none is left in the middle. */
+let scratch: Buffer = Buffer.allocUnsafeSlow(4096);
 /** A number may have this many bytes behind its prefix; none that is of use has more than four. */
 const INTEGER_BYTES = 4;
 
@@ -44,8 +46,10 @@ export class HpackDecoder {
   #source: Buffer = NOTHING;
   #from = 0;
   #to = 0;
-  /** What Huffman codes are undone into. */
-  #plain: Buffer = NOTHING;
+  /** The whole block as text, or "" as long as nobody asked. */
+  #text = "";
+  #start = 0;
+  #end = 0;
   #name = "";
   #role = ROLE_NONE;
   #nameValid = false;
@@ -62,6 +66,9 @@ export class HpackDecoder {
     this.count = 0;
     this.tooLarge = false;
     this.#listBytes = 0;
+    this.#text = "";
+    this.#start = start;
+    this.#end = end;
     let at = start;
     let fieldSeen = false;
     while (at < end) {
@@ -98,7 +105,7 @@ export class HpackDecoder {
 
   #keep(field: HeaderField): void {
     if (this.tooLarge) return;
-    const listBytes = this.#listBytes + field.name.length + field.value.length + FIELD_OVERHEAD;
+    const listBytes = this.#listBytes + field.size;
     if (listBytes > this.#limits.listBytes || this.count === this.#limits.fields) {
       this.tooLarge = true;
       return;
@@ -157,11 +164,19 @@ export class HpackDecoder {
     const source = this.#source;
     const start = this.#from;
     const stop = this.#to;
-    const value = start === stop ? "" : source.toString("latin1", start, stop);
+    const value =
+      indexing || source !== block ? source.toString("latin1", start, stop) : this.#slice(block, start, stop);
     const field = new HeaderField(this.#name, value, this.#role, this.#nameValid, isValue(source, start, stop));
     if (indexing) this.#table.add(field);
     this.#keep(field);
     return true;
+  }
+
+  /** Text of the block that need not outlive its message: a slice of one text is made faster than a text of its own. An entry of the table
+   *  must not be one, since it would keep the whole block. */
+  #slice(block: Buffer, from: number, to: number): string {
+    if (this.#text === "") this.#text = block.toString("latin1", this.#start, this.#end);
+    return this.#text.slice(from - this.#start, to - this.#start);
   }
 
   /** Finds the string literal at `at` (section 5.2). */
@@ -190,13 +205,13 @@ export class HpackDecoder {
       return true;
     }
     const room = Math.ceil((8 * length) / 5);
-    if (room > this.#plain.length) this.#plain = Buffer.allocUnsafeSlow(Math.max(256, 2 * room));
-    const plain = decodeHuffman(block, from, from + length, this.#plain);
+    if (room > scratch.length) scratch = Buffer.allocUnsafeSlow(2 * room);
+    const plain = decodeHuffman(block, from, from + length, scratch);
     if (plain < 0) {
       this.#reason = HUFFMAN;
       return false;
     }
-    this.#source = this.#plain;
+    this.#source = scratch;
     this.#from = 0;
     this.#to = plain;
     return true;

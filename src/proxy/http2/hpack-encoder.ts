@@ -13,6 +13,9 @@ const ENTRY_SHARE = 4;
 /** So many fields must be found in the table between two that drive out others. A set of values that is larger than the table then costs
  *  little, and one that slowly changes is still followed. */
 const FOUND_PER_EVICTION = 32;
+/** After so many paths in a row that are not in the table, only one in PATHS_SAMPLED is remembered: most apps' paths hold an id. */
+const PATHS_WATCHED = 64;
+const PATHS_SAMPLED = 8;
 
 // First bytes of the representations (RFC 7541 section 6), and the most that their first byte holds of an index.
 const INDEXED = 0x80;
@@ -24,6 +27,8 @@ const WITHOUT_INDEXING = 0x00;
 const LITERAL_MAX = 0x0f;
 const RESIZE = 0x20;
 const RESIZE_MAX = 0x1f;
+/** A text up to this length is written faster byte by byte than by a call out of JavaScript. */
+const SHORT = 24;
 /** Bytes of a field beside its name and value, at most. */
 const FIELD_ROOM = 16;
 
@@ -45,6 +50,8 @@ export class HpackEncoder {
   #named: Float64Array | undefined = undefined;
   /** Fields found in the table since one was driven out. */
   #found = 0;
+  /** Paths since one was found in the table. */
+  #paths = 0;
   /** What the next block must tell the peer, or -1: the smallest size that the table had, then its size now. */
   #smallest = -1;
   #resized = -1;
@@ -125,13 +132,14 @@ export class HpackEncoder {
     const index = table.find(hash, name, value);
     if (index !== 0) {
       this.#found++;
+      if (ifRoom) this.#paths = 0;
       if (index < INDEXED_MAX) out.byte(INDEXED | index);
       else this.#indexedFar(out, index);
       return;
     }
     const nameIndex = known === undefined ? 0 : this.#nameIndex(known);
     const size = name.length + value.length + FIELD_OVERHEAD;
-    if (size > table.maxBytes / ENTRY_SHARE) {
+    if (size > table.maxBytes / ENTRY_SHARE || (ifRoom && !this.#mayRepeat())) {
       this.#literal(out, WITHOUT_INDEXING, nameIndex, known, name, value);
       return;
     }
@@ -147,6 +155,12 @@ export class HpackEncoder {
     if (!fits) this.#found = 0;
     this.#literal(out, INCREMENTAL, nameIndex, known, name, value);
     this.#add(hash, known, name, value);
+  }
+
+  /** Whether it is worth to look if this path, which has no entry, came before. */
+  #mayRepeat(): boolean {
+    const paths = ++this.#paths;
+    return paths < PATHS_WATCHED || paths % PATHS_SAMPLED === 0;
   }
 
   /** A field whose value changes with each message. Its name is put into the table once, with the first value that comes. */
@@ -253,11 +267,17 @@ function writeName(bytes: Uint8Array, at: number, name: string): number {
   return at + name.length;
 }
 
-function writeValue(bytes: Uint8Array, at: number, value: string): number {
+function writeValue(bytes: Buffer, at: number, value: string): number {
+  const end = at + value.length;
+  if (value.length > SHORT) {
+    bytes.write(value, at, value.length, "latin1");
+    for (let index = at; index < end; index++) if (VALUE_BYTE[bytes[index] as number] !== 1) return -1;
+    return end;
+  }
   for (let index = 0; index < value.length; index++) {
     const code = value.charCodeAt(index);
     if (VALUE_BYTE[code] !== 1) return -1;
     bytes[at + index] = code;
   }
-  return at + value.length;
+  return end;
 }

@@ -64,6 +64,8 @@ export class HeaderField {
   readonly nameValid: boolean;
   /** nameValid, and the value holds no control character but HTAB and no white space at its ends (RFC 9113 section 8.2.1). */
   readonly valid: boolean;
+  /** Of RFC 7541 section 4.1, in bytes. */
+  readonly size: number;
 
   constructor(name: string, value: string, role: number, nameValid: boolean, valueValid: boolean) {
     this.name = name;
@@ -71,10 +73,6 @@ export class HeaderField {
     this.role = role;
     this.nameValid = nameValid;
     this.valid = nameValid && valueValid;
-  }
-
-  /** Of RFC 7541 section 4.1, in bytes. */
-  get size(): number {
-    return this.name.length + this.value.length + FIELD_OVERHEAD;
+    this.size = name.length + value.length + FIELD_OVERHEAD;
   }
 }

@@ -7,9 +7,11 @@ import { FrameReader, type FrameSink } from "./frame-reader.ts";
 import * as frames from "./frames.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
 import { HpackEncoder } from "./hpack-encoder.ts";
+import type { Http2Fault } from "./http2-fault.ts";
 import { Http2Stream } from "./http2-stream.ts";
 import { readRequest } from "./read-request.ts";
-import { type Http2Fault, readResponse, readTrailers } from "./read-response.ts";
+import { readResponse, readTrailers } from "./read-response.ts";
+import { StreamTable } from "./stream-table.ts";
 
 export interface Http2Limits extends Http1Limits {
   /** Streams that the other side may have open at once (RFC 9113 section 5.1.2). */
@@ -74,7 +76,7 @@ export class Http2Codec<User> implements FrameSink {
   readonly #decoder: HpackDecoder;
   readonly #encoder = new HpackEncoder();
   readonly #guard: FloodGuard;
-  readonly #streams = new Map<number, Http2Stream<User>>();
+  readonly #streams = new StreamTable<User>();
   /** Streams whose queue waits for window. */
   #waiting: Http2Stream<User>[] = [];
   #violation: Http2Violation | undefined;
@@ -158,8 +160,9 @@ export class Http2Codec<User> implements FrameSink {
     return this.#streams.size;
   }
 
-  streams(): IterableIterator<Http2Stream<User>> {
-    return this.#streams.values();
+  /** The open streams, in no order. */
+  streams(): Http2Stream<User>[] {
+    return this.#streams.list();
   }
 
   /** Whether the other side's settings have come: before that nobody knows that it speaks HTTP/2. */
@@ -533,7 +536,7 @@ export class Http2Codec<User> implements FrameSink {
       return !this.#flood("provokedResets");
     }
     const stream = new Http2Stream<User>(streamId, this.#peerWindow, this.#limits.streamWindow);
-    this.#streams.set(streamId, stream);
+    this.#streams.add(stream);
     const head = this.#decoder.tooLarge
       ? HEAD_TOO_LARGE
       : readRequest(this.#decoder.fields, this.#decoder.count, ended, this.#limits);
@@ -586,8 +589,8 @@ export class Http2Codec<User> implements FrameSink {
     } else {
       stream.finalHeadSeen = true;
       if (head.framing.kind === "length") stream.expected = head.framing.length;
-      // whatever it announces, no body follows
-      else if (head.framing.kind === "none") stream.expected = 0;
+      // whatever it announces, no body follows; behind a CONNECT's success comes the tunnel
+      else if (head.framing.kind === "none" && (stream.method !== "CONNECT" || head.status >= 300)) stream.expected = 0;
     }
     this.#handler.onResponse(stream, head);
     if (ended) this.#endRemote(stream, undefined);
@@ -697,7 +700,7 @@ export class Http2Codec<User> implements FrameSink {
     }
     const change = value - this.#peerWindow;
     this.#peerWindow = value;
-    for (const stream of this.#streams.values()) {
+    for (const stream of this.#streams.list()) {
       stream.sendWindow += change;
       if (stream.sendWindow > frames.MAX_WINDOW) {
         return this.#fail(frames.FLOW_CONTROL_ERROR, "a window larger than windows can be");
@@ -705,7 +708,7 @@ export class Http2Codec<User> implements FrameSink {
     }
     if (change > 0) {
       this.#flushWaiting();
-      for (const stream of this.#streams.values()) this.#maybeWritable(stream);
+      for (const stream of this.#streams.list()) this.#maybeWritable(stream);
     }
     return true;
   }
@@ -731,7 +734,7 @@ export class Http2Codec<User> implements FrameSink {
     if (last > this.#peerGoaway) return this.#fail(frames.PROTOCOL_ERROR, "a GOAWAY that takes an earlier one back");
     this.#peerGoaway = last;
     if (this.#role === "client") {
-      for (const stream of [...this.#streams.values()]) {
+      for (const stream of this.#streams.list()) {
         if (stream.id <= last) continue;
         this.#close(stream);
         this.#handler.onReset(stream, frames.REFUSED_STREAM, `not processed before GOAWAY ${frames.errorName(code)}`);
@@ -762,7 +765,7 @@ export class Http2Codec<User> implements FrameSink {
     const stream = new Http2Stream<User>(this.#nextStream, this.#peerWindow, this.#limits.streamWindow);
     stream.method = method;
     this.#nextStream += 2;
-    this.#streams.set(stream.id, stream);
+    this.#streams.add(stream);
     return stream;
   }
 
@@ -865,6 +868,16 @@ export class Http2Codec<User> implements FrameSink {
     this.#closeIfEnded(stream);
   }
 
+  /** Server: ends our half, and once that has left the stream with it: what the other side still sends is not wanted
+   *  (RFC 9113 section 8.1). */
+  endAndCancel(stream: Http2Stream<User>): void {
+    if (stream.reset) return;
+    this.end(stream, undefined);
+    if (stream.reset || stream.remoteEnded) return;
+    stream.cancelAfterEnd = true;
+    if (stream.localEnded) this.resetStream(stream, frames.NO_ERROR);
+  }
+
   #writeEnd(stream: Http2Stream<User>, trailers: Fields | undefined): void {
     stream.localEnded = true;
     const out = this.#out;
@@ -907,7 +920,7 @@ export class Http2Codec<User> implements FrameSink {
   #flushWaiting(): void {
     const waiting = this.#waiting;
     if (waiting.length === 0) {
-      for (const stream of this.#streams.values()) if (stream.awaitsDrain) this.#maybeWritable(stream);
+      for (const stream of this.#streams.list()) if (stream.awaitsDrain) this.#maybeWritable(stream);
       return;
     }
     this.#waiting = [];
@@ -920,10 +933,11 @@ export class Http2Codec<User> implements FrameSink {
       }
       if (stream.endQueued) {
         this.#writeEnd(stream, stream.trailers);
+        if (stream.cancelAfterEnd && !stream.remoteEnded) this.resetStream(stream, frames.NO_ERROR);
         this.#closeIfEnded(stream);
       } else this.#maybeWritable(stream);
     }
-    for (const stream of this.#streams.values()) if (stream.awaitsDrain) this.#maybeWritable(stream);
+    for (const stream of this.#streams.list()) if (stream.awaitsDrain) this.#maybeWritable(stream);
   }
 
   #flushQueue(stream: Http2Stream<User>): void {
@@ -978,7 +992,7 @@ export class Http2Codec<User> implements FrameSink {
       stream.heldBytes = 0;
       if (credited > 0) this.#creditConnection(credited);
     }
-    this.#streams.delete(stream.id);
+    this.#streams.delete(stream);
     if (this.#streams.size === 0) this.#handler.onIdle();
   }
 

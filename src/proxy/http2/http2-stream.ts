@@ -32,6 +32,8 @@ export class Http2Stream<User> {
   /** What follows the queue: the end, with these trailers. */
   endQueued = false;
   trailers: Fields | undefined = undefined;
+  /** Once our half has ended, the other side's is not wanted. */
+  cancelAfterEnd = false;
   /** Somebody saw it congested and waits. */
   awaitsDrain = false;
   /** The owner takes nothing now: what comes is held. */

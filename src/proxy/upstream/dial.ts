@@ -34,6 +34,8 @@ export interface DialOptions {
 
 export interface Dialed {
   readonly socket: Socket;
+  /** The ALPN name that was agreed on, "" without one. */
+  readonly alpn: string;
   /** Verified; undefined only for plaintext. */
   readonly peer: Peer | undefined;
   /** Its presented chain, to be verified again when a bundle changes. */
@@ -100,7 +102,7 @@ export function dial(options: DialOptions, done: (result: DialResult) => void): 
     if (identity === undefined) {
       raw.removeListener("error", onRawError);
       raw.removeListener("close", onRawClose);
-      settle({ kind: "connected", dialed: { socket: raw, peer: undefined, verifyAgain: undefined } });
+      settle({ kind: "connected", dialed: { socket: raw, alpn: "", peer: undefined, verifyAgain: undefined } });
       return;
     }
     guard.deadlineMs = deadlineAfter(options.handshakeTimeoutMs);
@@ -149,7 +151,10 @@ export function dial(options: DialOptions, done: (result: DialResult) => void): 
         const again = verify(snapshot, nowMs);
         return again instanceof CountersignError ? again : undefined;
       };
-      settle({ kind: "connected", dialed: { socket, peer, verifyAgain } });
+      settle({
+        kind: "connected",
+        dialed: { socket, alpn: typeof socket.alpnProtocol === "string" ? socket.alpnProtocol : "", peer, verifyAgain },
+      });
     });
   });
 }

@@ -6,27 +6,34 @@ import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot, Svid } from "../../core/identity.ts";
 import { drainLeadMs } from "../connection-life.ts";
 import type { Deadlines } from "../deadlines.ts";
-import type { UpstreamStream } from "../http-streams.ts";
+import type { OutgoingRequest, UpstreamStream } from "../http-streams.ts";
 import type { Http1Limits } from "../http1/http1-events.ts";
 import { monotonicMs } from "../monotonic.ts";
+import type { Dialed } from "./dial.ts";
 import { dialAny } from "./dial-any.ts";
 import { type ClientConnectionOwner, Http1ClientConnection } from "./http1-client-connection.ts";
+import { Http2ClientConnection, type Http2ClientOwner } from "./http2-client-connection.ts";
+import type { PooledConnection } from "./pooled-connection.ts";
 
 export interface OurIdentity {
   readonly svid: Svid;
   readonly snapshot: IdentitySnapshot;
 }
 
+/** What a plaintext upstream speaks: one version always, or the one that the call asks for. A mesh peer says by ALPN. */
+export type PlaintextVersion = "http1" | "http2" | "asked";
+
 export interface PoolOptions {
   readonly endpoints: readonly [Address, ...Address[]];
+  readonly source: string | undefined;
   /** Of DialOptions, for all endpoints. */
   readonly serverName?: string | undefined;
-  readonly source: string | undefined;
-  /** Who we are and who the server must be; undefined: plaintext, toward our own app. */
+  /** Who we are and who the server must be, and the ALPN names to offer; undefined: plaintext, toward our own app. */
   readonly mesh: { readonly expected: readonly ExpectedIdentity[]; readonly alpn: readonly string[] } | undefined;
+  readonly plaintext: PlaintextVersion;
   /** Our SVID for new connections now, or why there is none. Asked only for a mesh pool. */
   readonly identity: () => OurIdentity | CountersignError;
-  readonly limits: Http1Limits;
+  readonly limits: Http1Limits & { readonly streams: number; readonly streamBuffer: number };
   readonly maxConnections: number;
   readonly connectTimeoutMs: number;
   readonly handshakeTimeoutMs: number;
@@ -43,15 +50,41 @@ export interface PoolWaiter {
   onAcquireFailed(error: CountersignError): void;
 }
 
+/** A call that waits for a connection that others can share. */
+interface Waiting {
+  readonly permit: Permit;
+  readonly request: OutgoingRequest;
+  readonly waiter: PoolWaiter;
+}
+
+/** A shared connection that is being made, with those who will be on it. */
+interface SharedDial {
+  readonly fingerprint: string;
+  readonly waiting: Waiting[];
+}
+
+/** ALPN names that mean HTTP/2. */
+const HTTP2_ALPN: ReadonlySet<string> = new Set(["h2"]);
+const ONLY_HTTP1: readonly string[] = ["http/1.1"];
+/** How long an upstream that turned out not to speak HTTP/2 is taken for one that doesn't. */
+const HTTP1_MEMORY_MS = 60_000;
+
 /** Upstream connections of one listener. The pool belongs to its listener, and inside it a connection is found only by the
  *  fingerprint of the SVID that opened it: a call never rides on another identity, nor on an older one of ours. */
-export class HttpPool implements ClientConnectionOwner {
+export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   readonly #options: PoolOptions;
-  readonly #connections = new Set<Http1ClientConnection>();
-  /** Last used first: the fewest connections stay warm, the rest time out. */
+  readonly #connections = new Set<PooledConnection>();
+  /** HTTP/1.1. Last used first: the fewest connections stay warm, the rest time out. */
   readonly #idle: Http1ClientConnection[] = [];
+  /** HTTP/2. */
+  #shared: Http2ClientConnection[] = [];
+  #sharedDials: SharedDial[] = [];
+  /** Plaintext HTTP/2 connections whose other side has not said yet that it speaks it. */
+  readonly #unsettled = new Map<Http2ClientConnection, readonly Waiting[]>();
   /** Endpoints that refused our ALPN names: dialled without (design: one redial, remembered). */
   readonly #withoutAlpn = new Set<string>();
+  /** Until then (monotonic) the upstream is taken for one that speaks HTTP/1.1 only. */
+  #http1UntilMs = Number.NEGATIVE_INFINITY;
   #dialing = 0;
   #next = 0;
   #closed = false;
@@ -65,8 +98,8 @@ export class HttpPool implements ClientConnectionOwner {
   }
 
   /** Gives the waiter a connection, now or later. Only a call that holds a Permit may ask. `fresh`: not one that was used before. */
-  acquire(_permit: Permit, fresh: boolean, waiter: PoolWaiter): void {
-    const { mesh, identity, maxConnections } = this.#options;
+  acquire(permit: Permit, fresh: boolean, request: OutgoingRequest, waiter: PoolWaiter): void {
+    const { mesh, identity } = this.#options;
     let ours: OurIdentity | undefined;
     if (mesh !== undefined) {
       const now = identity();
@@ -76,20 +109,157 @@ export class HttpPool implements ClientConnectionOwner {
       }
       ours = now;
     }
+    const fingerprint = ours?.svid.fingerprint ?? "";
+    if (this.#wantsShared(request)) {
+      if (this.#takeShared(fingerprint, request, waiter)) return;
+      if (!this.#isHttp1Now) {
+        this.#awaitShared(ours, fingerprint, { permit, request, waiter });
+        return;
+      }
+      if (request.needsHttp2 && mesh === undefined) {
+        waiter.onAcquireFailed(NOT_HTTP2);
+        return;
+      }
+    }
     if (!fresh) {
-      const found = this.#takeIdle(ours?.svid.fingerprint ?? "");
+      const found = this.#takeIdle(fingerprint);
       if (found !== undefined) {
         if (!waiter.onAcquired(found, found.destination, found.address)) this.onIdle(found);
         return;
       }
     }
-    if (this.#connections.size + this.#dialing >= maxConnections) {
-      waiter.onAcquireFailed(
-        new CountersignError("E_UPSTREAM_LIMIT", `${maxConnections} upstream connections are open already`),
-      );
+    this.#dialOwn(ours, waiter);
+  }
+
+  #wantsShared(request: OutgoingRequest): boolean {
+    if (this.#options.mesh !== undefined) return true;
+    switch (this.#options.plaintext) {
+      case "http1":
+        return false;
+      case "http2":
+        return true;
+      case "asked":
+        return request.version === 2;
+    }
+  }
+
+  get #isHttp1Now(): boolean {
+    return this.#options.plaintext !== "http2" && this.#http1UntilMs > monotonicMs();
+  }
+
+  #takeShared(fingerprint: string, request: OutgoingRequest, waiter: PoolWaiter): boolean {
+    for (const connection of this.#shared) {
+      if (connection.svidFingerprint !== fingerprint || !connection.hasRoom || !connection.takesCalls) continue;
+      if (request.upgrade !== undefined && !connection.takesExtendedConnect) continue;
+      waiter.onAcquired(connection.place(), connection.destination, connection.address);
+      return true;
+    }
+    return false;
+  }
+
+  /** Joins a connection that is being made, or begins one. */
+  #awaitShared(ours: OurIdentity | undefined, fingerprint: string, waiting: Waiting): void {
+    // a peer that takes no upgrade on HTTP/2 gets HTTP/1.1 for it
+    if (waiting.request.upgrade !== undefined && this.#shared.some((one) => this.#refusesUpgrade(one, fingerprint))) {
+      this.#dialOwn(ours, waiting.waiter, ONLY_HTTP1);
       return;
     }
-    this.#dial(ours, waiter);
+    const underWay = this.#sharedDials.find(
+      (one) => one.fingerprint === fingerprint && one.waiting.length < this.#options.limits.streams,
+    );
+    if (underWay !== undefined) {
+      underWay.waiting.push(waiting);
+      return;
+    }
+    if (this.#isFull) {
+      waiting.waiter.onAcquireFailed(this.#tooMany());
+      return;
+    }
+    const dial: SharedDial = { fingerprint, waiting: [waiting] };
+    this.#sharedDials.push(dial);
+    this.#dial(ours, this.#options.mesh?.alpn, (connected) => {
+      if (connected instanceof CountersignError) {
+        this.#endDial(dial);
+        for (const one of dial.waiting) one.waiter.onAcquireFailed(connected);
+        return;
+      }
+      this.#sharedConnected(dial, ours, connected);
+    });
+  }
+
+  #refusesUpgrade(connection: Http2ClientConnection, fingerprint: string): boolean {
+    return connection.svidFingerprint === fingerprint && connection.isSettled && !connection.takesExtendedConnect;
+  }
+
+  #endDial(dial: SharedDial): void {
+    this.#sharedDials = this.#sharedDials.filter((one) => one !== dial);
+  }
+
+  #sharedConnected(dial: SharedDial, ours: OurIdentity | undefined, connected: Connected): void {
+    if (ours !== undefined && !HTTP2_ALPN.has(connected.dialed.alpn)) {
+      // the peer chose HTTP/1.1: one call gets this connection, the others each their own
+      this.#endDial(dial);
+      this.#http1UntilMs = monotonicMs() + HTTP1_MEMORY_MS;
+      const [first, ...others] = dial.waiting;
+      if (first !== undefined) this.#useOwn(ours, connected, first.waiter);
+      for (const one of others) this.acquire(one.permit, false, one.request, one.waiter);
+      return;
+    }
+    const connection = this.#addShared(ours, connected);
+    const problem = ours === undefined ? undefined : this.#changedMeanwhile(ours, connection);
+    if (problem !== undefined) {
+      this.#endDial(dial);
+      for (const one of dial.waiting) one.waiter.onAcquireFailed(problem);
+      return;
+    }
+    // a peer that was asked by ALPN has said so already; an app is believed once it has answered in HTTP/2
+    if (ours !== undefined && !dial.waiting.some((one) => one.request.upgrade !== undefined)) {
+      this.#endDial(dial);
+      this.#shared.push(connection);
+      this.#serve(connection, dial.waiting);
+    } else {
+      // who comes meanwhile still joins: the dial ends when the answer is there
+      this.#unsettled.set(connection, dial.waiting);
+    }
+  }
+
+  onSettled(connection: Http2ClientConnection): void {
+    const waiting = this.#unsettled.get(connection);
+    if (waiting === undefined) return;
+    this.#unsettled.delete(connection);
+    this.#sharedDials = this.#sharedDials.filter((one) => one.waiting !== waiting);
+    this.#shared.push(connection);
+    this.#serve(connection, waiting);
+  }
+
+  #serve(connection: Http2ClientConnection, waiting: readonly Waiting[]): void {
+    for (const one of waiting) {
+      const fits = one.request.upgrade === undefined || connection.takesExtendedConnect;
+      if (fits && connection.hasRoom && !this.#closed) {
+        one.waiter.onAcquired(connection.place(), connection.destination, connection.address);
+      } else this.acquire(one.permit, false, one.request, one.waiter);
+    }
+    if (this.#closed) connection.close();
+  }
+
+  onRoom(): void {
+    // calls that found no room have a connection of their own under way
+  }
+
+  onSharedClosed(connection: Http2ClientConnection, error: CountersignError | undefined): void {
+    this.#connections.delete(connection);
+    this.#options.deadlines.delete(connection);
+    this.#shared = this.#shared.filter((one) => one !== connection);
+    const waiting = this.#unsettled.get(connection);
+    if (waiting === undefined) return;
+    this.#unsettled.delete(connection);
+    this.#sharedDials = this.#sharedDials.filter((one) => one.waiting !== waiting);
+    const notHttp2 = error === undefined || error.code === "E_UPSTREAM_NOT_HTTP2";
+    if (notHttp2) this.#http1UntilMs = monotonicMs() + HTTP1_MEMORY_MS;
+    for (const one of waiting) {
+      if (notHttp2 && this.#options.plaintext !== "http2") this.acquire(one.permit, false, one.request, one.waiter);
+      else one.waiter.onAcquireFailed(error ?? NOT_HTTP2);
+    }
   }
 
   #takeIdle(fingerprint: string): Http1ClientConnection | undefined {
@@ -97,52 +267,76 @@ export class HttpPool implements ClientConnectionOwner {
       const connection = this.#idle.pop();
       if (connection === undefined) return undefined;
       if (connection.closed) continue;
-      if (connection.svidFingerprint === fingerprint && takesCalls(connection)) {
-        return connection;
-      }
+      if (connection.svidFingerprint === fingerprint && connection.takesCalls) return connection;
       connection.close();
     }
   }
 
-  #dial(ours: OurIdentity | undefined, waiter: PoolWaiter): void {
-    const { endpoints, mesh } = this.#options;
-    this.#next = (this.#next + 1) % endpoints.length;
-    this.#dialing++;
-    const identity =
-      mesh === undefined || ours === undefined ? undefined : { ...ours, expected: mesh.expected, alpn: mesh.alpn };
-    dialAny({ ...this.#options, identity, withoutAlpn: this.#withoutAlpn }, this.#next, (result) => {
-      this.#dialing--;
-      if (result.kind === "failed") {
-        waiter.onAcquireFailed(result.error);
-        return;
-      }
-      const { dialed, address } = result;
-      let expiresMs = Number.POSITIVE_INFINITY;
-      let validUntilMs = expiresMs;
-      if (dialed.peer !== undefined && ours !== undefined) {
-        expiresMs = Math.min(dialed.peer.validUntilMs, ours.svid.notAfterMs);
-        // the server drains at its lead; leaving a little earlier spares the race
-        validUntilMs = expiresMs - drainLeadMs(expiresMs - Date.now()) * 1.25;
-      }
-      const fingerprint = ours?.svid.fingerprint ?? "";
-      const { limits } = this.#options;
-      const connection = new Http1ClientConnection(
-        { dialed, address, fingerprint, validUntilMs, expiresMs, limits },
-        this,
-      );
-      this.#connections.add(connection);
-      this.#options.deadlines.add(connection);
-      const problem = ours === undefined ? undefined : this.#changedMeanwhile(ours, connection);
-      if (problem !== undefined) {
-        waiter.onAcquireFailed(problem);
-        return;
-      }
-      if (this.#closed || !waiter.onAcquired(connection, connection.destination, address)) this.onIdle(connection);
+  get #isFull(): boolean {
+    return this.#connections.size + this.#dialing >= this.#options.maxConnections;
+  }
+
+  #tooMany(): CountersignError {
+    const { maxConnections } = this.#options;
+    return new CountersignError("E_UPSTREAM_LIMIT", `${maxConnections} upstream connections are open already`);
+  }
+
+  /** An HTTP/1.1 connection for one call. */
+  #dialOwn(ours: OurIdentity | undefined, waiter: PoolWaiter, alpn: readonly string[] = ONLY_HTTP1): void {
+    if (this.#isFull) {
+      waiter.onAcquireFailed(this.#tooMany());
+      return;
+    }
+    this.#dial(ours, alpn, (connected) => {
+      if (connected instanceof CountersignError) waiter.onAcquireFailed(connected);
+      else this.#useOwn(ours, connected, waiter);
     });
   }
 
+  #dial(
+    ours: OurIdentity | undefined,
+    alpn: readonly string[] = ONLY_HTTP1,
+    done: (connected: Connected | CountersignError) => void,
+  ): void {
+    const { endpoints, mesh } = this.#options;
+    this.#next = (this.#next + 1) % endpoints.length;
+    this.#dialing++;
+    const identity = mesh === undefined || ours === undefined ? undefined : { ...ours, expected: mesh.expected, alpn };
+    dialAny({ ...this.#options, identity, withoutAlpn: this.#withoutAlpn }, this.#next, (result) => {
+      this.#dialing--;
+      done(result.kind === "failed" ? result.error : result);
+    });
+  }
+
+  #useOwn(ours: OurIdentity | undefined, connected: Connected, waiter: PoolWaiter): void {
+    const { limits } = this.#options;
+    const connection = new Http1ClientConnection({ ...lifeOf(ours, connected), limits }, this);
+    this.#add(connection);
+    const problem = ours === undefined ? undefined : this.#changedMeanwhile(ours, connection);
+    if (problem !== undefined) {
+      waiter.onAcquireFailed(problem);
+      return;
+    }
+    if (this.#closed || !waiter.onAcquired(connection, connection.destination, connection.address)) {
+      this.onIdle(connection);
+    }
+  }
+
+  #addShared(ours: OurIdentity | undefined, connected: Connected): Http2ClientConnection {
+    const { limits, idleMs, handshakeTimeoutMs } = this.#options;
+    const life = lifeOf(ours, connected);
+    const connection = new Http2ClientConnection({ ...life, limits, idleMs, settleMs: handshakeTimeoutMs }, this);
+    this.#add(connection);
+    return connection;
+  }
+
+  #add(connection: Http1ClientConnection | Http2ClientConnection): void {
+    this.#connections.add(connection);
+    this.#options.deadlines.add(connection);
+  }
+
   /** The identity may have changed while the handshake ran: what holds for open connections holds for one that has just been opened. */
-  #changedMeanwhile(ours: OurIdentity, connection: Http1ClientConnection): CountersignError | undefined {
+  #changedMeanwhile(ours: OurIdentity, connection: PooledConnection): CountersignError | undefined {
     const now = this.#options.identity();
     if (now instanceof CountersignError) {
       connection.close();
@@ -170,12 +364,17 @@ export class HttpPool implements ClientConnectionOwner {
     if (at !== -1) this.#idle.splice(at, 1);
   }
 
-  /** A new identity snapshot: idle connections of an older SVID close, and all whose peer is not covered any more end. */
+  /** A new identity snapshot: connections of an older SVID take no new call, and all whose peer is not covered any more end. */
   onIdentity(snapshot: IdentitySnapshot, fingerprint: string): void {
+    const isCurrent = (one: PooledConnection): boolean =>
+      one.svidFingerprint === fingerprint || one.svidFingerprint === "";
     for (const connection of this.#idle.splice(0)) {
-      if (connection.svidFingerprint === fingerprint || connection.svidFingerprint === "") this.#idle.push(connection);
+      if (isCurrent(connection)) this.#idle.push(connection);
       else connection.close();
     }
+    const older = this.#shared.filter((connection) => !isCurrent(connection));
+    this.#shared = this.#shared.filter(isCurrent);
+    for (const connection of older) connection.close();
     const nowMs = Date.now();
     for (const connection of this.#connections) connection.reverify(snapshot, nowMs);
   }
@@ -187,18 +386,41 @@ export class HttpPool implements ClientConnectionOwner {
         connection.fail(
           new CountersignError("E_PEER_EXPIRED_OPEN", "the identity that opened the upstream connection expired"),
         );
-      }
+      } else if (!connection.takesCalls && connection instanceof Http2ClientConnection) connection.close();
     }
   }
 
-  /** Closes idle connections, and the others when their call ends. */
+  /** Closes idle connections, and the others when their calls end. */
   close(): void {
     this.#closed = true;
     for (const connection of this.#idle.splice(0)) connection.close();
+    for (const connection of this.#shared.splice(0)) connection.close();
   }
 }
 
-/** A plaintext connection rests on no identity: no clock is read for it. */
-function takesCalls({ validUntilMs }: Http1ClientConnection): boolean {
-  return validUntilMs === Number.POSITIVE_INFINITY || validUntilMs > Date.now();
+interface Connected {
+  readonly dialed: Dialed;
+  readonly address: string;
+}
+
+const NOT_HTTP2 = new CountersignError("E_UPSTREAM_NOT_HTTP2", "the app does not speak HTTP/2, which this call needs");
+
+/** Whose a new connection is, and until when. */
+function lifeOf(
+  ours: OurIdentity | undefined,
+  { dialed, address }: Connected,
+): Connected & { readonly fingerprint: string; readonly validUntilMs: number; readonly expiresMs: number } {
+  if (dialed.peer === undefined || ours === undefined) {
+    return {
+      dialed,
+      address,
+      fingerprint: "",
+      validUntilMs: Number.POSITIVE_INFINITY,
+      expiresMs: Number.POSITIVE_INFINITY,
+    };
+  }
+  const expiresMs = Math.min(dialed.peer.validUntilMs, ours.svid.notAfterMs);
+  // the server drains at its lead; leaving a little earlier spares the race
+  const validUntilMs = expiresMs - drainLeadMs(expiresMs - Date.now()) * 1.25;
+  return { dialed, address, fingerprint: ours.svid.fingerprint, validUntilMs, expiresMs };
 }

@@ -1,6 +1,4 @@
-import type { CallOutcome } from "../../core/call-outcome.ts";
 import { CountersignError } from "../../core/errors.ts";
-import type { IdentitySnapshot } from "../../core/identity.ts";
 import type { HasDeadline } from "../deadlines.ts";
 import type { OutgoingRequest, UpstreamReceiver, UpstreamStream } from "../http-streams.ts";
 import type {
@@ -14,17 +12,10 @@ import type {
 import { createResponseDecoder } from "../http1/response-decoder.ts";
 import { writeChunk, writeLastChunk, writeRequestHead } from "../http1/write-head.ts";
 import { SocketTransport, type Transport, type TransportOwner } from "../transport.ts";
-import { type Dialed, reasonOf } from "./dial.ts";
+import { reasonOf } from "./dial.ts";
+import { PooledConnection, type PooledParts } from "./pooled-connection.ts";
 
-export interface ClientConnectionParts {
-  readonly dialed: Dialed;
-  readonly address: string;
-  /** Fingerprint of our SVID that opened it, "" for plaintext. */
-  readonly fingerprint: string;
-  /** Wall clock from which it takes no new call. */
-  readonly validUntilMs: number;
-  /** Wall clock at which it is cut: the earlier of our SVID's and the peer's expiry. */
-  readonly expiresMs: number;
+export interface ClientConnectionParts extends PooledParts {
   readonly limits: Http1Limits;
 }
 
@@ -35,16 +26,13 @@ export interface ClientConnectionOwner {
 }
 
 /** One HTTP/1.1 connection to an upstream: carries one call at a time. */
-export class Http1ClientConnection implements UpstreamStream, Http1ResponseEvents, TransportOwner, HasDeadline {
-  readonly address: string;
-  readonly destination: CallOutcome["destination"];
-  readonly svidFingerprint: string;
-  readonly validUntilMs: number;
-  readonly expiresMs: number;
+export class Http1ClientConnection
+  extends PooledConnection
+  implements UpstreamStream, Http1ResponseEvents, TransportOwner, HasDeadline
+{
   readonly #transport: Transport;
   readonly #decoder: Http1ResponseDecoder;
   readonly #owner: ClientConnectionOwner;
-  readonly #verifyAgain: Dialed["verifyAgain"];
   #receiver: UpstreamReceiver | undefined;
   #callsBefore = 0;
   #chunked = false;
@@ -61,16 +49,9 @@ export class Http1ClientConnection implements UpstreamStream, Http1ResponseEvent
   deadlineMs = Number.POSITIVE_INFINITY;
 
   constructor(parts: ClientConnectionParts, owner: ClientConnectionOwner) {
-    const { dialed } = parts;
-    this.address = parts.address;
-    this.destination =
-      dialed.peer === undefined ? undefined : { spiffeId: dialed.peer.spiffeId, serial: dialed.peer.serial };
-    this.svidFingerprint = parts.fingerprint;
-    this.validUntilMs = parts.validUntilMs;
-    this.expiresMs = parts.expiresMs;
-    this.#verifyAgain = dialed.verifyAgain;
+    super(parts);
     this.#owner = owner;
-    this.#transport = new SocketTransport(dialed.socket, this);
+    this.#transport = new SocketTransport(parts.dialed.socket, this);
     this.#decoder = createResponseDecoder(parts.limits, this);
   }
 
@@ -149,12 +130,6 @@ export class Http1ClientConnection implements UpstreamStream, Http1ResponseEvent
   /** Closes an idle connection. */
   close(): void {
     if (this.#receiver === undefined) this.#transport.destroy();
-  }
-
-  /** A new bundle or revocation list: a connection whose peer it no longer covers ends, also in the middle of a call. */
-  reverify(snapshot: IdentitySnapshot, nowMs: number): void {
-    const problem = this.#verifyAgain?.(snapshot, nowMs);
-    if (problem !== undefined) this.fail(new CountersignError("E_PEER_NO_LONGER_TRUSTED", problem.message));
   }
 
   /** Ends the connection and its call, if any, with this error. */

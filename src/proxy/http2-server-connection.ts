@@ -1,0 +1,445 @@
+import { randomBytes } from "node:crypto";
+import type { ErrorCode } from "../core/error-codes.ts";
+import { finishOutcome } from "./call-outcomes.ts";
+import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
+import { type CallOwner, HttpCall } from "./http-call.ts";
+import type { HttpService } from "./http-service.ts";
+import type { DownstreamStream, OutgoingResponse } from "./http-streams.ts";
+import type { HeadLines } from "./http1/head-lines.ts";
+import { isHopByHop } from "./http1/hop-by-hop.ts";
+import type { Fields, Http1Limits, RequestHead } from "./http1/http1-events.ts";
+import { announcedLength } from "./http1/write-head.ts";
+import { CONNECTION_WINDOW } from "./http2/connection-window.ts";
+import { FLOOD_LIMITS } from "./http2/flood-guard.ts";
+import { CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR } from "./http2/frames.ts";
+import { Http2Codec, type Http2Handler, type Http2Violation } from "./http2/http2-codec.ts";
+import type { Http2Fault } from "./http2/http2-fault.ts";
+import type { Http2Stream } from "./http2/http2-stream.ts";
+import { localAnswer } from "./local-answer.ts";
+import { monotonicMs } from "./monotonic.ts";
+import type { ServerTimeouts } from "./server-timeouts.ts";
+import type { SocketTransport, TransportOwner } from "./transport.ts";
+import { UNREADABLE_HEAD } from "./unreadable-head.ts";
+
+export interface Http2ServerOptions {
+  readonly limits: Http1Limits & { readonly streams: number; readonly streamBuffer: number };
+  readonly timeouts: ServerTimeouts;
+  readonly onClosed: () => void;
+}
+
+const LINGER_MS = 2000;
+const WEBSOCKET_KEY_BYTES = 16;
+
+/** The caller's HTTP/2 connection: each of its streams is a call. */
+export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2Handler<ServerStream> {
+  readonly #transport: SocketTransport;
+  readonly #service: HttpService;
+  readonly #options: Http2ServerOptions;
+  readonly #codec: Http2Codec<ServerStream>;
+  /** While no stream is open. */
+  #idleDeadlineMs: number;
+  #draining = false;
+  #lingering = false;
+  #nowMs = 0;
+
+  constructor(transport: SocketTransport, service: HttpService, options: Http2ServerOptions) {
+    this.#transport = transport;
+    this.#service = service;
+    this.#options = options;
+    const { limits } = options;
+    this.#codec = new Http2Codec("server", transport.out, this, {
+      ...limits,
+      streamWindow: limits.streamBuffer,
+      connectionWindow: CONNECTION_WINDOW,
+      flood: FLOOD_LIMITS,
+    });
+    this.#idleDeadlineMs = deadlineAfter(options.timeouts.head);
+    transport.owner = this;
+    transport.touch();
+  }
+
+  get deadlineMs(): number {
+    let earliest = this.#lingering || this.#codec.openStreams === 0 ? this.#idleDeadlineMs : Number.POSITIVE_INFINITY;
+    for (const { user } of this.#codec.streams()) {
+      if (user !== undefined && user.deadlineMs < earliest) earliest = user.deadlineMs;
+    }
+    return earliest;
+  }
+
+  get calls(): number {
+    let calls = 0;
+    for (const { user } of this.#codec.streams()) if (user !== undefined && !user.call.done) calls++;
+    return calls;
+  }
+
+  /** A new policy is in force: the calls under way are decided again. */
+  reauthorize(): void {
+    for (const { user } of this.#codec.streams()) user?.call.reauthorize();
+    this.#transport.touch();
+  }
+
+  /** About twice a second. */
+  onTick(): void {
+    for (const { user } of this.#codec.streams()) user?.call.onTick();
+  }
+
+  /** Takes no new stream once the caller has heard of it; open ones go on. */
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    this.#codec.shutdown();
+    this.#transport.touch();
+    // a caller that never answers has heard nothing: it is not waited for longer than for an answer that lingers
+    if (this.#codec.openStreams === 0) this.#idleDeadlineMs = deadlineAfter(LINGER_MS);
+  }
+
+  /** Ends the connection now, and its calls with this code. */
+  cut(code: ErrorCode, detail: string): void {
+    for (const { user } of this.#codec.streams()) {
+      if (user === undefined || user.call.done) continue;
+      user.call.outcome.close = code;
+      user.call.refuse(code, detail);
+    }
+    this.#codec.abandon(NO_ERROR, code, "");
+    this.#transport.flush();
+    this.#transport.destroy();
+  }
+
+  // ── socket events ──
+
+  onBytes(chunk: Uint8Array): void {
+    if (this.#lingering) return;
+    this.#nowMs = monotonicMs();
+    const violation = this.#codec.push(chunk, this.#nowMs);
+    this.#transport.touchSoon();
+    if (violation !== undefined) this.#violated(violation);
+  }
+
+  onFin(): void {
+    // without the caller's window updates no long answer can end: what is open is over
+    this.#endCalls("caller-ended");
+    this.#goodbye();
+  }
+
+  onWritable(): void {
+    for (const { user } of this.#codec.streams()) user?.onTransportWritable();
+  }
+
+  onGone(): void {
+    this.#endCalls("caller-closed");
+    this.#options.onClosed();
+  }
+
+  onDeadline(nowMs: number): void {
+    if (this.#lingering) {
+      this.#transport.destroy();
+      return;
+    }
+    for (const { user } of this.#codec.streams())
+      if (user !== undefined && user.deadlineMs <= nowMs) user.onDeadline(nowMs);
+    this.#transport.touch();
+    if (this.#codec.openStreams > 0 || this.#idleDeadlineMs > nowMs) return;
+    if (!this.#codec.isSettled) {
+      this.#refused("E_REQUEST_TIMEOUT", "the caller's HTTP/2 preface did not arrive in time");
+      this.#goodbye();
+    } else if (this.#draining) this.#goodbye();
+    else this.drain();
+  }
+
+  #endCalls(reason: string): void {
+    for (const { user } of this.#codec.streams()) user?.call.onCallerGone(reason);
+  }
+
+  #violated({ code, detail }: Http2Violation): void {
+    this.#endCalls(code);
+    this.#refused(code, detail);
+    this.#goodbye();
+  }
+
+  /** A record of its own for what ended the connection or kept a request from being one. */
+  #refused(code: ErrorCode, detail: string, status?: number): string {
+    const outcome = this.#service.newOutcome(UNREADABLE_HEAD, this.#nowMs === 0 ? monotonicMs() : this.#nowMs);
+    outcome.kind = "refusal";
+    outcome.protocol = "http/2";
+    outcome.method = undefined;
+    outcome.authority = undefined;
+    outcome.decision = "error";
+    outcome.reason = code;
+    outcome.detail = detail;
+    outcome.status = status;
+    outcome.close = "bad-request";
+    finishOutcome(this.#service, outcome, undefined);
+    return outcome.id;
+  }
+
+  #goodbye(): void {
+    if (this.#lingering || this.#transport.closed) return;
+    this.#lingering = true;
+    this.#idleDeadlineMs = deadlineAfter(LINGER_MS);
+    this.#transport.end();
+    this.#transport.resume();
+  }
+
+  // ── codec events ──
+
+  onRequest(stream: Http2Stream<ServerStream>, head: RequestHead): void {
+    const user = new ServerStream(this.#transport, this.#codec, stream, this.#options.timeouts);
+    stream.user = user;
+    const seen = head.method === "CONNECT" && head.upgrade !== undefined ? asUpgrade(head) : head;
+    const call = new HttpCall(this.#service, seen, this.#service.newOutcome(seen, this.#nowMs), user, user);
+    user.begin(call, this.#nowMs);
+    // nothing of a tunnel's bytes may reach an app that still reads a request
+    if (seen !== head) user.awaitTunnel();
+    call.start();
+  }
+
+  onBadRequest(stream: Http2Stream<ServerStream>, fault: Http2Fault): void {
+    const status = ANSWERED[fault.code];
+    const id = this.#refused(fault.code, fault.detail, status);
+    if (status === undefined) {
+      this.#codec.resetStream(stream, PROTOCOL_ERROR);
+      return;
+    }
+    const answer = localAnswer(status, fault.code, this.#service.answerDetail(fault.detail), id, "GET", false);
+    writeResponse(this.#codec, stream, answer.response);
+    this.#codec.data(stream, answer.body);
+    this.#codec.endAndCancel(stream);
+  }
+
+  onResponse(): void {
+    // a server gets none
+  }
+
+  onData(stream: Http2Stream<ServerStream>, chunk: Uint8Array): void {
+    stream.user?.onData(chunk, this.#nowMs);
+  }
+
+  onEnd(stream: Http2Stream<ServerStream>, trailers: Fields | undefined): void {
+    stream.user?.onEnd(trailers);
+  }
+
+  onReset(stream: Http2Stream<ServerStream>, _errorCode: number, detail: string): void {
+    const call = stream.user?.call;
+    if (call === undefined || call.done) return;
+    call.outcome.detail = detail;
+    call.onCallerGone("caller-reset");
+  }
+
+  onStreamWritable(stream: Http2Stream<ServerStream>): void {
+    stream.user?.onStreamWritable();
+  }
+
+  onSettings(): void {
+    if (this.#codec.openStreams === 0) this.#idleDeadlineMs = deadlineAfter(this.#options.timeouts.idle);
+  }
+
+  onGoaway(): void {
+    // the caller opens no more streams: nothing changes for those that are open
+  }
+
+  onIdle(): void {
+    if (this.#lingering) return;
+    if (this.#codec.isFinished) {
+      this.#goodbye();
+      return;
+    }
+    const { idle } = this.#options.timeouts;
+    this.#idleDeadlineMs = deadlineAfter(this.#draining ? LINGER_MS : idle, this.#nowMs);
+  }
+}
+
+/** The one stream of a call: its caller's half. */
+class ServerStream implements DownstreamStream, CallOwner {
+  readonly #transport: SocketTransport;
+  readonly #codec: Http2Codec<ServerStream>;
+  readonly #stream: Http2Stream<ServerStream>;
+  readonly #timeouts: ServerTimeouts;
+  #call: HttpCall | undefined;
+  /** By when the caller has to go on: with its body, or with reading ours. */
+  #progressDeadlineMs = Number.POSITIVE_INFINITY;
+  #awaitsTransport = false;
+  #tunnel = false;
+  #awaitsTunnel = false;
+
+  constructor(
+    transport: SocketTransport,
+    codec: Http2Codec<ServerStream>,
+    stream: Http2Stream<ServerStream>,
+    timeouts: ServerTimeouts,
+  ) {
+    this.#transport = transport;
+    this.#codec = codec;
+    this.#stream = stream;
+    this.#timeouts = timeouts;
+  }
+
+  begin(call: HttpCall, nowMs: number): void {
+    this.#call = call;
+    this.#progressDeadlineMs = deadlineAfter(this.#timeouts.idle, nowMs);
+  }
+
+  awaitTunnel(): void {
+    this.#awaitsTunnel = true;
+    this.#codec.pause(this.#stream);
+  }
+
+  get call(): HttpCall {
+    if (this.#call === undefined) throw new TypeError("a stream without its call");
+    return this.#call;
+  }
+
+  get deadlineMs(): number {
+    return Math.min(this.call.firstByteDeadlineMs, this.#progressDeadlineMs);
+  }
+
+  onDeadline(nowMs: number): void {
+    const { call } = this;
+    if (call.firstByteDeadlineMs <= nowMs) {
+      call.onFirstByteTimeout();
+      return;
+    }
+    this.#progressDeadlineMs = Number.POSITIVE_INFINITY;
+    if (call.done) {
+      // the answer is given and nobody takes it
+      this.#codec.resetStream(this.#stream, CANCEL);
+      return;
+    }
+    const what = this.#tunnel ? "the tunnel carried nothing" : "the call made no progress";
+    call.outcome.close = "E_IDLE_TIMEOUT";
+    call.refuse("E_IDLE_TIMEOUT", `${what} for too long`);
+  }
+
+  onData(chunk: Uint8Array, nowMs: number): void {
+    this.#progressDeadlineMs = deadlineAfter(this.#tunnel ? this.#timeouts.tunnelIdle : this.#timeouts.idle, nowMs);
+    this.call.onRequestData(chunk);
+  }
+
+  onEnd(trailers: Fields | undefined): void {
+    this.#progressDeadlineMs = Number.POSITIVE_INFINITY;
+    if (this.#tunnel) this.call.onTunnelEnd();
+    else this.call.onRequestEnd(trailers);
+  }
+
+  onStreamWritable(): void {
+    if (!this.#tunnel) this.#progressDeadlineMs = Number.POSITIVE_INFINITY;
+    if (!this.#awaitsTransport) this.call.onDownstreamDrain();
+  }
+
+  onTransportWritable(): void {
+    if (!this.#awaitsTransport) return;
+    this.#awaitsTransport = false;
+    if (!this.#codec.isCongested(this.#stream)) this.call.onDownstreamDrain();
+  }
+
+  // ── the call's side ──
+
+  inform(status: number, _reason: string, lines: HeadLines): void {
+    const { reset } = this.#stream;
+    if (reset) return;
+    this.#codec.beginHeaders(this.#stream);
+    this.#codec.status(status);
+    this.#codec.lines(lines);
+    this.#codec.endHeaders(this.#stream, false);
+    this.#transport.touch();
+  }
+
+  respond(response: OutgoingResponse): void {
+    if (this.#stream.reset) return;
+    writeResponse(this.#codec, this.#stream, response);
+    this.#transport.touch();
+  }
+
+  data(chunk: Uint8Array): void {
+    if (this.#tunnel) this.#progressDeadlineMs = deadlineAfter(this.#timeouts.tunnelIdle);
+    this.#codec.data(this.#stream, chunk);
+    this.#transport.touchSoon();
+  }
+
+  end(trailers: Fields | undefined): void {
+    this.#codec.end(this.#stream, trailers);
+    this.#transport.touch();
+  }
+
+  abort(): void {
+    this.#codec.resetStream(this.#stream, INTERNAL_ERROR);
+    this.#transport.touch();
+  }
+
+  get congested(): boolean {
+    const transport = this.#transport.congested;
+    if (transport) this.#awaitsTransport = true;
+    if (!this.#codec.isCongested(this.#stream)) return transport;
+    // its reader has the usual patience to make room
+    if (!this.#tunnel) this.#progressDeadlineMs = deadlineAfter(this.#timeouts.idle);
+    return true;
+  }
+
+  pauseRequest(): void {
+    this.#codec.pause(this.#stream);
+  }
+
+  resumeRequest(): void {
+    if (this.#awaitsTunnel) return;
+    this.#codec.resume(this.#stream);
+    this.#transport.touch();
+  }
+
+  becomeTunnel(): void {
+    this.#tunnel = true;
+    this.#awaitsTunnel = false;
+    this.#codec.resume(this.#stream);
+    this.#progressDeadlineMs = deadlineAfter(this.#timeouts.tunnelIdle);
+  }
+
+  onCallDone(): void {
+    // what is still queued may leave; a body that is still coming is not wanted any more
+    this.#progressDeadlineMs = deadlineAfter(this.#timeouts.idle);
+    this.#codec.endAndCancel(this.#stream);
+    this.#transport.touch();
+  }
+}
+
+/** Requests that are well-formed HTTP/2 and yet refused by a limit are answered; malformed ones get their stream reset (RFC 9113 section 8.1.1). */
+const ANSWERED: Partial<Record<ErrorCode, number>> = {
+  E_HTTP_HEAD_TOO_LARGE: 431,
+  E_HTTP_TOO_MANY_FIELDS: 431,
+  E_HTTP_REQUEST_LINE_TOO_LONG: 414,
+  E_HTTP_METHOD_CASE: 400,
+  E_HTTP_EXPECT: 417,
+};
+
+function writeResponse(
+  codec: Http2Codec<ServerStream>,
+  stream: Http2Stream<ServerStream>,
+  response: OutgoingResponse,
+): void {
+  codec.beginHeaders(stream);
+  // what HTTP/1.1 calls switching protocols is a plain success here (RFC 8441 section 5)
+  codec.status(response.status === 101 ? 200 : response.status);
+  if (response.lines !== undefined) codec.lines(response.lines);
+  const { fields } = response;
+  for (let at = 0; at < fields.length; at += 2) {
+    const name = fields[at] as string;
+    if (!isHopByHop(name)) codec.field(name, fields[at + 1] as string);
+  }
+  const length = announcedLength(response);
+  if (length !== undefined) codec.field("content-length", String(length));
+  codec.endHeaders(stream, false);
+}
+
+/** An extended CONNECT (RFC 8441) as the Upgrade that it stands for: policy, audit and app see one thing, whatever carries it. */
+function asUpgrade(head: RequestHead): RequestHead {
+  const raw: string[] = [];
+  const lower: string[] = [];
+  for (let field = 0; field < head.fields.lower.length; field++) {
+    const name = head.fields.lower[field] as string;
+    if (name === "sec-websocket-key") continue;
+    lower.push(name);
+    raw.push(head.fields.raw[2 * field] as string, head.fields.raw[2 * field + 1] as string);
+  }
+  if (head.upgrade === "websocket") {
+    lower.push("sec-websocket-key");
+    raw.push("sec-websocket-key", randomBytes(WEBSOCKET_KEY_BYTES).toString("base64"));
+  }
+  return { ...head, method: "GET", fields: { raw, lower }, framing: { kind: "none" } };
+}

@@ -1,0 +1,377 @@
+import { STATUS_CODES } from "node:http";
+import type { ErrorCode } from "../../core/error-codes.ts";
+import { CountersignError } from "../../core/errors.ts";
+import { deadlineAfter, type HasDeadline } from "../deadlines.ts";
+import type { OutgoingRequest, UpstreamReceiver, UpstreamStream } from "../http-streams.ts";
+import { isHopByHop } from "../http1/hop-by-hop.ts";
+import type { Fields, Http1Limits, ResponseHead } from "../http1/http1-events.ts";
+import { webSocketAccept } from "../http1/websocket-accept.ts";
+import { CONNECTION_WINDOW } from "../http2/connection-window.ts";
+import { FLOOD_LIMITS } from "../http2/flood-guard.ts";
+import { CANCEL, NO_ERROR, REFUSED_STREAM } from "../http2/frames.ts";
+import { Http2Codec, type Http2Handler } from "../http2/http2-codec.ts";
+import type { Http2Stream } from "../http2/http2-stream.ts";
+import { monotonicMs } from "../monotonic.ts";
+import { SocketTransport, type TransportOwner } from "../transport.ts";
+import { reasonOf } from "./dial.ts";
+import { PooledConnection, type PooledParts } from "./pooled-connection.ts";
+
+export interface Http2ClientParts extends PooledParts {
+  readonly limits: Http1Limits & { readonly streams: number; readonly streamBuffer: number };
+  /** How long a connection without calls is kept. */
+  readonly idleMs: number;
+  /** How long the other side may take to say that it speaks HTTP/2. */
+  readonly settleMs: number;
+}
+
+export interface Http2ClientOwner {
+  /** The other side has sent its settings: it speaks HTTP/2, and now says how many streams it takes. */
+  onSettled(connection: Http2ClientConnection): void;
+  /** A stream has ended: another can be opened. */
+  onRoom(connection: Http2ClientConnection): void;
+  onSharedClosed(connection: Http2ClientConnection, error: CountersignError | undefined): void;
+}
+
+/** One HTTP/2 connection to an upstream, shared by many calls. */
+export class Http2ClientConnection
+  extends PooledConnection
+  implements TransportOwner, HasDeadline, Http2Handler<ClientStream>
+{
+  readonly #transport: SocketTransport;
+  readonly #codec: Http2Codec<ClientStream>;
+  readonly #owner: Http2ClientOwner;
+  readonly #idleMs: number;
+  readonly scheme: "http" | "https";
+  #calls = 0;
+  #retired = false;
+  #failure: CountersignError | undefined;
+  /** While it has no call. */
+  #idleDeadlineMs: number;
+
+  constructor(parts: Http2ClientParts, owner: Http2ClientOwner) {
+    super(parts);
+    this.#owner = owner;
+    this.#idleMs = parts.idleMs;
+    this.scheme = parts.dialed.peer === undefined ? "http" : "https";
+    this.#transport = new SocketTransport(parts.dialed.socket, this);
+    const { limits } = parts;
+    this.#codec = new Http2Codec("client", this.#transport.out, this, {
+      ...limits,
+      streamWindow: limits.streamBuffer,
+      connectionWindow: CONNECTION_WINDOW,
+      flood: FLOOD_LIMITS,
+    });
+    this.#idleDeadlineMs = deadlineAfter(parts.settleMs);
+    this.#transport.touch();
+  }
+
+  get deadlineMs(): number {
+    return this.#codec.openStreams === 0 || !this.#codec.isSettled ? this.#idleDeadlineMs : Number.POSITIVE_INFINITY;
+  }
+
+  get closed(): boolean {
+    return this.#transport.closed;
+  }
+
+  /** Calls that it has carried or carries. */
+  get calls(): number {
+    return this.#calls;
+  }
+
+  get isSettled(): boolean {
+    return this.#codec.isSettled;
+  }
+
+  /** Whether one more call finds room now. */
+  get hasRoom(): boolean {
+    return !this.#retired && this.#codec.canOpen && !this.#transport.closed;
+  }
+
+  /** It will never carry another call. */
+  get isSpent(): boolean {
+    return this.#retired || this.#codec.isSpent || this.#transport.closed;
+  }
+
+  get takesExtendedConnect(): boolean {
+    return this.#codec.takesExtendedConnect;
+  }
+
+  /** A place for one call. The stream itself is opened by `send`, so that its number fits the order on the wire. */
+  place(): UpstreamStream {
+    return new ClientStream(this, this.#codec, this.#transport);
+  }
+
+  noteCall(): void {
+    this.#calls++;
+  }
+
+  /** Takes no new call; closes once the last has ended. */
+  close(): void {
+    if (this.#retired) return;
+    this.#retired = true;
+    if (this.#codec.openStreams > 0) return;
+    this.#end();
+  }
+
+  #end(): void {
+    this.#codec.shutdown();
+    this.#transport.end();
+    // the other side answers a close with a close; what it does not answer ends here
+    this.#idleDeadlineMs = deadlineAfter(LINGER_MS);
+  }
+
+  fail(error: CountersignError): void {
+    this.#lose(error);
+    this.#transport.destroy();
+  }
+
+  #lose(error: CountersignError): void {
+    this.#failure ??= error;
+    this.#retired = true;
+    for (const stream of this.#codec.streams()) {
+      const user = stream.user;
+      this.#codec.resetStream(stream, CANCEL);
+      user?.fail(error);
+    }
+  }
+
+  onDeadline(): void {
+    if (this.#retired) this.#transport.destroy();
+    else if (!this.#codec.isSettled) {
+      this.fail(
+        new CountersignError("E_UPSTREAM_NOT_HTTP2", `${this.address} did not answer HTTP/2's preface in time`),
+      );
+    } else this.close();
+  }
+
+  // ── socket events ──
+
+  onBytes(chunk: Buffer): void {
+    const violation = this.#codec.push(chunk, monotonicMs());
+    this.#transport.touchSoon();
+    if (violation === undefined) return;
+    const code: ErrorCode = violation.code === "E_HTTP2_PREFACE" ? "E_UPSTREAM_NOT_HTTP2" : "E_UPSTREAM_PROTOCOL";
+    this.#transport.flush();
+    this.fail(new CountersignError(code, `${this.address}: ${violation.detail}`));
+  }
+
+  onFin(): void {
+    this.#closedByPeer();
+    this.#transport.destroy();
+  }
+
+  onWritable(): void {
+    for (const { user } of this.#codec.streams()) user?.onTransportWritable();
+  }
+
+  onGone(): void {
+    this.#closedByPeer();
+    this.#owner.onSharedClosed(this, this.#failure);
+  }
+
+  #closedByPeer(): void {
+    if (this.#failure !== undefined) return;
+    const { error } = this.#transport;
+    const why = error === undefined ? "closed the connection" : reasonOf(error);
+    const code: ErrorCode = this.#codec.isSettled ? "E_UPSTREAM_CLOSED" : "E_UPSTREAM_NOT_HTTP2";
+    this.#lose(new CountersignError(code, `${this.address}: ${why}`, { cause: error }));
+  }
+
+  // ── codec events ──
+
+  onRequest(): void {
+    // a client gets none
+  }
+
+  onBadRequest(): void {
+    // a client gets none
+  }
+
+  onResponse(stream: Http2Stream<ClientStream>, head: ResponseHead): void {
+    // HTTP/2 has no reason phrase; HTTP/1.1 clients like to see the usual one
+    stream.user?.onHead({ ...head, reason: STATUS_CODES[head.status] ?? "" });
+  }
+
+  onData(stream: Http2Stream<ClientStream>, chunk: Uint8Array): void {
+    stream.user?.receiver?.onResponseData(chunk);
+  }
+
+  onEnd(stream: Http2Stream<ClientStream>, trailers: Fields | undefined): void {
+    stream.user?.onEnd(trailers);
+    this.onStreamDone();
+  }
+
+  onReset(stream: Http2Stream<ClientStream>, errorCode: number, detail: string): void {
+    const code: ErrorCode = errorCode === REFUSED_STREAM ? "E_UPSTREAM_REFUSED_STREAM" : "E_UPSTREAM_RESET";
+    stream.user?.fail(new CountersignError(code, `${this.address}: ${detail}`));
+  }
+
+  onStreamWritable(stream: Http2Stream<ClientStream>): void {
+    stream.user?.onStreamWritable();
+  }
+
+  onSettings(): void {
+    this.#idleDeadlineMs = deadlineAfter(this.#idleMs);
+    this.#owner.onSettled(this);
+  }
+
+  onGoaway(): void {
+    if (this.#codec.openStreams === 0) this.close();
+  }
+
+  onIdle(): void {
+    this.#idleDeadlineMs = deadlineAfter(this.#idleMs);
+    if (this.#retired || this.#codec.isSpent) {
+      this.#retired = true;
+      this.#end();
+    }
+  }
+
+  onStreamDone(): void {
+    if (!this.#retired) this.#owner.onRoom(this);
+  }
+}
+
+const LINGER_MS = 2000;
+
+/** One call's stream. */
+class ClientStream implements UpstreamStream {
+  readonly #connection: Http2ClientConnection;
+  readonly #codec: Http2Codec<ClientStream>;
+  readonly #transport: SocketTransport;
+  #stream: Http2Stream<ClientStream> | undefined;
+  receiver: UpstreamReceiver | undefined;
+  #upgrade: string | undefined;
+  #webSocketKey: string | undefined;
+  #awaitsTransport = false;
+  readonly callsBefore: number;
+
+  constructor(connection: Http2ClientConnection, codec: Http2Codec<ClientStream>, transport: SocketTransport) {
+    this.#connection = connection;
+    this.#codec = codec;
+    this.#transport = transport;
+    this.callsBefore = connection.calls;
+  }
+
+  send(request: OutgoingRequest, receiver: UpstreamReceiver): void {
+    const codec = this.#codec;
+    this.receiver = receiver;
+    this.#connection.noteCall();
+    const { upgrade, framing } = request;
+    const method = upgrade === undefined ? request.method : "CONNECT";
+    const stream = codec.open(method);
+    this.#stream = stream;
+    this.#upgrade = upgrade;
+    this.#webSocketKey = request.webSocketKey;
+    stream.user = this;
+    codec.beginHeaders(stream);
+    codec.field(":method", method);
+    if (upgrade !== undefined) codec.field(":protocol", upgrade);
+    codec.field(":scheme", this.#connection.scheme);
+    if (request.authority !== "") codec.field(":authority", request.authority);
+    codec.field(":path", request.target);
+    if (request.lines !== undefined) codec.lines(request.lines);
+    const { fields } = request;
+    for (let at = 0; at < fields.length; at += 2) {
+      const name = fields[at] as string;
+      if (name === "te") {
+        if (welcomesTrailers(fields[at + 1] as string)) codec.field("te", "trailers");
+      } else if (!isHopByHop(name)) codec.field(name, fields[at + 1] as string);
+    }
+    if (framing.kind === "length" && upgrade === undefined) codec.field("content-length", String(framing.length));
+    codec.endHeaders(stream, false);
+    this.#transport.touch();
+  }
+
+  data(chunk: Uint8Array): void {
+    if (this.#stream === undefined) return;
+    this.#codec.data(this.#stream, chunk);
+    this.#transport.touchSoon();
+  }
+
+  end(trailers: Fields | undefined): void {
+    // an upgrade's request has no body, and yet its stream stays open: it is the tunnel
+    if (this.#stream === undefined || (this.#upgrade !== undefined && !this.#isTunnel)) return;
+    this.#codec.end(this.#stream, trailers);
+    this.#transport.touch();
+  }
+
+  #isTunnel = false;
+
+  becomeTunnel(): void {
+    this.#isTunnel = true;
+  }
+
+  abort(): void {
+    this.receiver = undefined;
+    if (this.#stream === undefined) return;
+    this.#codec.resetStream(this.#stream, this.#stream.remoteEnded ? NO_ERROR : CANCEL);
+    this.#transport.touch();
+    this.#connection.onStreamDone();
+  }
+
+  get congested(): boolean {
+    const transport = this.#transport.congested;
+    if (transport) this.#awaitsTransport = true;
+    return (this.#stream !== undefined && this.#codec.isCongested(this.#stream)) || transport;
+  }
+
+  onStreamWritable(): void {
+    if (!this.#awaitsTransport) this.receiver?.onUpstreamDrain();
+  }
+
+  onTransportWritable(): void {
+    if (!this.#awaitsTransport) return;
+    this.#awaitsTransport = false;
+    if (this.#stream !== undefined && !this.#codec.isCongested(this.#stream)) this.receiver?.onUpstreamDrain();
+  }
+
+  pauseResponse(): void {
+    if (this.#stream !== undefined) this.#codec.pause(this.#stream);
+  }
+
+  resumeResponse(): void {
+    if (this.#stream === undefined) return;
+    this.#codec.resume(this.#stream);
+    this.#transport.touch();
+  }
+
+  onHead(head: ResponseHead): void {
+    const upgrade = this.#upgrade;
+    if (upgrade === undefined || head.status < 200 || head.status >= 300) {
+      this.receiver?.onResponseHead(head);
+      return;
+    }
+    // the success of an extended CONNECT is what HTTP/1.1 calls 101 (RFC 8441 section 5)
+    const key = this.#webSocketKey;
+    const accept = key === undefined ? [] : ["sec-websocket-accept", webSocketAccept(key)];
+    const lower = head.fields.lower.filter((name) => name !== "sec-websocket-accept");
+    const raw = head.fields.raw.filter((_, at) => head.fields.lower[at >> 1] !== "sec-websocket-accept");
+    const fields: Fields = {
+      raw: [...raw, ...accept],
+      lower: accept.length === 0 ? lower : [...lower, "sec-websocket-accept"],
+    };
+    this.receiver?.onResponseHead({
+      ...head,
+      status: 101,
+      reason: "Switching Protocols",
+      fields,
+      framing: { kind: "none" },
+      upgrade,
+    });
+  }
+
+  onEnd(trailers: Fields | undefined): void {
+    this.receiver?.onResponseEnd(trailers);
+  }
+
+  fail(error: CountersignError): void {
+    const { receiver } = this;
+    this.receiver = undefined;
+    receiver?.onUpstreamFailed(error);
+  }
+}
+
+function welcomesTrailers(te: string): boolean {
+  return te === "trailers" || te.split(",").some((coding) => coding.trim().toLowerCase() === "trailers");
+}

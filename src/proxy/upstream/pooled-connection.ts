@@ -1,0 +1,55 @@
+import type { CallOutcome } from "../../core/call-outcome.ts";
+import { CountersignError } from "../../core/errors.ts";
+import type { IdentitySnapshot } from "../../core/identity.ts";
+import type { Dialed } from "./dial.ts";
+
+/** A connection that was dialled, with the identities that opened it. */
+export interface PooledParts {
+  readonly dialed: Dialed;
+  readonly address: string;
+  /** Fingerprint of our SVID that opened it, "" for plaintext. */
+  readonly fingerprint: string;
+  /** Wall clock from which it takes no new call. */
+  readonly validUntilMs: number;
+  /** Wall clock at which it is cut: the earlier of our SVID's and the peer's expiry. */
+  readonly expiresMs: number;
+}
+
+/** What the pool needs to know about every connection, whatever it speaks: whose it is, and until when. */
+export abstract class PooledConnection {
+  readonly address: string;
+  readonly destination: CallOutcome["destination"];
+  readonly svidFingerprint: string;
+  readonly expiresMs: number;
+  readonly #validUntilMs: number;
+  readonly #verifyAgain: Dialed["verifyAgain"];
+
+  constructor({ dialed, address, fingerprint, validUntilMs, expiresMs }: PooledParts) {
+    const { peer } = dialed;
+    this.address = address;
+    this.destination = peer === undefined ? undefined : { spiffeId: peer.spiffeId, serial: peer.serial };
+    this.svidFingerprint = fingerprint;
+    this.expiresMs = expiresMs;
+    this.#validUntilMs = validUntilMs;
+    this.#verifyAgain = dialed.verifyAgain;
+  }
+
+  abstract get closed(): boolean;
+
+  /** Ends the connection and its calls with this error. */
+  abstract fail(error: CountersignError): void;
+
+  /** Takes no new call; closes once the last has ended, at once where there is none. */
+  abstract close(): void;
+
+  /** Whether the identities that opened it may still carry a new call. A plaintext connection rests on none: no clock is read for it. */
+  get takesCalls(): boolean {
+    return this.#validUntilMs === Number.POSITIVE_INFINITY || this.#validUntilMs > Date.now();
+  }
+
+  /** A new bundle or revocation list: a connection whose peer it no longer covers ends, also in the middle of a call. */
+  reverify(snapshot: IdentitySnapshot, nowMs: number): void {
+    const problem = this.#verifyAgain?.(snapshot, nowMs);
+    if (problem !== undefined) this.fail(new CountersignError("E_PEER_NO_LONGER_TRUSTED", problem.message));
+  }
+}
