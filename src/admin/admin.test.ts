@@ -1,14 +1,16 @@
+import { createPublicKey } from "node:crypto";
 import { existsSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { connect, createServer } from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createTestCa, testSvid } from "../../test/support/cert-factory.ts";
 import type { AuditState } from "../audit/audit-log.ts";
 import type { Address } from "../config/sidecar-config.ts";
 import { CountersignError, CountersignErrors } from "../core/errors.ts";
-import type { IdentityState, Svid, TrustBundle } from "../core/identity.ts";
-import type { TrustDomain } from "../core/spiffe-id.ts";
+import type { IdentityState } from "../core/identity.ts";
+import { parseTrustDomain } from "../core/spiffe-id.ts";
 import { type AdminAddresses, type AdminProviders, type RunningAdmin, startAdmin } from "./admin.ts";
 import { notReadyReasons, type StatusInput, statusDocument } from "./status-document.ts";
 
@@ -25,18 +27,14 @@ const audit: AuditState = {
   seq: 0,
   sinks: [],
 };
-const svid = {
-  spiffeId: "spiffe://example.org/sa/web",
-  hint: "",
-  serial: "1f",
-  notBeforeMs: 0,
-  notAfterMs: 3_600_000,
-} as unknown as Svid;
-const bundle = { trustDomain: "example.org", authorities: [{}] } as unknown as TrustBundle;
+const ca = createTestCa("example.org", { nowMs: 86_400_000 });
+const issued = ca.issue({ spiffeId: "spiffe://example.org/sa/web", serial: 0x1fn, notBefore: 0, notAfter: 3_600_000 });
+const svid = testSvid(issued);
+const bundle = ca.trustBundle({ crls: [ca.crl({ serials: [] })] });
 const snapshot = {
   generation: 3,
-  svids: [svid] as [Svid],
-  bundles: new Map([["example.org" as TrustDomain, bundle]]),
+  svids: [svid] as [typeof svid],
+  bundles: new Map([[bundle.trustDomain, bundle]]),
 };
 const problem = new CountersignError("E_IDENTITY_EXPIRED", "it ran out", { fix: "mend it" });
 function input(over: Partial<StatusInput> = {}): StatusInput {
@@ -292,6 +290,8 @@ describe("readiness", () => {
     ["with an agent that refuses", withState({ kind: "waiting", sinceMs: 0, problem }), ["E_IDENTITY_EXPIRED"]],
     ["with an expired identity", withState({ kind: "expired", problem }), ["E_IDENTITY_EXPIRED"]],
     ["with a revoked identity", withState({ kind: "revoked", problem }), ["E_IDENTITY_EXPIRED"]],
+    ["with a listener whose SVID is missing", { wantedHints: new Map([["internal", "web"]]) }, ["E_IDENTITY_HINT"]],
+    ["with a listener whose SVID is there", { wantedHints: new Map([["", "web"]]) }, []],
     ["starting", { started: false }, ["E_STARTING"]],
     ["draining", { draining: true }, ["E_DRAINING"]],
     ["with a reload that failed", { reloadError: problem }, []],
@@ -305,7 +305,25 @@ describe("readiness", () => {
 
 describe("the status document", () => {
   it("shows identity, policy and reload problems, and nothing secret", () => {
-    const document = statusDocument(input({ reloadError: new CountersignErrors([problem, problem]) }));
+    const jwtBundle = { trustDomain: bundle.trustDomain, keys: [], version: "1" };
+    const keys = ["a", "b"].map((keyId) => ({ keyId, key: createPublicKey(svid.key) }));
+    const withKeys = { ...snapshot, jwtBundles: new Map([[bundle.trustDomain, { ...jwtBundle, keys }]]) };
+    const identity: StatusInput["identity"] = {
+      description: "files svid.pem",
+      state: { kind: "serving", snapshot: withKeys },
+      pending: { description: "workload-api unix:///a", problem: undefined },
+      federation: [
+        {
+          trustDomain: parseTrustDomain("partner.org"),
+          url: "https://partner.org/bundle",
+          fetchedAtMs: 1000,
+          sequence: 18446744073709551615n,
+          nextFetchMs: 301_000,
+          problem,
+        },
+      ],
+    };
+    const document = statusDocument(input({ identity, reloadError: new CountersignErrors([problem, problem]) }));
     expect(document.identity).toEqual({
       source: "files svid.pem",
       state: "serving",
@@ -315,13 +333,35 @@ describe("the status document", () => {
           spiffeId: "spiffe://example.org/sa/web",
           hint: "",
           serial: "1f",
+          key: "EC P-256",
+          issuer: "C=US, CN=example.org root",
           notBefore: "1970-01-01T00:00:00.000Z",
           notAfter: "1970-01-01T01:00:00.000Z",
         },
       ],
-      bundles: [{ trustDomain: "example.org", authorities: 1 }],
+      bundles: [
+        {
+          trustDomain: "example.org",
+          authorities: 1,
+          firstExpiry: ca.certificate.validToDate.toISOString(),
+          crls: 1,
+          jwtKeys: 2,
+        },
+      ],
+      federation: [
+        {
+          trustDomain: "partner.org",
+          url: "https://partner.org/bundle",
+          fetchedAt: "1970-01-01T00:00:01.000Z",
+          sequence: "18446744073709551615",
+          nextFetch: "1970-01-01T00:05:01.000Z",
+          problem: { code: "E_IDENTITY_EXPIRED", message: "it ran out", fix: "mend it" },
+        },
+      ],
+      pending: { source: "workload-api unix:///a", problem: undefined },
       problem: undefined,
     });
+    expect(JSON.stringify(document)).not.toContain("PRIVATE");
     expect(document.policy).toEqual({ version: "abc", loadedAt: "1970-01-01T00:00:02.000Z", policies: 1, rules: 2 });
     expect(document.reloadProblems).toEqual([
       { code: "E_IDENTITY_EXPIRED", message: "it ran out", fix: "mend it" },

@@ -1,13 +1,7 @@
 import type { AuditState } from "../audit/audit-log.ts";
 import { CountersignError, type CountersignErrors } from "../core/errors.ts";
-import type { IdentityState } from "../core/identity.ts";
-
-/** A problem as status and readiness show it. */
-export interface StatusProblem {
-  readonly code: string;
-  readonly message: string;
-  readonly fix?: string | undefined;
-}
+import type { IdentitySource } from "../core/identity.ts";
+import { problemOf, type StatusIdentity, type StatusProblem, statusIdentity } from "./status-identity.ts";
 
 export interface StatusListener {
   readonly name: string;
@@ -30,21 +24,7 @@ export interface StatusDocument {
   readonly ready: boolean;
   /** Why it is not ready; empty when it is. */
   readonly reasons: readonly StatusProblem[];
-  readonly identity: {
-    /** Where identity comes from. */
-    readonly source: string;
-    readonly state: IdentityState["kind"];
-    readonly generation?: number | undefined;
-    readonly svids: readonly {
-      readonly spiffeId: string;
-      readonly hint: string;
-      readonly serial: string;
-      readonly notBefore: string;
-      readonly notAfter: string;
-    }[];
-    readonly bundles: readonly { readonly trustDomain: string; readonly authorities: number }[];
-    readonly problem?: StatusProblem | undefined;
-  };
+  readonly identity: StatusIdentity;
   readonly listeners: readonly StatusListener[];
   readonly policy?:
     | { readonly version: string; readonly loadedAt: string; readonly policies: number; readonly rules: number }
@@ -62,7 +42,9 @@ export interface StatusInput {
   /** All listeners are open. */
   readonly started: boolean;
   readonly draining: boolean;
-  readonly identity: { readonly description: string; readonly state: IdentityState };
+  readonly identity: Pick<IdentitySource, "description" | "state" | "pending" | "federation">;
+  /** Hints that listeners ask for, each with the name of one. */
+  readonly wantedHints?: ReadonlyMap<string, string>;
   readonly listeners: readonly StatusListener[];
   readonly policy:
     | { readonly version: string; readonly loadedAtMs: number; readonly policies: number; readonly rules: number }
@@ -70,10 +52,6 @@ export interface StatusInput {
   /** The failure of the last reload, or undefined when it worked. */
   readonly reloadError: CountersignError | CountersignErrors | undefined;
   readonly audit: AuditState;
-}
-
-function problemOf({ code, message, fix }: CountersignError): StatusProblem {
-  return { code, message, fix };
 }
 
 /** Why the sidecar can't serve calls now; empty: it is ready. A reload that failed is no reason: the last good one serves. */
@@ -96,7 +74,12 @@ export function notReadyReasons(input: Omit<StatusInput, "version">): StatusProb
       break;
     case "serving":
     case "stale":
-      break;
+      for (const [hint, listener] of input.wantedHints ?? [])
+        if (!state.snapshot.svids.some((svid) => svid.hint === hint))
+          reasons.push({
+            code: "E_IDENTITY_HINT",
+            message: `listener ${listener} wants the SVID with the hint ${JSON.stringify(hint)}, and there is none`,
+          });
   }
   const { audit } = input;
   if (audit.onFailure === "block" && audit.problem !== undefined)
@@ -106,9 +89,6 @@ export function notReadyReasons(input: Omit<StatusInput, "version">): StatusProb
 
 export function statusDocument(input: StatusInput): StatusDocument {
   const { identity, policy, reloadError } = input;
-  const { state } = identity;
-  const snapshot = state.kind === "serving" || state.kind === "stale" ? state.snapshot : undefined;
-  const problem = state.kind === "serving" ? undefined : state.problem;
   const reasons = notReadyReasons(input);
   return {
     version: input.version,
@@ -117,23 +97,7 @@ export function statusDocument(input: StatusInput): StatusDocument {
     uptimeSeconds: Math.max(0, Math.floor((input.nowMs - input.startedMs) / 1000)),
     ready: reasons.length === 0,
     reasons,
-    identity: {
-      source: identity.description,
-      state: state.kind,
-      generation: snapshot?.generation,
-      svids: (snapshot?.svids ?? []).map(({ spiffeId, hint, serial, notBeforeMs, notAfterMs }) => ({
-        spiffeId,
-        hint,
-        serial,
-        notBefore: new Date(notBeforeMs).toISOString(),
-        notAfter: new Date(notAfterMs).toISOString(),
-      })),
-      bundles: Array.from(snapshot?.bundles.values() ?? [], ({ trustDomain, authorities }) => ({
-        trustDomain,
-        authorities: authorities.length,
-      })),
-      problem: problem === undefined ? undefined : problemOf(problem),
-    },
+    identity: statusIdentity(identity),
     listeners: input.listeners,
     policy:
       policy === undefined

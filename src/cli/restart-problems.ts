@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { CountersignError } from "../core/errors.ts";
 
-const NEEDS_RESTART = ["workers", "admin", "health", "metrics", "identity", "audit"] as const;
+const NEEDS_RESTART = ["workers", "admin", "audit"] as const;
 
 /** The changes of a new configuration that only a restart can make: the reload is refused whole rather than taken in part. */
 export function restartProblems(current: SidecarConfig, next: SidecarConfig): CountersignError[] {

@@ -1,21 +1,24 @@
-import { type RunningAdmin, startAdmin } from "../admin/admin.ts";
+import type { AdminProviders } from "../admin/admin.ts";
 import { notReadyReasons, type StatusInput, statusDocument } from "../admin/status-document.ts";
 import { createAuditLog, type RunningAuditLog } from "../audit/audit-log.ts";
 import type { IdentityLogEntry } from "../certs/identity-log.ts";
 import { createIdentitySource } from "../certs/identity-source.ts";
+import { createSwappableSource } from "../certs/swappable-source.ts";
 import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
 import { readPolicyFiles } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { formatAddress } from "../config/yaml-addresses.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
-import type { IdentityState } from "../core/identity.ts";
+import type { IdentitySource, IdentityState, Svid } from "../core/identity.ts";
 import { type Sidecar, startSidecar } from "../proxy/sidecar.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import { createLogger } from "../telemetry/logger.ts";
 import { createMetricsPage, type MetricsPage, type MetricsState } from "../telemetry/metrics-page.ts";
 import { createTelemetry } from "../telemetry/telemetry.ts";
 import type { CliIo } from "./cli-io.ts";
+import { identityOptionsOf } from "./identity-options.ts";
 import { lockAuditFiles } from "./lock-audit-files.ts";
+import { type OperationPages, openOperationPages } from "./operation-pages.ts";
 import { createSidecarPolicies, type SidecarPolicies } from "./sidecar-policies.ts";
 import { createReloads, type Reloads } from "./sidecar-reload.ts";
 import { countersignVersion } from "./version.ts";
@@ -46,22 +49,40 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   await audit.opened;
   const stop = new AbortController();
 
-  const onIdentityEntry = ({ level, event, message, fields }: IdentityLogEntry): void => {
+  const onIdentityEntry = ({ level, event, message, fields }: IdentityLogEntry): void =>
     log[level]({ event, ...fields }, message);
-    if (event === "identity.rotated") telemetry.identityRotated();
-    // the source may speak while it is being made, before its state can be asked
-    if (event === "identity.loaded" || event === "identity.rotated") {
-      queueMicrotask(() => recordIdentity(audit, event, identity.state));
+  const openIdentity = (from: SidecarConfig): IdentitySource =>
+    createIdentitySource(identityOptionsOf(from), systemClock, onIdentityEntry);
+  const identity = createSwappableSource(openIdentity(config));
+  let ownSvid: Svid | undefined;
+  /** Another SVID than before is an event of the audit log, whichever source it comes from. */
+  const noticeSvid = (state: IdentityState): void => {
+    const now = "snapshot" in state ? state.snapshot.svids[0] : undefined;
+    if (now !== undefined && now.fingerprint !== ownSvid?.fingerprint) {
+      if (ownSvid !== undefined) telemetry.identityRotated();
+      recordIdentity(audit, ownSvid === undefined ? "identity.loaded" : "identity.rotated", now);
     }
+    ownSvid = now;
   };
-  const identity = createIdentitySource(config.identity, systemClock, onIdentityEntry);
   let sidecar: Sidecar | undefined;
-  let admin: RunningAdmin | undefined;
-  let metrics: MetricsPage | undefined;
+  let pages: OperationPages | undefined;
+  let metrics: Promise<MetricsPage> | undefined;
   let isDraining = false;
   let wasReady = false;
   const { env } = io;
-  const active = createReloads({ file, env, config, text: started.text, policies, log, telemetry, audit });
+  const active = createReloads({
+    file,
+    env,
+    config,
+    text: started.text,
+    policies,
+    log,
+    telemetry,
+    audit,
+    identity,
+    openIdentity,
+    pages: () => pages,
+  });
   reloads = active;
   const startedMs = systemClock.nowMs();
   const version = countersignVersion();
@@ -75,7 +96,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     nowMs: systemClock.nowMs(),
     started: sidecar !== undefined,
     draining: isDraining,
-    identity: { description: identity.description, state: identity.state },
+    identity,
+    wantedHints: wantedHints(active.config),
     listeners: sidecar?.listeners ?? [],
     policy: policyStatus(),
     reloadError: active.error,
@@ -90,34 +112,35 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   };
 
   const unsubscribe = identity.subscribe((state) => {
+    noticeSvid(state);
     active.adoptIdentity(state);
     sayReady();
   });
   audit.subscribe(sayReady);
   try {
     // an identity that came before the listeners decides which trust domain is ours
+    noticeSvid(identity.state);
     active.adoptIdentity(identity.state);
     sidecar = await startSidecar({ config, policy: policies.state.policy, identity, audit, recorder: telemetry, log });
-    if (config.metrics !== undefined) {
-      const state = (): MetricsState => ({
-        identity: identity.state,
-        policy: policyStatus(),
-        audit: audit.state,
-        ready: notReadyReasons(statusInput()).length === 0,
-      });
-      metrics = await createMetricsPage(telemetry, state, systemClock, version);
-    }
-    admin = await startAdmin(config, {
+    const metricsState = (): MetricsState => ({
+      identity: identity.state,
+      policy: policyStatus(),
+      audit: audit.state,
+      ready: notReadyReasons(statusInput()).length === 0,
+    });
+    const providers: AdminProviders = {
       status: () => statusDocument(statusInput()),
       metrics: async () => {
-        if (metrics === undefined) throw new TypeError("metrics are off");
-        return { contentType: metrics.contentType, body: await metrics.render() };
+        // made with the first request, so that a sidecar without metrics doesn't carry the library
+        metrics ??= createMetricsPage(telemetry, metricsState, systemClock, version);
+        const page = await metrics;
+        return { contentType: page.contentType, body: await page.render() };
       },
       onError: (error) => log.error({ event: "admin.error", err: error }, "a control page failed"),
-    });
-    for (const [name, address] of Object.entries(admin.addresses)) {
-      if (address !== undefined) log.info({ event: "listening", name, address: formatAddress(address) });
-    }
+    };
+    pages = await openOperationPages(config, providers, (name, address) =>
+      log.info({ event: "listening", name, address: formatAddress(address) }),
+    );
   } catch (error) {
     log.error({ event: "stopped", err: error }, "could not start");
     io.err(`${error instanceof CountersignError ? formatError(error) : String(error)}\n`);
@@ -144,8 +167,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   audit.event({ kind: "lifecycle", reason: "stopped", detail: `${cut} calls cut` });
   await audit.close();
   unlock();
-  await admin.close();
-  metrics?.close();
+  await pages.close();
+  (await metrics)?.close();
   log.info({ event: "stopped", cut }, "stopped");
   return cut === 0 ? 0 : 1;
 }
@@ -170,15 +193,16 @@ async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
   }
 }
 
-function recordIdentity(audit: RunningAuditLog, event: string, state: IdentityState): void {
-  if (state.kind !== "serving" && state.kind !== "stale") return;
-  const [svid] = state.snapshot.svids;
+/** Hints that listeners ask for, each with one that does. */
+function wantedHints({ inbound, outbound }: SidecarConfig): ReadonlyMap<string, string> {
+  const wanted = [...inbound, ...outbound].filter(({ svidHint }) => svidHint !== "");
+  return new Map(wanted.map(({ svidHint, name }) => [svidHint, name]));
+}
+
+function recordIdentity(audit: RunningAuditLog, reason: string, svid: Svid): void {
   const { spiffeId, serial, notAfterMs, chain } = svid;
-  audit.event({
-    kind: "identity",
-    reason: event,
-    source: { spiffeId, serial, notAfterMs, issuer: (chain[0]?.issuer ?? "").replaceAll("\n", ", ") },
-  });
+  const issuer = (chain[0]?.issuer ?? "").replaceAll("\n", ", ");
+  audit.event({ kind: "identity", reason, source: { spiffeId, serial, notAfterMs, issuer } });
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -1,16 +1,20 @@
 import { isDeepStrictEqual } from "node:util";
 import type { RunningAuditLog } from "../audit/audit-log.ts";
+import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import type { SwappableSource } from "../certs/swappable-source.ts";
 import { parseSidecarConfig } from "../config/load-sidecar-config.ts";
 import { readPolicyFiles } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { type FilesChange, type FilesWatch, watchConfigFile, watchPolicyFiles } from "../config/watch-files.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
-import type { IdentityState } from "../core/identity.ts";
+import type { IdentitySource, IdentityState } from "../core/identity.ts";
 import { trustDomainOf } from "../core/spiffe-id.ts";
 import type { Sidecar } from "../proxy/sidecar.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import type { createLogger } from "../telemetry/logger.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
+import { identityOptionsOf } from "./identity-options.ts";
+import type { OperationPages } from "./operation-pages.ts";
 import { restartProblems } from "./restart-problems.ts";
 import type { PolicyChange, SidecarPolicies } from "./sidecar-policies.ts";
 
@@ -24,6 +28,10 @@ export interface ReloadParts {
   readonly log: ReturnType<typeof createLogger>;
   readonly telemetry: Telemetry;
   readonly audit: RunningAuditLog;
+  readonly identity: SwappableSource;
+  /** Starts the source that a configuration names. Throws CountersignError E_WORKLOAD_API_ADDRESS. */
+  readonly openIdentity: (config: SidecarConfig) => IdentitySource;
+  readonly pages: () => OperationPages | undefined;
 }
 
 /** Brings new files into force while the sidecar runs. Whatever is invalid changes nothing and says so in log, metric, audit and status. */
@@ -43,7 +51,7 @@ export interface Reloads {
 }
 
 export function createReloads(parts: ReloadParts): Reloads {
-  const { file, env, policies, log, telemetry, audit } = parts;
+  const { file, env, policies, log, telemetry, audit, identity } = parts;
   let { config } = parts;
   let sidecar: Sidecar | undefined;
   let stop: AbortSignal | undefined;
@@ -109,9 +117,8 @@ export function createReloads(parts: ReloadParts): Reloads {
       heldText = text;
       const prepared = policies.prepare({ config: next, files: await readPolicyFiles(next.policies) });
       heldText = undefined;
-      await sidecar?.setConfig(next, prepared.policy);
+      await bringIntoForce(next, prepared.policy);
       prepared.commit();
-      config = next;
       configError = undefined;
       policyError = undefined;
       log.level = next.logLevel;
@@ -121,6 +128,31 @@ export function createReloads(parts: ReloadParts): Reloads {
     } catch (error) {
       configFailed(asErrors(error));
     }
+  }
+  /** Everything that can fail comes before anything that cannot be taken back. */
+  async function bringIntoForce(next: SidecarConfig, policy: CompiledPolicy): Promise<void> {
+    const isSameIdentity = isDeepStrictEqual(identityOptionsOf(next), identityOptionsOf(config));
+    const source = isSameIdentity ? undefined : parts.openIdentity(next);
+    const pages = await parts
+      .pages()
+      ?.prepare(next)
+      .catch((error: unknown) => {
+        source?.close();
+        throw error;
+      });
+    try {
+      await sidecar?.setConfig(next, policy);
+    } catch (error) {
+      source?.close();
+      await pages?.abandon();
+      throw error;
+    }
+    config = next;
+    pages?.commit();
+    if (source === undefined) return;
+    identity.replace(source);
+    const waits = identity.pending === undefined ? "" : "; the old one serves until this one has an SVID";
+    log.info({ event: "identity.source", source: source.description }, `identity comes from another source${waits}`);
   }
   function onPolicyFiles(change: FilesChange): void {
     if (change.kind === "failed") {

@@ -1,5 +1,6 @@
-import type { StatusDocument, StatusListener, StatusProblem } from "../admin/status-document.ts";
-import { printable } from "../core/safe-text.ts";
+import type { StatusDocument, StatusListener } from "../admin/status-document.ts";
+import { identitySections } from "./status-identity-view.ts";
+import { duration, plural, problemText, show } from "./status-texts.ts";
 
 const red = 31;
 const green = 32;
@@ -21,20 +22,7 @@ export function formatStatus(document: StatusDocument, colour: boolean): string 
     `countersign ${show(document.version)}, pid ${show(document.pid)}, up ${duration(document.uptimeSeconds)}`,
   ]);
   section("ready", document.ready ? [paint(green, "yes")] : [paint(red, "no"), ...document.reasons.map(problemText)]);
-  section("identity", [
-    `${show(identity.state)}, from ${show(identity.source)}${identity.generation === undefined ? "" : `, generation ${show(identity.generation)}`}`,
-    ...identity.svids.map(
-      ({ spiffeId, serial, hint, notAfter }) =>
-        `${show(spiffeId)}  serial ${show(serial)}  ${until(notAfter, nowMs)}${hint === "" ? "" : `  hint ${show(hint)}`}`,
-    ),
-    ...(identity.problem === undefined ? [] : [problemText(identity.problem)]),
-  ]);
-  section(
-    "bundles",
-    identity.bundles.map(
-      ({ trustDomain, authorities }) => `${show(trustDomain)}  ${plural(authorities, "authority", "authorities")}`,
-    ),
-  );
+  for (const [label, texts] of identitySections(identity, nowMs)) section(label, texts);
   section("policy", [
     policy === undefined
       ? "none"
@@ -53,42 +41,6 @@ export function formatStatus(document: StatusDocument, colour: boolean): string 
   ]);
   section("listeners", document.listeners.length === 0 ? ["none"] : table(document.listeners));
   return `${lines.join("\n")}\n`;
-}
-
-/** Texts come from another process. */
-function show(value: unknown): string {
-  return printable(String(value));
-}
-
-function problemText({ code, message, fix }: StatusProblem): string {
-  return `${show(code)} ${show(message)}${fix === undefined ? "" : `; fix: ${show(fix)}`}`;
-}
-
-function plural(count: number, one: string, many: string): string {
-  return `${show(count)} ${count === 1 ? one : many}`;
-}
-
-/** The two largest units: `3 d 4 h`, `5 min 2 s`, `12 s`. */
-function duration(seconds: number): string {
-  if (!Number.isFinite(seconds)) return "?";
-  let left = Math.max(0, Math.floor(seconds));
-  const parts: string[] = [];
-  for (const [unit, size] of [
-    ["d", 86_400],
-    ["h", 3600],
-    ["min", 60],
-    ["s", 1],
-  ] as const) {
-    const count = Math.floor(left / size);
-    left -= count * size;
-    if (count > 0 || (unit === "s" && parts.length === 0)) parts.push(`${count} ${unit}`);
-  }
-  return parts.slice(0, 2).join(" ");
-}
-
-function until(time: string, nowMs: number): string {
-  const seconds = (Date.parse(time) - nowMs) / 1000;
-  return seconds >= 0 ? `expires in ${duration(seconds)} (${show(time)})` : `expired ${duration(-seconds)} ago`;
 }
 
 function table(listeners: readonly StatusListener[]): string[] {

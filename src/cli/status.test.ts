@@ -27,12 +27,25 @@ const document: StatusDocument = {
         serial: "7f3a",
         notBefore: "2030-01-01T03:00:00.000Z",
         notAfter: "2030-01-01T04:00:00.000Z",
+        key: "EC P-256",
       },
     ],
     bundles: [
-      { trustDomain: "example.org", authorities: 1 },
+      { trustDomain: "example.org", authorities: 1, firstExpiry: "2030-01-02T03:04:05.000Z", crls: 1, jwtKeys: 2 },
       { trustDomain: "partner.org", authorities: 2 },
     ],
+    federation: [
+      {
+        trustDomain: "partner.org",
+        url: "https://partner.org/b",
+        fetchedAt: "2030-01-01T02:00:00.000Z",
+        sequence: "5",
+        nextFetch: "2030-01-01T03:10:00.000Z",
+        problem: { code: "E_FEDERATION_ANSWER", message: "HTTP status 404" },
+      },
+      { trustDomain: "third.org", url: "https://third.org/b", nextFetch: "2030-01-01T03:05:00.000Z" },
+    ],
+    pending: { source: "files svid.pem", problem: { code: "E_IDENTITY_FILE", message: "svid.pem cannot be read" } },
   },
   listeners: [
     {
@@ -208,9 +221,12 @@ describe("the view", () => {
       `sidecar    countersign 1.2.3, pid 42, up 3 h 4 min
 ready      yes
 identity   serving, from workload-api unix:///run/agent.sock, generation 7
-           spiffe://example.org/ns/shop/sa/orders  serial 7f3a  expires in 55 min 55 s (2030-01-01T04:00:00.000Z)
-bundles    example.org  1 authority
+           spiffe://example.org/ns/shop/sa/orders  serial 7f3a  EC P-256  expires in 55 min 55 s (2030-01-01T04:00:00.000Z)
+           to be taken over by files svid.pem: E_IDENTITY_FILE svid.pem cannot be read
+bundles    example.org  1 authority, the first expires in 1 d (2030-01-02T03:04:05.000Z), 1 CRL, 2 JWT keys
            partner.org  2 authorities
+federation partner.org  fetched 1 h 4 min ago, sequence 5, again in 5 min 55 s, from https://partner.org/b: E_FEDERATION_ANSWER HTTP status 404
+           third.org  never fetched, again in 55 s, from https://third.org/b
 policy     version b9c1, 1 policy, 12 rules, loaded 5 min 5 s ago
 audit      healthy
            1 of 8192 places taken, 120 written, 0 dropped, on failure block
@@ -249,7 +265,13 @@ listeners  name      direction  address         to                   protocol  o
         ...notReady,
         version: hostile,
         reasons: [{ code: hostile, message: hostile, fix: hostile }],
-        identity: { ...document.identity, source: hostile, bundles: [{ trustDomain: hostile, authorities: 1 }] },
+        identity: {
+          ...document.identity,
+          source: hostile,
+          bundles: [{ trustDomain: hostile, authorities: 1, firstExpiry: hostile }],
+          federation: [{ trustDomain: hostile, url: hostile, sequence: hostile, nextFetch: hostile }],
+          pending: { source: hostile, problem: { code: hostile, message: hostile } },
+        },
         audit: { ...document.audit, problem: hostile, sinks: [{ name: hostile, problem: hostile }] },
       },
       false,

@@ -84,6 +84,10 @@ async function nextCallAfter(ms: number): Promise<AgentCall> {
   clock.advance(1);
   return agent.nextCall();
 }
+async function answerNextCall(issued: TestIssued): Promise<void> {
+  const call = await agent.nextCall();
+  call.send({ svids: [message(issued)] });
+}
 async function beginServing(
   options: Partial<WorkloadApiOptions> = {},
 ): Promise<{ call: AgentCall; issued: TestIssued }> {
@@ -358,7 +362,7 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
     await expectState("stale", "E_WORKLOAD_API_UNAVAILABLE", issued);
     agent = await startScriptedAgent(join(dir, "agent.sock"));
     const next = issue();
-    void agent.nextCall().then((again) => again.send({ svids: [message(next)] }));
+    void answerNextCall(next);
     await vi.waitFor(
       () => {
         clock.advance(SECOND);
@@ -379,7 +383,7 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
     await expectState("expired", "E_IDENTITY_EXPIRED");
     relay.mode = "relay";
     const next = issue();
-    void agent.nextCall().then((again) => again.send({ svids: [message(next)] }));
+    void answerNextCall(next);
     await vi.waitFor(
       () => {
         clock.advance(SECOND);
