@@ -38,7 +38,9 @@ export interface ContextArguments {
 
 /** Loads the configuration alone. Throws CountersignErrors with what is wrong. */
 export async function loadPolicySettings(asked: ContextArguments, io: CliIo): Promise<PolicySettings> {
-  const { config } = await loadSidecarConfig(resolve(io.cwd, asked.config), io.env);
+  // Policies can be asked about where no agent is known.
+  const env = { SPIFFE_ENDPOINT_SOCKET: "unix:///run/spire/agent.sock", ...io.env };
+  const { config } = await loadSidecarConfig(resolve(io.cwd, asked.config), env);
   const options = policyOptionsOf(config, await localTrustDomain(config, asked.trustDomain, io));
   return { config, options, ask: askContext(config) };
 }

@@ -21,6 +21,39 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   const trustDomain = ["--trust-domain <name>", "our own trust domain, where no SVID says it"] as const;
 
   program
+    .command("test")
+    .description("tables of calls and what is to become of them (*.test.yaml)")
+    .argument("[files...]", "tables, or folders of them (default: beside the configuration and below)")
+    .option(...config)
+    .option(...trustDomain)
+    .option("--coverage <percent>", "fail when a smaller share of the rules decides a call", "0")
+    .option("--verbose", "show rows that pass, too")
+    .option("--json", "as JSON")
+    .action(
+      act(async (files: string[], options: import("./policy-test.ts").TestArguments) => {
+        const { test } = await import("./policy-test.ts");
+        return test(files, options, io);
+      }),
+    );
+  program
+    .command("diff")
+    .description("which calls change verdict from one set of policies to another")
+    .argument("<before>", "policy file or folder, or a whole countersign.yaml")
+    .argument("<after>", "the same")
+    .option(...config)
+    .option(...trustDomain)
+    .option("--audit <files...>", "calls of these audit files (default: of the configuration's, if there are any)")
+    .option("--requests <file>", "calls of a file of request lines")
+    .option("--generate <count>", "calls made from what the policies say (the default without any other)")
+    .option("--outbound", "generate calls that this app makes")
+    .option("--json", "as JSON")
+    .action(
+      act(async (before: string, after: string, options: import("./policy-diff.ts").DiffArguments) => {
+        const { diff } = await import("./policy-diff.ts");
+        return diff(before, after, options, io);
+      }),
+    );
+  program
     .command("suggest")
     .description("the least-privilege policies that allow exactly the calls of an audit log")
     .argument("[files...]", "audit files, rotated ones too (default: those of the configuration)")

@@ -32,6 +32,14 @@ it("reads yaml and yml files of folders, sorted, with the folders inside", async
   expect(await read("p/a.yml")).toEqual([{ file: join(root, "p/a.yml"), text: "p/a.yml" }]);
 });
 
+it("passes over tables of tests in folders, but no policy that has the name of one", async () => {
+  write("p/a.yaml");
+  write("p/a.test.yaml", "tests: []");
+  write("p/b.test.yml", "{ apiVersion: security.istio.io/v1 }");
+  expect(await names("p")).toEqual(["p/a.yaml", "p/b.test.yml"]);
+  expect(await names("p/a.test.yaml")).toEqual(["p/a.test.yaml"]);
+});
+
 it("reads a named file whatever its ending, and keeps the order of the paths", async () => {
   for (const name of ["z.txt", "p/a.yaml"]) write(name);
   expect(await names("z.txt", "p")).toEqual(["z.txt", "p/a.yaml"]);

@@ -17,8 +17,15 @@ export interface SourceFile {
 
 /** What the paths stand for at one moment. `folders` are those that were looked into. */
 export interface FileListing {
-  readonly files: readonly { readonly file: string; readonly at: SourcePosition }[];
+  readonly files: readonly ListedFile[];
   readonly folders: readonly string[];
+}
+
+interface ListedFile {
+  readonly file: string;
+  readonly at: SourcePosition;
+  /** By its name a table of tests that lies among policies. */
+  readonly isTest: boolean;
 }
 
 const MAX_FILES = 10_000;
@@ -29,20 +36,21 @@ const EXTENSIONS: ReadonlySet<string> = new Set([".yaml", ".yml"]);
 
 /** Reads all policy files: those named, and `*.yaml` and `*.yml` of named folders and of the folders inside, sorted by
  *  name. Names that start with a dot are passed over: editors' swap files, and the `..data` of a Kubernetes mount, whose
- *  files are reached through the links beside it. Bounds: 10 000 files of 4 MiB, 64 MiB in all.
+ *  files are reached through the links beside it. Tables of tests, `*.test.yaml`, are left out of folders. Bounds: 10 000 files of 4 MiB, 64 MiB in all.
  *  Throws CountersignErrors (E_CONFIG_FILE) with everything that cannot be read. */
 export async function readPolicyFiles(paths: readonly PolicyPath[]): Promise<readonly SourceFile[]> {
   const { files } = await listPolicyFiles(paths);
   const read: SourceFile[] = [];
   const errors: CountersignError[] = [];
   let total = 0;
-  for (const { file, at } of files) {
+  for (const { file, at, isTest } of files) {
     try {
       const text = await readTextFile(file, MAX_FILE_BYTES, at);
       total += text.length;
       if (total > MAX_TOTAL_CHARS)
         throw tooMuch(`the policy files are larger than ${MAX_TOTAL_CHARS} characters in all`, at);
-      read.push({ file, text });
+      // A policy under a test's name is a policy: nothing that could deny is passed over.
+      if (!isTest || text.includes("apiVersion")) read.push({ file, text });
     } catch (error) {
       if (!(error instanceof CountersignError)) throw error;
       errors.push(error);
@@ -73,7 +81,7 @@ export async function listPolicyFiles(paths: readonly PolicyPath[]): Promise<Fil
 }
 
 interface Search {
-  readonly files: { file: string; at: SourcePosition }[];
+  readonly files: ListedFile[];
   readonly folders: string[];
   /** Real paths, so that a link to a folder above ends the walk, and nothing is read twice. */
   readonly seen: Set<string>;
@@ -87,7 +95,7 @@ async function find(path: string, named: boolean, at: SourcePosition, search: Se
   search.seen.add(real);
   if (!isFolder) {
     if (search.files.length >= MAX_FILES) throw tooMuch(`there are more than ${MAX_FILES} policy files`, at);
-    search.files.push({ file: path, at });
+    search.files.push({ file: path, at, isTest: !named && isPolicyTestName(path) });
     return;
   }
   if (search.folders.length >= MAX_FOLDERS) throw tooMuch(`there are more than ${MAX_FOLDERS} folders of policies`, at);
@@ -113,6 +121,11 @@ function isCandidate(entry: Dirent): boolean {
 /** By its ending, `.yaml` or `.yml`. */
 export function isPolicyFileName(name: string): boolean {
   return EXTENSIONS.has(extname(name));
+}
+
+/** By its ending, `.test.yaml` or `.test.yml`: a table for `policy test`. */
+export function isPolicyTestName(name: string): boolean {
+  return /\.test\.ya?ml$/.test(name);
 }
 
 function tooMuch(message: string, at: SourcePosition): CountersignError {

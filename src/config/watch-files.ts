@@ -54,7 +54,7 @@ export function watchPolicyFiles(paths: readonly PolicyPath[], options: FilesWat
 export function watchConfigFile(file: string, options: FilesWatchOptions): FilesWatch {
   const source = {
     named: [file],
-    list: () => Promise.resolve({ files: [{ file, at: { file } }], folders: [] }),
+    list: () => Promise.resolve({ files: [{ file, at: { file }, isTest: false }], folders: [] }),
     read: async () => [{ file, text: await readTextFile(file, MAX_CONFIG_BYTES) }],
   };
   return watchSource(source, options);

@@ -18,6 +18,8 @@ export interface PolicyAnswer {
   /** One line for people. */
   readonly detail: string;
   readonly nearest: NearestRule | undefined;
+  /** Every rule that had a say: beside the one that decided, those that ask, mark the record, or are a dry run. */
+  readonly rules: readonly RuleId[];
   /** Who must allow the call as well; asking them is left to the sidecar. */
   readonly providers: readonly ProviderRequest[];
   /** What policy saw; undefined for a request that is refused before policy is asked. */
@@ -50,6 +52,7 @@ export function askPolicy(policy: CompiledPolicy, call: AskedCall, context: AskC
       reason: facts.refused,
       detail: facts.why,
       nearest: undefined,
+      rules: [],
       providers: [],
       facts: undefined,
     };
@@ -59,9 +62,14 @@ export function askPolicy(policy: CompiledPolicy, call: AskedCall, context: AskC
 function answerOf(made: CallDecision, facts: CallFacts): PolicyAnswer {
   const providers = made.kind === "ask" ? made.providers : [];
   const decision = made.kind === "ask" ? made.then : made;
+  const decided = decision.kind === "deny" ? decision.rule : decision.permit.rule;
+  const { notes } = decision;
+  const rules = [decided, notes?.auditRule, notes?.dryRun?.rule, ...providers.map(({ rule }) => rule)].filter(
+    (rule) => rule !== undefined,
+  );
   if (decision.kind === "deny") {
     const { rule, code, reason, nearest } = decision;
-    return { decision: "deny", rule, reason: code, detail: reason, nearest, providers, facts };
+    return { decision: "deny", rule, reason: code, detail: reason, nearest, rules, providers, facts };
   }
   const { rule } = decision.permit;
   const detail =
@@ -70,7 +78,7 @@ function answerOf(made: CallDecision, facts: CallFacts): PolicyAnswer {
       : decision.reason === "no-policy"
         ? "no policy speaks about the call"
         : "no ALLOW policy applies, and the default is to allow";
-  return { decision: "allow", rule, reason: decision.reason, detail, nearest: undefined, providers, facts };
+  return { decision: "allow", rule, reason: decision.reason, detail, nearest: undefined, rules, providers, facts };
 }
 
 function factsOf(

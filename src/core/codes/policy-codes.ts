@@ -105,6 +105,10 @@ export const policyCodes = {
     meaning: "a request that a policy command was asked about is not written as one",
     fix: "write the request as docs/authorization.md shows",
   },
+  E_POLICY_TEST: {
+    meaning: "tables of tests are missing, or do not say what they are about",
+    fix: "write a *.test.yaml with config: and tests:, and name it or its folder",
+  },
   E_POLICY_SUGGEST_SIZE: {
     meaning: "the calls to make policies of are too different from each other to keep in memory",
     fix: "give a part of the log, or let fewer different names make a template (--names)",

@@ -1,0 +1,100 @@
+import { expect, it } from "vitest";
+import { auditLines } from "../../test/support/audit-lines.ts";
+import { ORDERS_YAML, policyWorkspace } from "../../test/support/policy-workspace.ts";
+
+const policyOf = (rules: string, action = "ALLOW") => `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: ${action.toLowerCase()}, namespace: shop }
+spec:
+  action: ${action}
+  rules:
+${rules}
+`;
+const READS = `    - from: [{ source: { principals: [example.org/ns/shop/sa/web] } }]
+      to: [{ operation: { methods: [GET], paths: [/orders*] } }]`;
+const WRITES = `    - from: [{ source: { namespaces: [shop] } }]
+      to: [{ operation: { methods: [GET, POST], paths: [/orders*], notPaths: [/orders/secret] } }]`;
+
+const files = {
+  "before/a.yaml": policyOf(READS),
+  "after/a.yaml": policyOf(WRITES),
+  "audit.jsonl": auditLines([
+    { path: "/orders/7" },
+    { path: "/orders/secret" },
+    { path: "/orders", method: "POST" },
+    { path: "/orders", method: "POST" },
+    { path: "/orders/8", method: "POST", from: "batch" },
+    { path: "/else" },
+  ]),
+};
+
+it("says which calls of an audit log change verdict, by which rules", async () => {
+  const { policy } = policyWorkspace(files);
+  const { code, out } = await policy("diff", "before", "after", "-c", "c.yaml", "--audit", "audit.jsonl");
+  expect(code).toBe(1);
+  expect(out.split("\n").slice(2).join("\n")).toMatch(
+    /^4 of 6 calls change verdict, 0 are decided by another rule \(.*audit\.jsonl\)\n\ndeny → allow\n {2}2 × example\.org\/ns\/shop\/sa\/web {2}POST \/orders, e\.g\. \/orders \(call-2\)\n {6}was deny E_POLICY_DENIED_BY_DEFAULT; nearest ns\[shop\]-policy\[allow\]-rule\[0\]: to\[0\]\.operation\.methods wants GET, call had POST\n {6}now allow by ns\[shop\]-policy\[allow\]-rule\[0\]\n {2}1 × example\.org\/ns\/shop\/sa\/batch {2}POST \/orders\/\{\*\}, e\.g\. \/orders\/8 \(call-4\)\n {6}was .*\n {6}now allow .*\n\nallow → deny\n {2}1 × example\.org\/ns\/shop\/sa\/web {2}GET \/orders\/secret, e\.g\. \/orders\/secret \(call-1\)\n {6}was allow by ns\[shop\]-policy\[allow\]-rule\[0\]\n {6}now deny E_POLICY_DENIED_BY_DEFAULT; nearest .*notPaths wants none of \/orders\/secret, call had \/orders\/secret\n$/,
+  );
+});
+
+it("finds nothing between equal policies, also by calls that it makes up", async () => {
+  const { policy } = policyWorkspace(files);
+  const { code, out } = await policy("diff", "before", "before", "-c", "c.yaml", "--generate", "5000");
+  expect(code).toBe(0);
+  expect(out).toMatch(/\n0 of \d{4} calls change verdict, 0 are decided by another rule \(generated calls\)\n$/);
+});
+
+it.each<[string, string, string]>([
+  ["a principal", READS, READS.replace("sa/web", "sa/web2")],
+  ["a star", READS, READS.replace("sa/web", "sa/web*")],
+  ["a method", READS, READS.replace("GET", "PUT")],
+  ["a path", READS, READS.replace("/orders*", "/orders")],
+  ["what is left out", WRITES, WRITES.replace(", notPaths: [/orders/secret]", "")],
+  ["a port", READS, READS.replace("methods: [GET]", 'ports: ["9999"]')],
+  ["a condition", READS, `${READS}\n      when: [{ key: "request.headers[x-a]", values: ["1"] }]`],
+  ["an address", READS, READS.replace("principals: [example.org/ns/shop/sa/web]", "ipBlocks: [192.0.2.0/24]")],
+  ["a server name", READS, `${READS}\n      when: [{ key: connection.sni, values: [a.example] }]`],
+  ["a host", READS, READS.replace("methods: [GET]", "hosts: [a.example]")],
+  ["a trust domain", READS, READS.replace("principals: [example.org/ns/shop/sa/web]", "trustDomains: [example.org]")],
+])("finds %s that changed by calls that it makes up", async (_, before, after) => {
+  const { policy } = policyWorkspace({ "before.yaml": policyOf(before), "after.yaml": policyOf(after) });
+  const { code, out } = await policy("diff", "before.yaml", "after.yaml", "-c", "c.yaml", "--json");
+  expect(code).toBe(1);
+  expect((JSON.parse(out) as { changed: number }).changed).toBeGreaterThan(0);
+});
+
+it("compares whole configurations, by request lines", async () => {
+  const requests = [
+    '{"source":{"spiffeId":null,"ip":"10.0.0.1"},"request":{"method":"GET","host":"h","path":"/","headers":{"authorization":"secret"}}}',
+  ];
+  const { policy, write } = policyWorkspace({
+    "policies/a.yaml": policyOf("    - {}"),
+    "r.jsonl": `${requests.join("\n")}\n`,
+  });
+  write("b.yaml", `${ORDERS_YAML.replace("policies: [policies]", "policies: [other]")}`);
+  write("other/deny.yaml", policyOf("    - {}", "DENY"));
+  const { code, out } = await policy("diff", "c.yaml", "b.yaml", "--requests", "r.jsonl", "--json");
+  expect(code).toBe(1);
+  expect(JSON.parse(out)).toMatchObject({
+    calls: 1,
+    changed: 1,
+    groups: [{ change: "allow → deny", principal: null, example: { headers: ["authorization"] } }],
+  });
+  expect(out).not.toContain("secret");
+});
+
+it.each<[string, readonly string[], string]>([
+  ["policies without -c", ["before", "after"], "E_POLICY_REQUEST policies alone do not say how they are read"],
+  [
+    "a request line that is none",
+    ["before", "after", "-c", "c.yaml", "--requests", "bad.jsonl"],
+    "bad.jsonl:2:1: E_POLICY_REQUEST",
+  ],
+  ["a file that is not there", ["before", "gone", "-c", "c.yaml"], "E_CONFIG_FILE"],
+  ["an audit file that is not there", ["before", "after", "-c", "c.yaml", "--audit", "gone"], "E_AUDIT_FILE"],
+])("refuses %s", async (_, argv, why) => {
+  const { policy } = policyWorkspace({ ...files, "bad.jsonl": "{}\n{]\n" });
+  const { code, err } = await policy("diff", ...argv);
+  expect(code).toBe(2);
+  expect(err).toContain(why);
+});

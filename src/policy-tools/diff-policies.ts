@@ -1,0 +1,94 @@
+import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import { type AskContext, askPolicy, type PolicyAnswer } from "./ask-policy.ts";
+import type { AskedCall } from "./asked-call.ts";
+import { pathShape } from "./path-shape.ts";
+
+/** One side of a comparison. */
+export interface DiffSide {
+  readonly policy: CompiledPolicy;
+  readonly ask: AskContext;
+}
+
+export type Change = "allow → deny" | "deny → allow" | "other rule";
+
+/** Calls that change in the same way. */
+export interface ChangedCalls {
+  readonly change: Change;
+  /** Of the caller, or of the one called; undefined without identity. */
+  readonly principal: string | undefined;
+  /** `GET /orders/{*}` or TCP. */
+  readonly what: string;
+  readonly calls: number;
+  readonly before: PolicyAnswer;
+  readonly after: PolicyAnswer;
+  readonly example: AskedCall;
+  /** Of the record, if it came from one. */
+  readonly exampleId: string | undefined;
+}
+
+export interface PolicyDiff {
+  readonly calls: number;
+  /** How many change their verdict. */
+  readonly changed: number;
+  /** How many keep it and are decided by another rule. */
+  readonly otherRule: number;
+  /** The most frequent first. */
+  readonly groups: readonly ChangedCalls[];
+  /** Calls that change and stand in no group, as there are too many. */
+  readonly ungrouped: number;
+}
+
+export interface DiffCollector {
+  add(call: AskedCall, id?: string): void;
+  result(): PolicyDiff;
+}
+
+/** Groups that are kept; what comes after them is only counted. */
+const MAX_GROUPS = 5000;
+
+/** Asks both sides about each call and keeps what changes, grouped: memory does not grow with the number of calls. */
+export function createPolicyDiff(before: DiffSide, after: DiffSide): DiffCollector {
+  const groups = new Map<string, { -readonly [K in keyof ChangedCalls]: ChangedCalls[K] }>();
+  let calls = 0;
+  let changed = 0;
+  let otherRule = 0;
+  let ungrouped = 0;
+  return {
+    add(call, id) {
+      calls++;
+      const was = askPolicy(before.policy, call, before.ask);
+      const is = askPolicy(after.policy, call, after.ask);
+      const change = changeOf(was, is);
+      if (change === undefined) return;
+      if (change === "other rule") otherRule++;
+      else changed++;
+      const peer = call.direction === "inbound" ? call.source.spiffeId : call.destination.spiffeId;
+      const principal = peer?.slice("spiffe://".length);
+      const what = call.request === undefined ? "TCP" : `${call.request.method} ${pathShape(call.request.path)}`;
+      const key = [change, principal, what, was.rule, was.reason, is.rule, is.reason].join("\n");
+      const known = groups.get(key);
+      if (known !== undefined) known.calls++;
+      else if (groups.size >= MAX_GROUPS) ungrouped++;
+      else groups.set(key, { change, principal, what, calls: 1, before: was, after: is, example: call, exampleId: id });
+    },
+    result: () => ({
+      calls,
+      changed,
+      otherRule,
+      groups: [...groups.values()].toSorted((a, b) => rank(a.change) - rank(b.change) || b.calls - a.calls),
+      ungrouped,
+    }),
+  };
+}
+
+function changeOf(before: PolicyAnswer, after: PolicyAnswer): Change | undefined {
+  if (before.decision !== after.decision) return before.decision === "allow" ? "allow → deny" : "deny → allow";
+  const asks = ({ providers }: PolicyAnswer) => providers.map(({ provider }) => provider).join();
+  const same = before.rule === after.rule && before.reason === after.reason && asks(before) === asks(after);
+  return same ? undefined : "other rule";
+}
+
+/** What opens comes first. */
+function rank(change: Change): number {
+  return ["deny → allow", "allow → deny", "other rule"].indexOf(change);
+}
