@@ -31,8 +31,8 @@ export interface SidecarProcess {
 }
 
 export interface CountersignProcesses {
-  /** `countersign run -c file`. Returns at once: wait for its events. */
-  run(file: string): SidecarProcess;
+  /** `countersign run -c file`, or another command that serves: `issuer run`. Returns at once: wait for its events. */
+  run(file: string, command?: readonly string[]): SidecarProcess;
   /** Any other command, until it has ended. */
   command(...args: readonly string[]): Promise<Ended>;
   /** Kills what still runs. */
@@ -72,7 +72,7 @@ export function countersignProcesses(): CountersignProcesses {
   }
 
   return {
-    run(file) {
+    run(file, command = ["run"]) {
       const lines: LogLine[] = [];
       const taken = new Set<LogLine>();
       const watchers = new Set<() => void>();
@@ -81,7 +81,7 @@ export function countersignProcesses(): CountersignProcesses {
       const tell = (): void => {
         for (const watcher of watchers) watcher();
       };
-      const [child, ended] = start(["run", "-c", file], (line) => {
+      const [child, ended] = start([...command, "-c", file], (line) => {
         const entry = parseLine(line);
         if (entry === undefined) return;
         lines.push(entry);

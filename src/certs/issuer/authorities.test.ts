@@ -1,11 +1,13 @@
 import { X509Certificate } from "node:crypto";
 import { describe, expect, it } from "vitest";
+import { createTestCa, type TestCa } from "../../../test/support/cert-factory.ts";
 import { type FakeClock, fakeClock } from "../../../test/support/fake-clock.ts";
 import { parseSpiffeId, parseTrustDomain } from "../../core/spiffe-id.ts";
 import { type Authorities, openAuthorities } from "./authorities.ts";
+import { type JwtKeyType, jwtAlgorithm } from "./jwt-authority.ts";
 import type { StateStore } from "./state-store.ts";
-import type { AuthoritySet } from "./trust-bundle.ts";
-import { issueX509Svid } from "./x509-authority.ts";
+import { type AuthoritySet, x509Anchors } from "./trust-bundle.ts";
+import { issueX509Svid, type UpstreamAuthority } from "./x509-authority.ts";
 
 const trustDomain = parseTrustDomain("example.org");
 const id = parseSpiffeId("spiffe://example.org/a");
@@ -172,5 +174,94 @@ describe("the issuer's authorities", () => {
     const authorities = await open(memoryStore(), clock);
     authorities.close();
     expect(clock.pending).toBe(0);
+  });
+
+  describe("when other terms are wanted", () => {
+    const openWith = async (clock: FakeClock) => {
+      const wanted = {
+        ttlMs: 60 * HOUR,
+        jwtKeyType: "ec-p256" as JwtKeyType,
+        upstream: undefined as UpstreamAuthority | undefined,
+      };
+      const authorities = await openAuthorities({ trustDomain, store: memoryStore(), clock, log, terms: () => wanted });
+      return { wanted, authorities };
+    };
+    const algorithms = (authorities: Authorities): string[] =>
+      authorities.current.jwt.map(({ key }) => jwtAlgorithm(key));
+
+    it("publish a JWT key of another type at once, and sign with it an hour later", async () => {
+      const clock = fakeClock();
+      const { wanted, authorities } = await openWith(clock);
+      wanted.jwtKeyType = "rsa-2048";
+      await authorities.refresh();
+      expect(algorithms(authorities)).toEqual(["ES256", "RS256"]);
+      expect(authorities.current.x509).toHaveLength(1);
+      await advance(clock, authorities, HOUR - 1);
+      expect(jwtAlgorithm((await authorities.signingJwt()).key)).toBe("ES256");
+      await advance(clock, authorities, 1);
+      expect(jwtAlgorithm((await authorities.signingJwt()).key)).toBe("RS256");
+      await advance(clock, authorities, 59 * HOUR);
+      expect(algorithms(authorities)).not.toContain("ES256");
+    });
+
+    it("change nothing when asked again", async () => {
+      const { wanted, authorities } = await openWith(fakeClock());
+      wanted.jwtKeyType = "rsa-2048";
+      await authorities.refresh();
+      const { current } = authorities;
+      await authorities.refresh();
+      expect(authorities.current).toBe(current);
+    });
+
+    it("move below another CA and to its successor with both trusted meanwhile", async () => {
+      const clock = fakeClock();
+      const { wanted, authorities } = await openWith(clock);
+      const [own] = authorities.current.x509;
+      const upstreamOf = ({ certificate, key }: TestCa): UpstreamAuthority => {
+        return { certificate, key, between: [], roots: [certificate] };
+      };
+      const rootOptions = { nowMs: clock.nowMs(), notAfter: clock.nowMs() + 1000 * HOUR };
+      const [first, second] = [createTestCa("example.org", rootOptions), createTestCa("example.org", rootOptions)];
+      wanted.upstream = upstreamOf(first);
+      await authorities.refresh();
+      const anchors = (): string[] => x509Anchors(authorities.current).map(({ serialNumber }) => serialNumber);
+      expect(anchors()).toEqual([own?.certificate.serialNumber, first.certificate.serialNumber]);
+      expect(await authorities.signingX509()).toBe(own);
+      await advance(clock, authorities, HOUR);
+      expect((await authorities.signingX509()).anchors).toEqual([first.certificate]);
+      wanted.upstream = upstreamOf(second);
+      await authorities.refresh();
+      expect(anchors()).toHaveLength(3);
+      await advance(clock, authorities, HOUR);
+      expect((await authorities.signingX509()).anchors).toEqual([second.certificate]);
+      await advance(clock, authorities, 59 * HOUR);
+      expect(anchors()).toEqual([second.certificate.serialNumber]);
+    });
+
+    it("rotate the CA below the same root: what is trusted stays the same", async () => {
+      const clock = fakeClock();
+      const { wanted, authorities } = await openWith(clock);
+      const root = createTestCa("example.org", { nowMs: clock.nowMs(), notAfter: clock.nowMs() + 1000 * HOUR });
+      wanted.upstream = { certificate: root.certificate, key: root.key, between: [], roots: [root.certificate] };
+      await authorities.refresh();
+      await advance(clock, authorities, 31 * HOUR);
+      const before = await authorities.signingX509();
+      expect(before.anchors).toEqual([root.certificate]);
+      await advance(clock, authorities, 20 * HOUR);
+      const after = await authorities.signingX509();
+      expect(after.certificate.serialNumber).not.toBe(before.certificate.serialNumber);
+      await advance(clock, authorities, 10 * HOUR);
+      expect(x509Anchors(authorities.current)).toEqual([root.certificate]);
+    });
+
+    it("stay as they are while the CA above cannot be used", async () => {
+      const { wanted, authorities } = await openWith(fakeClock());
+      const { current } = authorities;
+      const root = createTestCa("example.org", { pathLen: 0, nowMs: fakeClock().nowMs() });
+      wanted.upstream = { certificate: root.certificate, key: root.key, between: [], roots: [root.certificate] };
+      await expect(authorities.refresh()).rejects.toThrow(/E_CHAIN_PATH_LENGTH/);
+      expect(authorities.current).toBe(current);
+      expect(await authorities.signingX509()).toBe(current.x509[0]);
+    });
   });
 });

@@ -104,7 +104,12 @@ export async function openAuthorities({
   function maintain(): Promise<void> {
     maintaining ??= bringUpToDate()
       .then(
-        () => schedule(nextChangeMs(current.x509, clock.nowMs()), nextChangeMs(current.jwt, clock.nowMs())),
+        () => {
+          const nowMs = clock.nowMs();
+          // What fell due while the others were made is no future moment any more.
+          const isLate = isDue(current.x509, nowMs) || isDue(current.jwt, nowMs);
+          schedule(isLate ? nowMs : Math.min(nextChangeMs(current.x509, nowMs), nextChangeMs(current.jwt, nowMs)));
+        },
         (error: unknown) => {
           schedule(clock.nowMs() + RETRY_MS);
           throw error;
@@ -116,10 +121,10 @@ export async function openAuthorities({
     return maintaining;
   }
 
-  function schedule(...momentsMs: number[]): void {
+  function schedule(momentMs: number): void {
     cancelWake();
     if (closed) return;
-    cancelWake = wakeAt(clock, Math.min(...momentsMs), () => {
+    cancelWake = wakeAt(clock, momentMs, () => {
       maintain().catch((error: unknown) => {
         log.error({ event: "ca.rotation_failed", error: String(error) });
       });
@@ -128,14 +133,16 @@ export async function openAuthorities({
 
   async function signing<T extends Term>(terms: () => readonly T[]): Promise<T> {
     let problem: unknown;
-    if (isDue(terms(), clock.nowMs())) {
+    // Twice: one that was under way may have begun before a machine slept.
+    for (let tries = 0; tries < 2 && isDue(terms(), clock.nowMs()); tries++) {
       // A disk that is full must not stop what the present authority can still sign.
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
       await maintain().catch((error: unknown) => {
         problem = error;
       });
     }
     const active = activeTerm(terms(), clock.nowMs());
-    if (active === undefined) throw problem;
+    if (active === undefined) throw problem ?? new TypeError("no authority could be made");
     return active;
   }
 
