@@ -652,11 +652,14 @@ export class Http2Codec<User> implements FrameSink {
     if ((end - start) % 6 !== 0) return this.#fail(frames.FRAME_SIZE_ERROR, "SETTINGS of a wrong length");
     if (this.#flood("settings")) return false;
     this.#gotSettings = true;
+    const window = this.#peerWindow;
     for (let at = start; at < end; at += 6) {
       const id = ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
       if (!this.#setting(id, frames.readUint32(bytes, at + 2))) return false;
     }
     frames.writeFrameHeader(this.#out, 0, frames.SETTINGS, frames.ACK, 0);
+    // after the acknowledgement: what a larger window lets out comes under settings that are known to be in force
+    if (this.#peerWindow > window) this.#windowsGrew();
     this.#handler.onSettings();
     return this.#violation === undefined;
   }
@@ -706,11 +709,12 @@ export class Http2Codec<User> implements FrameSink {
         return this.#fail(frames.FLOW_CONTROL_ERROR, "a window larger than windows can be");
       }
     }
-    if (change > 0) {
-      this.#flushWaiting();
-      for (const stream of this.#streams.list()) this.#maybeWritable(stream);
-    }
     return true;
+  }
+
+  #windowsGrew(): void {
+    this.#flushWaiting();
+    for (const stream of this.#streams.list()) this.#maybeWritable(stream);
   }
 
   #onPing(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
