@@ -4,6 +4,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { auditCodes } from "../src/core/codes/audit-codes.ts";
+import { conditionCodes } from "../src/core/codes/condition-codes.ts";
 import { configCodes } from "../src/core/codes/config-codes.ts";
 import { egressCodes } from "../src/core/codes/egress-codes.ts";
 import { federationCodes } from "../src/core/codes/federation-codes.ts";
@@ -21,6 +22,11 @@ import { errorCodes } from "../src/core/error-codes.ts";
 const sections = [
   { title: "Configuration", where: "`countersign check`, a start or a reload.", codes: configCodes },
   { title: "Policies and paths", where: "Loading policy files, and decisions on calls.", codes: policyCodes },
+  {
+    title: "Conditions, tokens and providers in policies",
+    where: "Loading policy files, and decisions on calls.",
+    codes: conditionCodes,
+  },
   { title: "Identity and certificates", where: "Our own SVID, and the verification of peers.", codes: identityCodes },
   {
     title: "JWT-SVIDs",

@@ -1,4 +1,6 @@
 import type { CallFacts, ConnectionFacts, RequestFacts } from "../core/call-facts.ts";
+import type { ConditionFault } from "../core/decision.ts";
+import type { Peer } from "../core/identity.ts";
 import { type IpAddress, parseIpAddress } from "../core/ip-address.ts";
 import { principalOf } from "../core/spiffe-id.ts";
 import { canonicalHost, hostWithoutPort } from "./host-name.ts";
@@ -6,6 +8,7 @@ import type { PolicyMode } from "./policy-options.ts";
 
 /** The facts of a connection, taken apart once for all of its calls. */
 export interface ConnectionView {
+  readonly peer: Peer | undefined;
   /** Whether the caller proved an identity. Without one the texts below are empty. */
   readonly hasPeer: boolean;
   /** The SPIFFE ID without its scheme. */
@@ -20,11 +23,22 @@ export interface ConnectionView {
   /** Every segment after a segment `sa`. */
   readonly accountNames: readonly string[];
   readonly sourceIp: IpAddress | undefined;
+  readonly sourceIpText: string;
   readonly remoteIp: IpAddress | undefined;
+  readonly remoteIpText: string;
   readonly destinationIp: IpAddress | undefined;
+  readonly destinationIpText: string;
   readonly port: number;
   readonly portText: string;
   readonly sni: string;
+  /** What groups of fields about the connection alone have answered, for one version of the policies. */
+  answers: ConnectionAnswers | undefined;
+}
+
+/** By number of the group: 0 not asked yet, 1 no, 2 yes. */
+export interface ConnectionAnswers {
+  readonly version: string;
+  readonly byGroup: Uint8Array;
 }
 
 /** One call as the matchers see it. */
@@ -36,12 +50,21 @@ export interface CallView {
   readonly host: string;
   /** The same without its port. */
   readonly hostName: string;
+  /** The client's address of this call. */
+  readonly remoteIp: IpAddress | undefined;
+  /** Outbound: the principal that the server must prove; "" when it need not. */
+  readonly destination: string;
+  /** `destination` is only the beginning: it stands for every principal that starts so. */
+  readonly isOpen: boolean;
+  readonly nowMs: number | undefined;
+  /** Expressions that failed, if any did. */
+  faults: ConditionFault[] | undefined;
 }
 
 const views = new WeakMap<ConnectionFacts, ConnectionView>();
 
-/** `hosts`: how to compare hosts, or undefined when no rule does. */
-export function viewCall(facts: CallFacts, hosts: PolicyMode | undefined): CallView {
+/** `hosts`: how to compare hosts, or undefined when no rule does. `destination`: one of the facts' destinationPrincipals. */
+export function viewCall(facts: CallFacts, hosts: PolicyMode | undefined, destination: string): CallView {
   const { connection, request } = facts;
   let view = views.get(connection);
   if (view === undefined) {
@@ -49,7 +72,19 @@ export function viewCall(facts: CallFacts, hosts: PolicyMode | undefined): CallV
     views.set(connection, view);
   }
   const host = request === undefined || hosts === undefined ? "" : canonicalHost(request.authority, hosts === "strict");
-  return { connection: view, request, host, hostName: hostWithoutPort(host) };
+  const own = request?.remoteIp;
+  const isOpen = destination !== "" && destination.endsWith("*");
+  return {
+    connection: view,
+    request,
+    host,
+    hostName: hostWithoutPort(host),
+    remoteIp: own === undefined || own === view.remoteIpText ? view.remoteIp : parseIpAddress(own),
+    destination: isOpen ? destination.slice(0, -1) : destination,
+    isOpen,
+    nowMs: facts.nowMs,
+    faults: undefined,
+  };
 }
 
 function viewConnection(facts: ConnectionFacts): ConnectionView {
@@ -61,6 +96,7 @@ function viewConnection(facts: ConnectionFacts): ConnectionView {
   const [, , , ns, namespace, sa, name] = segments;
   const isKubernetes = segments.length === 7 && ns === "ns" && sa === "sa";
   return {
+    peer: facts.peer,
     hasPeer: facts.peer !== undefined,
     principal: facts.peer === undefined ? "" : principalOf(facts.peer.spiffeId),
     trustDomain: facts.peer?.trustDomain ?? "",
@@ -69,10 +105,14 @@ function viewConnection(facts: ConnectionFacts): ConnectionView {
     namespaces: after("ns", segments.length - 1),
     accountNames: after("sa", segments.length),
     sourceIp: parseIpAddress(facts.sourceIp),
+    sourceIpText: facts.sourceIp,
     remoteIp: parseIpAddress(facts.remoteIp),
+    remoteIpText: facts.remoteIp,
     destinationIp: parseIpAddress(facts.destinationIp),
+    destinationIpText: facts.destinationIp,
     port: facts.destinationPort,
     portText: String(facts.destinationPort),
     sni: facts.sni,
+    answers: undefined,
   };
 }

@@ -20,10 +20,16 @@ interface ValueCheck {
 
 /** Checks one value of a field of the given kind and reports what is wrong with it. Returns the value as the model keeps it, or
  *  undefined when it cannot be compiled. */
-export function checkValue(kind: FieldKind, policyNamespace: string, check: ValueCheck): string | undefined {
+export function checkValue(
+  kind: Exclude<FieldKind, "requestPrincipal">,
+  { policyNamespace, ours }: { readonly policyNamespace: string; readonly ours: boolean },
+  check: ValueCheck,
+): string | undefined {
   const { text } = check.value;
   switch (kind) {
     case "principal":
+    case "destinationPrincipal":
+      if (ours && isPathTemplate(text)) return checkPrincipalTemplate(check);
       checkPrincipal(check);
       return text;
     case "trustDomain":
@@ -58,6 +64,9 @@ export function checkValue(kind: FieldKind, policyNamespace: string, check: Valu
       return checkPath(check);
     case "sni":
     case "header":
+    case "audience":
+    case "presenter":
+    case "claim":
       checkStar(check);
       return text;
   }
@@ -103,6 +112,21 @@ function checkPrincipal(check: ValueCheck): void {
       never(check, "E_POLICY_PRINCIPAL", "has a character that no SPIFFE ID may have");
     }
   }
+}
+
+/** countersign.dev/v1: `<trust domain>/<path template>`. */
+function checkPrincipalTemplate(check: ValueCheck): string | undefined {
+  const { text } = check.value;
+  const slash = text.indexOf("/");
+  const fix = "write the trust domain and a template of its path, like example.org/team/{*}/service/{**}";
+  const problem =
+    slash === -1 || spiffeIdProblem(`spiffe://${text.slice(0, slash)}`) !== undefined
+      ? "is a template whose trust domain is no literal name"
+      : pathTemplateProblem(text.slice(slash));
+  if (problem !== undefined) return refuse(check, "E_POLICY_TEMPLATE", problem, fix);
+  if (!/^[A-Za-z0-9._/{}*-]*$/.test(text))
+    never(check, "E_POLICY_IDENTITY", "has a character that no SPIFFE ID may have");
+  return text;
 }
 
 function checkTrustDomain(check: ValueCheck): void {

@@ -1,10 +1,12 @@
 import { cidrSet } from "../core/cidr-set.ts";
 import { parseCidr } from "../core/ip-address.ts";
 import type { CallView, ConnectionView } from "./call-view.ts";
-import type { CompiledField, IndexKeys } from "./compiled-policy.ts";
+import type { CompiledField, Matcher } from "./compiled-policy.ts";
+import { indexKeys } from "./index-keys.ts";
+import { matchDestination } from "./match-destination.ts";
 import { matchNamespace, matchPrincipal, matchServiceAccount, matchTrustDomain, type Reach } from "./match-identity.ts";
-import { hostPattern, matchHeader, matchHost, matchPath } from "./match-request.ts";
-import { compilePathTemplate, isPathTemplate } from "./path-template.ts";
+import { matchHeader, matchHost, matchPath } from "./match-request.ts";
+import { matchToken } from "./match-token.ts";
 import {
   type ConnectionKind,
   type FieldModel,
@@ -15,7 +17,7 @@ import {
   type PolicyModel,
 } from "./policy-model.ts";
 import type { PolicyMode } from "./policy-options.ts";
-import { inTextSet, parseTextPattern, type TextPattern, textSet } from "./text-pattern.ts";
+import { inTextSet, parseTextPattern, textSet } from "./text-pattern.ts";
 import { expandPrincipal, expandTrustDomain } from "./trust-domains.ts";
 
 /** What a field's meaning depends on besides its values. */
@@ -30,9 +32,33 @@ export interface FieldContext {
 
 type CallMatch = (call: CallView) => boolean;
 
-export function compileField(model: FieldModel, context: FieldContext): CompiledField {
-  const keys = model.negated ? undefined : indexKeys(model, context);
-  return { model, keys, matches: compileMatch(model, context) };
+/** Matchers that were made before, by all that decides what they do: rules that share a field share its matcher, which keeps what a decision
+ *  touches small. */
+export type MatcherPool = Map<string, Matcher>;
+
+export function compileField(model: FieldModel, context: FieldContext, pool: MatcherPool): CompiledField {
+  const { kind, negated, values, header, claim, requestPrincipals } = model;
+  const key = JSON.stringify([
+    kind,
+    negated,
+    context.action === "ALLOW",
+    kind !== "principal" && kind !== "namespace" && kind !== "serviceAccount" ? false : context.namesTrustDomain,
+    header,
+    claim,
+    requestPrincipals,
+    ...values,
+  ]);
+  let matcher = pool.get(key);
+  if (matcher === undefined) {
+    matcher = { number: pool.size, ofConnection: isOfConnection(kind), matches: compileMatch(model, context) };
+    pool.set(key, matcher);
+  }
+  return { model, keys: negated ? undefined : indexKeys(model, context), matcher };
+}
+
+/** Whether the answer is the same for all calls of a connection. */
+function isOfConnection(kind: FieldModel["kind"]): boolean {
+  return !isHttpOnly(kind) && kind !== "remoteIp" && kind !== "destinationPrincipal";
 }
 
 function compileMatch(model: FieldModel, context: FieldContext): CallMatch {
@@ -42,13 +68,21 @@ function compileMatch(model: FieldModel, context: FieldContext): CallMatch {
     const anonymous = anonymousMatches(model, context);
     return ({ connection }) => (connection.hasPeer ? fits(connection) !== negated : anonymous);
   }
+  if (kind === "destinationPrincipal") {
+    const all = model.values.flatMap((value) => expandPrincipal(value, context.home));
+    return matchDestination(all, negated, context.action === "ALLOW", anonymousMatches(model, context));
+  }
+  if (kind === "remoteIp") {
+    const blocks = cidrSet(model.values.map(parseCidr).filter((block) => block !== undefined));
+    return ({ remoteIp }) => (remoteIp !== undefined && blocks.has(remoteIp)) !== negated;
+  }
   if (!isHttpOnly(kind)) {
     const fits = connectionMatch(kind, model, context);
     return ({ connection }) => fits(connection) !== negated;
   }
   const fits = requestMatch(kind, model, context);
-  // Istio drops an HTTP-only field of a DENY on TCP, so the rule grows; an ALLOW shrinks (section 7).
-  const onTcp = context.action === "DENY";
+  // Istio drops an HTTP-only field on TCP, so the rule grows; an ALLOW rule is dropped whole (section 7).
+  const onTcp = context.action !== "ALLOW";
   return (call) => (call.request === undefined ? onTcp : fits(call));
 }
 
@@ -56,13 +90,13 @@ function compileMatch(model: FieldModel, context: FieldContext): CallMatch {
 function anonymousMatches({ negated, values }: FieldModel, { mode, action }: FieldContext): boolean {
   if (mode === "istio") return negated;
   // strict: nobody escapes a DENY by showing no identity, and nobody gains by it but where that is asked for.
-  return action === "DENY" || (negated && values.length === 1 && values[0] === "*");
+  return action !== "ALLOW" || (negated && values.length === 1 && values[0] === "*");
 }
 
 function reachOf(model: FieldModel, { mode, action, home, namesTrustDomain }: FieldContext): Reach {
   // Only what grants is narrowed. A `not*` of an ALLOW and all of a DENY keep the wide meaning, which refuses more callers
   // of an ALLOW and misses none of a DENY.
-  if (mode === "istio" || action === "DENY" || model.negated) return { kind: "anywhere" };
+  if (mode === "istio" || action !== "ALLOW" || model.negated) return { kind: "anywhere" };
   return { kind: "kubernetes", trustDomains: namesTrustDomain ? undefined : new Set(home) };
 }
 
@@ -88,7 +122,7 @@ function identityMatch(
 }
 
 function connectionMatch(
-  kind: ConnectionKind,
+  kind: Exclude<ConnectionKind, "remoteIp" | "destinationPrincipal">,
   { values }: FieldModel,
   { mode }: FieldContext,
 ): (connection: ConnectionView) => boolean {
@@ -104,7 +138,6 @@ function connectionMatch(
       return ({ sni }) => sni !== "" && inTextSet(names, fold ? sni.toLowerCase() : sni);
     }
     case "sourceIp":
-    case "remoteIp":
     case "destinationIp": {
       const blocks = cidrSet(values.map(parseCidr).filter((block) => block !== undefined));
       return (connection) => {
@@ -132,46 +165,16 @@ function requestMatch(kind: HttpKind, model: FieldModel, { mode, action }: Field
       return ({ request }) => request !== undefined && fits(request.path) !== negated;
     }
     case "header": {
-      const fits = matchHeader(header, values, negated, mode === "strict" ? action : undefined);
+      const careful = action === "ALLOW" ? "ALLOW" : "DENY";
+      const fits = matchHeader(header, values, negated, mode === "strict" ? careful : undefined);
       return ({ request }) => request !== undefined && fits(request);
     }
-  }
-}
-
-/** The texts by which the index finds the rule; the field itself is still asked. undefined: no text, or any. */
-function indexKeys(model: FieldModel, context: FieldContext): IndexKeys | undefined {
-  const patterns = indexPatterns(model, context);
-  if (patterns === undefined || patterns.some(({ form }) => form === "any")) return undefined;
-  return { dimension: model.kind === "header" ? `header:${model.header}` : model.kind, patterns };
-}
-
-function indexPatterns({ kind, values }: FieldModel, context: FieldContext): readonly TextPattern[] | undefined {
-  const exact = (text: string): TextPattern => ({ form: "exact", text });
-  switch (kind) {
-    case "principal":
-      return values.flatMap((value) => expandPrincipal(value, context.home)).map(parseTextPattern);
-    case "trustDomain":
-      return values.flatMap((value) => expandTrustDomain(value, context.home)).map(parseTextPattern);
-    case "namespace":
-      return values.some((value) => /[*/]/.test(value)) ? undefined : values.map(exact);
-    case "serviceAccount":
-      return values.map((value) => exact(value.slice(value.indexOf("/") + 1)));
-    case "host":
-      return values.map((value) => hostPattern(value, context.mode));
-    case "path":
-      return values.map((value) => {
-        const [prefix = ""] = isPathTemplate(value) ? compilePathTemplate(value, false).literals : [];
-        return prefix === "" ? parseTextPattern(value) : { form: "prefix", text: prefix };
-      });
-    case "method":
-    case "header":
-      return values.map(parseTextPattern);
-    case "port":
-      return values.map(exact);
-    case "sni":
-    case "sourceIp":
-    case "remoteIp":
-    case "destinationIp":
-      return undefined;
+    case "requestPrincipal":
+    case "audience":
+    case "presenter":
+    case "claim": {
+      const fits = matchToken(kind, model, mode === "strict" && action === "ALLOW");
+      return ({ request }) => request !== undefined && fits(request);
+    }
   }
 }

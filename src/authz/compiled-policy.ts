@@ -1,24 +1,27 @@
 import type { RuleId } from "../core/decision.ts";
-import type { JwtRuleModel } from "./authentication-model.ts";
+import type { PeerAuthenticationModel, RequestAuthenticationModel } from "./authentication-model.ts";
 import type { CallView } from "./call-view.ts";
+import type { IndexKeys } from "./index-keys.ts";
+import type { CompiledExpression } from "./match-expression.ts";
 import type { PathIndex } from "./path-index.ts";
-import type { FieldModel, PolicyModel } from "./policy-model.ts";
+import type { FieldModel, PolicyAction, PolicyModel, RuleModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import type { RuleIndex } from "./rule-index.ts";
-import type { TextPattern } from "./text-pattern.ts";
 
-/** What a field says to the index: it can only match calls that have one of these texts in the dimension. */
-export interface IndexKeys {
-  /** A field kind, or `header:<name>`. */
-  readonly dimension: string;
-  readonly patterns: readonly TextPattern[];
+/** The question of a field. Rules whose fields ask the same share it. */
+export interface Matcher {
+  /** Unique within a set of policies. */
+  readonly number: number;
+  /** The answer is the same for all calls of a connection. */
+  readonly ofConnection: boolean;
+  /** The answer includes negation, absence and everything that depends on mode and action. */
+  readonly matches: (call: CallView) => boolean;
 }
 
 /** One field of a rule, ready to be asked. */
 export interface CompiledField {
   readonly model: FieldModel;
-  /** The answer includes negation, absence and everything that depends on mode and action. */
-  readonly matches: (call: CallView) => boolean;
+  readonly matcher: Matcher;
   /** undefined: negated, or with a pattern that fits everything. */
   readonly keys: IndexKeys | undefined;
 }
@@ -27,16 +30,36 @@ export type CompiledGroup = readonly CompiledField[];
 
 export interface CompiledRule {
   readonly id: RuleId;
+  readonly policy: PolicyModel;
+  readonly model: RuleModel;
   /** Position among all rules, in the order of the files: of several that match, the first is reported. */
   readonly order: number;
-  readonly action: PolicyModel["action"];
+  readonly action: PolicyAction;
   readonly sources: readonly CompiledGroup[];
   readonly operations: readonly CompiledGroup[];
   readonly conditions: CompiledGroup;
+  readonly expression: CompiledExpression | undefined;
   /** Has a field that only HTTP requests have. */
   readonly readsHttp: boolean;
   /** Has a field about the caller's identity. */
   readonly namesIdentity: boolean;
+}
+
+/** The rules about one direction of calls. */
+export interface RuleSet {
+  readonly deny: RuleIndex;
+  readonly allow: RuleIndex;
+  readonly audit: RuleIndex;
+  /** By provider, in the order in which they are first named. */
+  readonly custom: readonly { readonly provider: string; readonly rules: RuleIndex }[];
+  /** Without any, the default decides. */
+  readonly allowPolicyCount: number;
+  /** Policies that are not enforced; undefined when there are none. */
+  readonly dryRun:
+    | { readonly deny: RuleIndex; readonly allow: RuleIndex; readonly allowPolicyCount: number }
+    | undefined;
+  /** How many policies, dry-run ones included. */
+  readonly policyCount: number;
 }
 
 /** A set of policies for one workload, compiled. Immutable; made by loadPolicies, replaced whole. */
@@ -48,20 +71,23 @@ export interface CompiledPolicy {
   readonly policies: readonly PolicyModel[];
   readonly policyCount: number;
   readonly ruleCount: number;
-  /** Without any, the default of the options decides. */
-  readonly allowPolicyCount: number;
-  readonly deny: RuleIndex;
-  readonly allow: RuleIndex;
+  readonly inbound: RuleSet;
+  readonly outbound: RuleSet;
+  /** Groups of fields whose answers are kept by connection. */
+  readonly keptGroups: number;
+  /** Some rule compares hosts. */
   readonly comparesHosts: boolean;
-  /** Some rule looks at HTTP. */
+  /** Some rule about inbound calls looks at HTTP, asks an HTTP provider, or a RequestAuthentication applies. */
   readonly readsHttp: boolean;
   /** Those of the listeners' ports that no such rule applies to. */
   readonly portsWithoutHttpRules: ReadonlySet<number>;
-  /** Of the RequestAuthentication documents that apply to this workload, in the order of the files. Absent: none. What the proxy verifies
-   *  tokens by. */
-  readonly jwtRules?: readonly JwtRuleModel[];
-  /** By the name of an inbound listener: the mode in force there, where PeerAuthentication documents change what the configuration says. */
-  readonly mtls?: ReadonlyMap<string, "strict" | "permissive" | "disable">;
-  /** Every path value of the policies, to see whether two spellings of a path would be matched differently. */
+  /** Some rule's verdict changes with time: open connections must be decided again as it passes. */
+  readonly dependsOnTime: boolean;
+  /** Every path value of the policies about inbound calls, to see whether two spellings of a path would be matched differently. */
   readonly paths: PathIndex;
+  /** The same for outbound calls. */
+  readonly outboundPaths: PathIndex;
+  /** Those that apply to this workload, the oldest of several equally specific first. */
+  readonly peerAuthentications: readonly PeerAuthenticationModel[];
+  readonly requestAuthentications: readonly RequestAuthenticationModel[];
 }

@@ -1,38 +1,68 @@
 import type { CallFacts } from "../core/call-facts.ts";
-import type { Decision, Permit, RuleId } from "../core/decision.ts";
-import { viewCall } from "./call-view.ts";
-import type { CompiledPolicy, CompiledRule } from "./compiled-policy.ts";
+import type {
+  CallDecision,
+  Decision,
+  DecisionNotes,
+  DryRunVerdict,
+  NearestRule,
+  Permit,
+  ProviderRequest,
+  RuleId,
+} from "../core/decision.ts";
+import type { ErrorCode } from "../core/error-codes.ts";
+import { type CallView, viewCall } from "./call-view.ts";
+import type { CompiledPolicy, CompiledRule, RuleSet } from "./compiled-policy.ts";
 import { nearestRule } from "./nearest-rule.ts";
 import { findRule } from "./rule-index.ts";
 
-/** Decides about one inbound call (authorization, section 6): a DENY that matches denies, then an ALLOW that matches allows, else the
- *  call is denied; without any ALLOW policy the default of the options decides. Pure: no clock, no I/O, no throw. The cost
- *  hardly depends on the number of rules, but for a denial by default, which looks for the nearest among a bounded number of rules. */
-export function decide(policy: CompiledPolicy, facts: CallFacts): Decision {
-  const call = viewCall(facts, policy.comparesHosts ? policy.options.mode : undefined);
-  const deny = findRule(policy.deny, call);
-  if (deny !== undefined) return deniedByRule(policy, deny, call.connection.hasPeer);
-  if (policy.allowPolicyCount === 0) return byDefault(policy);
-  const allow = findRule(policy.allow, call);
-  if (allow !== undefined) return { kind: "allow", permit: permit(policy, allow.id), reason: "rule" };
-  const nearest = nearestRule(policy.allow, call);
-  return {
-    kind: "deny",
-    code: "E_POLICY_DENIED_BY_DEFAULT",
-    rule: undefined,
-    reason:
-      nearest === undefined
-        ? "no ALLOW rule matched, and none could: the ALLOW policies have no rules"
-        : `no ALLOW rule matched; nearest ${nearest.rule}: ${nearest.field} wants ${nearest.expected}, call had ${nearest.actual}`,
-    nearest,
-    policyVersion: policy.version,
-  };
+/** Which calls a decision is about, and what becomes of one that no policy speaks about. */
+export interface Side {
+  readonly direction: "inbound" | "outbound";
+  readonly fallback: "allow" | "deny";
 }
 
-/** Decides about one call to a configured outbound destination. This version has no OUTBOUND policies, so all of them
- *  are allowed; the Permit still comes from here, as no byte leaves without one. */
-export function decideOutbound(policy: CompiledPolicy, _facts: CallFacts): Decision {
-  return { kind: "allow", permit: permit(policy, undefined), reason: "no-policy" };
+/** Decides about one inbound call (authorization, section 6): CUSTOM rules that match ask their providers first, a DENY that matches
+ *  denies, then an ALLOW that matches allows, else the call is denied; without any ALLOW policy the default of the options decides. Pure: no
+ *  clock, no I/O, no throw. The cost hardly depends on the number of rules. The reason and nearest rule of a default deny are worked out when they
+ *  are first read, so read them before facts that are not needed any more are kept for long. */
+export function decideCall(policy: CompiledPolicy, facts: CallFacts): CallDecision {
+  const call = viewOf(policy, facts, "");
+  const providers = matchingProviders(policy, call);
+  const [first] = providers;
+  const decision = decideView(policy, policy.inbound, call, { direction: "inbound", fallback: policy.options.default });
+  if (first === undefined) return decision;
+  const blocked = providers.find((request) => !canAsk(policy, request.provider, call));
+  if (blocked !== undefined) {
+    const why = `CUSTOM rule ${blocked.rule} matched, and its provider ${JSON.stringify(blocked.provider)} cannot be asked`;
+    return denied(policy, "E_POLICY_PROVIDER", blocked.rule, why, decision.notes ?? faultsOf(call));
+  }
+  return { kind: "ask", providers: [first, ...providers.slice(1)], decision, policyVersion: policy.version };
+}
+
+/** The same for callers that ask no providers: a call that needs one is denied. */
+export function decide(policy: CompiledPolicy, facts: CallFacts): Decision {
+  const decision = decideCall(policy, facts);
+  if (decision.kind !== "ask") return decision;
+  const [{ rule, provider }] = decision.providers;
+  const why = `CUSTOM rule ${rule} matched, and nobody could ask its provider ${JSON.stringify(provider)}`;
+  return denied(policy, "E_POLICY_CUSTOM", rule, why, decision.decision.notes);
+}
+
+/** Decides about one outbound call by the OUTBOUND policies. `fallback` is for calls when no OUTBOUND ALLOW policy applies: a configured
+ *  destination is allowed, a forward proxy's is not. When the server may prove one of several principals, each of them must be allowed. */
+export function decideOutbound(
+  policy: CompiledPolicy,
+  facts: CallFacts,
+  fallback: "allow" | "deny" = "allow",
+): Decision {
+  const side: Side = { direction: "outbound", fallback };
+  const [first = "", ...more] = facts.destinationPrincipals ?? [];
+  let decision = decideView(policy, policy.outbound, viewOf(policy, facts, first), side);
+  for (const principal of more) {
+    if (decision.kind === "deny") return decision;
+    decision = decideView(policy, policy.outbound, viewOf(policy, facts, principal), side);
+  }
+  return decision;
 }
 
 /** Whether some rule looks at HTTP in calls to the app's port (to any port when none is given). Where the protocol is sniffed, bytes
@@ -41,39 +71,160 @@ export function policyReadsHttp(policy: CompiledPolicy, appPort?: number): boole
   return policy.readsHttp && (appPort === undefined || !policy.portsWithoutHttpRules.has(appPort));
 }
 
-function permit(policy: CompiledPolicy, rule: RuleId | undefined): Permit {
-  return { policyVersion: policy.version, rule } as Permit;
+/** The call as the matchers see it, with the place for the answers of its connection. */
+export function viewOf(policy: CompiledPolicy, facts: CallFacts, destination: string): CallView {
+  const call = viewCall(facts, policy.comparesHosts ? policy.options.mode : undefined, destination);
+  const { connection } = call;
+  if (policy.keptGroups > 0 && connection.answers?.version !== policy.version)
+    connection.answers = { version: policy.version, byGroup: new Uint8Array(policy.keptGroups) };
+  return call;
 }
 
-function byDefault(policy: CompiledPolicy): Decision {
-  if (policy.options.default === "allow") {
-    return {
-      kind: "allow",
-      permit: permit(policy, undefined),
-      reason: policy.policyCount === 0 ? "no-policy" : "default",
-    };
+export function decideView(policy: CompiledPolicy, rules: RuleSet, call: CallView, side: Side): Decision {
+  const { direction } = side;
+  const deny = findRule(rules.deny, call, direction);
+  if (deny !== undefined) {
+    const why = `DENY rule ${deny.id} matched${anonymousHint(policy, deny, call)}`;
+    return denied(policy, "E_POLICY_DENIED_BY_RULE", deny.id, why, notesFor(policy, rules, call, side));
   }
-  return {
-    kind: "deny",
-    code: "E_POLICY_DENIED_BY_DEFAULT",
-    rule: undefined,
-    reason: "no ALLOW policy applies to this workload, and the default is to deny",
-    nearest: undefined,
-    policyVersion: policy.version,
-  };
+  if (rules.allowPolicyCount === 0) return byDefault(policy, rules, call, side);
+  const allow = findRule(rules.allow, call, direction);
+  const notes = notesFor(policy, rules, call, side);
+  if (allow !== undefined) return allowed(policy, allow.id, "rule", notes);
+  return new DefaultDenial(policy, rules, call, direction, notes);
 }
 
-function deniedByRule(policy: CompiledPolicy, rule: CompiledRule, hasPeer: boolean): Decision {
-  const because =
-    !hasPeer && rule.namesIdentity && policy.options.mode === "strict"
-      ? "; the rule names an identity and the caller has none"
-      : "";
-  return {
-    kind: "deny",
-    code: "E_POLICY_DENIED_BY_RULE",
-    rule: rule.id,
-    reason: `DENY rule ${rule.id} matched${because}`,
-    nearest: undefined,
-    policyVersion: policy.version,
-  };
+function allowed(
+  policy: CompiledPolicy,
+  rule: RuleId | undefined,
+  reason: "rule" | "default" | "no-policy",
+  notes: DecisionNotes | undefined,
+): Decision {
+  const permit = { policyVersion: policy.version, rule } as Permit;
+  return notes === undefined ? { kind: "allow", permit, reason } : { kind: "allow", permit, reason, notes };
+}
+
+function denied(
+  policy: CompiledPolicy,
+  code: ErrorCode,
+  rule: RuleId | undefined,
+  reason: string,
+  notes: DecisionNotes | undefined,
+): Decision & { kind: "deny" } {
+  const decision = { kind: "deny", code, rule, reason, nearest: undefined, policyVersion: policy.version } as const;
+  return notes === undefined ? decision : { ...decision, notes };
+}
+
+function byDefault(policy: CompiledPolicy, rules: RuleSet, call: CallView, side: Side): Decision {
+  const notes = notesFor(policy, rules, call, side);
+  if (side.fallback === "allow")
+    return allowed(policy, undefined, rules.policyCount === 0 ? "no-policy" : "default", notes);
+  const why =
+    side.direction === "inbound"
+      ? "no ALLOW policy applies to this workload, and the default is to deny"
+      : "no OUTBOUND ALLOW policy applies to this workload, and the default is to deny";
+  return denied(policy, "E_POLICY_DENIED_BY_DEFAULT", undefined, why, notes);
+}
+
+function anonymousHint(policy: CompiledPolicy, rule: CompiledRule, call: CallView): string {
+  const isAnonymous = !call.connection.hasPeer && rule.namesIdentity && policy.options.mode === "strict";
+  return isAnonymous ? "; the rule names an identity and the caller has none" : "";
+}
+
+/** A call that no ALLOW rule matched. Looking for the nearest costs more than the verdict, so it waits until somebody reads it. */
+class DefaultDenial {
+  readonly kind = "deny";
+  readonly code = "E_POLICY_DENIED_BY_DEFAULT";
+  readonly rule = undefined;
+  readonly policyVersion: string;
+  readonly notes?: DecisionNotes;
+  readonly #find: { policy: CompiledPolicy; rules: RuleSet; call: CallView; direction: Side["direction"] };
+  #nearest: { readonly rule: NearestRule | undefined } | undefined;
+
+  constructor(
+    policy: CompiledPolicy,
+    rules: RuleSet,
+    call: CallView,
+    direction: Side["direction"],
+    notes: DecisionNotes | undefined,
+  ) {
+    this.policyVersion = policy.version;
+    this.#find = { policy, rules, call, direction };
+    if (notes !== undefined) this.notes = notes;
+  }
+
+  get nearest(): NearestRule | undefined {
+    const { rules, call, direction } = this.#find;
+    this.#nearest ??= { rule: nearestRule(rules.allow, call, direction) };
+    return this.#nearest.rule;
+  }
+
+  get reason(): string {
+    const { nearest } = this;
+    if (nearest === undefined) return "no ALLOW rule matched, and none could: the ALLOW policies have no rules";
+    const { rule, field, expected, actual } = nearest;
+    return `no ALLOW rule matched; nearest ${rule}: ${field} wants ${expected}, call had ${actual}`;
+  }
+
+  /** So that JSON holds what is worked out late. */
+  toJSON(): object {
+    const { kind, code, rule, reason, nearest, policyVersion, notes } = this;
+    return { kind, code, rule, reason, nearest, policyVersion, notes };
+  }
+}
+
+function matchingProviders(policy: CompiledPolicy, call: CallView): readonly ProviderRequest[] {
+  const { custom } = policy.inbound;
+  if (custom.length === 0) return [];
+  const requests: ProviderRequest[] = [];
+  for (const { provider, rules } of custom) {
+    // Istio asks HTTP providers about HTTP only (section 6).
+    const isHttp = policy.options.providers?.get(provider) === "http";
+    if (isHttp && call.request === undefined && policy.options.mode === "istio") continue;
+    const rule = findRule(rules, call, "inbound");
+    if (rule !== undefined) requests.push({ provider, rule: rule.id });
+  }
+  return requests;
+}
+
+function canAsk({ options }: CompiledPolicy, provider: string, call: CallView): boolean {
+  if (options.providers === undefined) return true;
+  const protocol = options.providers.get(provider);
+  return protocol !== undefined && (protocol === "grpc" || call.request !== undefined);
+}
+
+function notesFor(policy: CompiledPolicy, rules: RuleSet, call: CallView, side: Side): DecisionNotes | undefined {
+  if (rules.dryRun === undefined && rules.audit.rules.length === 0 && call.faults === undefined) return undefined;
+  const auditRule = findRule(rules.audit, call, side.direction)?.id;
+  const dryRun = rules.dryRun === undefined ? undefined : dryRunVerdict(policy, rules, call, side);
+  if (auditRule === undefined && dryRun === undefined && call.faults === undefined) return undefined;
+  return { auditRule, dryRun, conditionFaults: call.faults ?? [] };
+}
+
+function faultsOf({ faults }: CallView): DecisionNotes | undefined {
+  return faults === undefined ? undefined : { auditRule: undefined, dryRun: undefined, conditionFaults: faults };
+}
+
+/** What would be if the dry-run policies were enforced as well. */
+export function dryRunVerdict(
+  policy: CompiledPolicy,
+  rules: RuleSet,
+  call: CallView,
+  { direction, fallback }: Side,
+): DryRunVerdict | undefined {
+  const { dryRun } = rules;
+  if (dryRun === undefined) return undefined;
+  const deny = earlier(findRule(rules.deny, call, direction), findRule(dryRun.deny, call, direction));
+  if (deny !== undefined)
+    return { verdict: "deny", rule: deny.id, reason: `DENY rule ${deny.id}${anonymousHint(policy, deny, call)}` };
+  if (rules.allowPolicyCount + dryRun.allowPolicyCount === 0)
+    return { verdict: fallback, rule: undefined, reason: `no ALLOW policy applies, and the default is to ${fallback}` };
+  const allow = earlier(findRule(rules.allow, call, direction), findRule(dryRun.allow, call, direction));
+  if (allow !== undefined) return { verdict: "allow", rule: allow.id, reason: `ALLOW rule ${allow.id}` };
+  return { verdict: "deny", rule: undefined, reason: "no ALLOW rule matches" };
+}
+
+function earlier(a: CompiledRule | undefined, b: CompiledRule | undefined): CompiledRule | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return a.order < b.order ? a : b;
 }

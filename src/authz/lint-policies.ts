@@ -1,4 +1,4 @@
-import { appliesHere, ruleIdOf } from "./compile-policies.ts";
+import { appliesHere, type PolicyDocuments, ruleIdOf } from "./compile-policies.ts";
 import type { Findings } from "./findings.ts";
 import type { FieldGroup, FieldModel, PolicyModel, RuleModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
@@ -9,25 +9,35 @@ import { homeTrustDomains, unknownTrustDomain } from "./trust-domains.ts";
 const MAX_COMPARISONS = 300_000;
 
 /** Warns of what is valid and yet probably not meant (authorization, section 11). */
-export function lintPolicies(policies: readonly PolicyModel[], options: PolicyOptions, findings: Findings): void {
+export function* lintPolicies(
+  { policies, peerAuthentications, requestAuthentications }: PolicyDocuments,
+  options: PolicyOptions,
+  findings: Findings,
+): Generator<void, void> {
   const budget = { left: MAX_COMPARISONS };
+  for (const document of [...policies, ...peerAuthentications, ...requestAuthentications])
+    warnOfSelector(document, options, findings);
   for (const policy of policies) {
-    warnOfSelector(policy, options, findings);
     for (const rule of policy.rules) {
       warnOfContradiction(policy, rule, findings);
       warnOfTrustDomains(rule, options, findings);
       warnOfSplitAlternatives(rule, findings);
+      yield;
     }
     warnOfSplitRules(policy, findings);
-    warnOfShadows(policy, budget, findings);
+    yield* warnOfShadows(policy, budget, findings);
   }
 }
 
 /** A policy for our namespace that does not select us: often a label that is written differently. */
-function warnOfSelector(policy: PolicyModel, options: PolicyOptions, findings: Findings): void {
+function warnOfSelector(
+  policy: Pick<PolicyModel, "namespace" | "name" | "selector" | "at"> & { readonly elsewhere?: boolean },
+  options: PolicyOptions,
+  findings: Findings,
+): void {
   const { namespace, labels } = options.workload;
   const isNear = policy.namespace === namespace || policy.namespace === options.rootNamespace;
-  if (!isNear || policy.elsewhere || appliesHere(policy, options)) return;
+  if (!isNear || policy.elsewhere === true || appliesHere(policy, options)) return;
   const missing = [...policy.selector].filter(([key, value]) => labels.get(key) !== value);
   const wanted = missing.map(([key, value]) => `${key}=${value}`).join(", ");
   const message = `the selector of policy ${policy.namespace}/${policy.name} selects nothing here: the workload lacks ${wanted}`;
@@ -62,7 +72,8 @@ function warnOfTrustDomains(rule: RuleModel, options: PolicyOptions, findings: F
   if (options.localTrustDomain === undefined) return;
   const home = homeTrustDomains(options);
   const unknownOf = ({ kind, values }: FieldModel) => {
-    if (kind === "principal") return values.map((value) => unknownTrustDomain(value, home));
+    if (kind === "principal" || kind === "destinationPrincipal")
+      return values.map((value) => unknownTrustDomain(value, home));
     if (kind === "trustDomain")
       return values.map((value) => (value.includes("*") || home.includes(value) ? undefined : value));
     return [];
@@ -109,10 +120,11 @@ function warnOfSplitRules(policy: PolicyModel, findings: Findings): void {
 }
 
 /** Within a policy, which has 512 rules at most. */
-function warnOfShadows(policy: PolicyModel, budget: { left: number }, findings: Findings): void {
+function* warnOfShadows(policy: PolicyModel, budget: { left: number }, findings: Findings): Generator<void, void> {
   budget.left -= policy.rules.length ** 2;
   if (budget.left < 0) return;
   for (const [index, rule] of policy.rules.entries()) {
+    yield;
     const wider = policy.rules.find(
       (candidate, i) => i !== index && ruleCovers(candidate, rule) && (i < index || !ruleCovers(rule, candidate)),
     );

@@ -110,7 +110,7 @@ describe("loadPolicies refuses in both modes", () => {
     [
       "an action that does not exist",
       `${head}spec: { action: deny, rules: [{}] }\n`,
-      'E_POLICY_TYPE spec.action "deny" does not exist; fix: write ALLOW or DENY',
+      'E_POLICY_TYPE spec.action "deny" does not exist; fix: write one of ALLOW, DENY, AUDIT, CUSTOM',
     ],
     [
       "a provider without CUSTOM",

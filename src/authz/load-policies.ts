@@ -1,53 +1,108 @@
 import type { Warning } from "../core/errors.ts";
-import { appliesHere, compilePolicies } from "./compile-policies.ts";
+import { checkMtls } from "./authentication.ts";
+import { appliesHere, compilePolicies, type PolicyDocuments } from "./compile-policies.ts";
 import type { CompiledPolicy } from "./compiled-policy.ts";
 import { collectFindings, type Findings } from "./findings.ts";
 import { lintPolicies } from "./lint-policies.ts";
 import type { PolicyModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import { checkPorts } from "./port-reach.ts";
-import { readPolicy } from "./read-policy.ts";
+import { type DocumentModel, readDocument } from "./read-document.ts";
 import { readYamlDocuments } from "./yaml-documents.ts";
 
-/** Reads, checks and compiles a whole set of policies: Istio AuthorizationPolicy documents, any number in each file. Files that
- *  belong together must come in a stable order: of several rules that match, the first is the one reported. Throws
+export interface PolicyFile {
+  readonly file: string;
+  readonly text: string;
+}
+
+export interface LoadedPolicies {
+  readonly policy: CompiledPolicy;
+  readonly warnings: readonly Warning[];
+  /** Everything that was read, also what does not apply to this workload. */
+  readonly documents: PolicyDocuments;
+}
+
+/** Time and a way to wait, for a load that lets other work happen. */
+export interface LoadTurns {
+  /** Milliseconds; only differences count. */
+  readonly nowMs: () => number;
+  /** Resolves after other work had its turn, as setImmediate does. */
+  readonly pause: () => Promise<void>;
+}
+
+/** How long a load works before it pauses. A step is well under a millisecond. */
+const TURN_MS = 3;
+
+/** Reads, checks and compiles a whole set of policies: AuthorizationPolicy, PeerAuthentication and RequestAuthentication documents, any
+ *  number in each file. Files that belong together must come in a stable order: of several rules that match, the first is the one reported. Throws
  *  CountersignErrors with every error of all files, each with its place and the fix; a set with an error is no set. */
-export function loadPolicies(
-  files: readonly { readonly file: string; readonly text: string }[],
+export function loadPolicies(files: readonly PolicyFile[], options: PolicyOptions): LoadedPolicies {
+  const steps = loadInSteps(files, options);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** The same in turns of a few milliseconds, so that calls are served meanwhile. */
+export async function loadPoliciesInTurns(
+  files: readonly PolicyFile[],
   options: PolicyOptions,
-): { readonly policy: CompiledPolicy; readonly warnings: readonly Warning[] } {
+  { nowMs, pause }: LoadTurns,
+): Promise<LoadedPolicies> {
+  const steps = loadInSteps(files, options);
+  let until = nowMs() + TURN_MS;
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    if (nowMs() < until) continue;
+    await pause();
+    until = nowMs() + TURN_MS;
+  }
+}
+
+function* loadInSteps(files: readonly PolicyFile[], options: PolicyOptions): Generator<void, LoadedPolicies> {
   const findings = collectFindings(options.mode);
-  const policies: PolicyModel[] = [];
+  const read: DocumentModel[] = [];
   for (const { file, text } of files) {
-    for (const document of readYamlDocuments(file, text, findings)) {
-      const policy = readPolicy(document, options, findings);
-      if (policy !== undefined) policies.push(policy);
+    for (const document of yield* readYamlDocuments(file, text, findings)) {
+      const model = yield* readDocument(document, options, findings);
+      if (model !== undefined) read.push(model);
+      yield;
     }
   }
-  refuseDuplicates(policies, findings);
-  checkPorts(
-    policies.filter((policy) => appliesHere(policy, options)),
+  const documents: PolicyDocuments = {
+    policies: read.flatMap((one) => (one.kind === "AuthorizationPolicy" ? [one.model] : [])),
+    peerAuthentications: read.flatMap((one) => (one.kind === "PeerAuthentication" ? [one.model] : [])),
+    requestAuthentications: read.flatMap((one) => (one.kind === "RequestAuthentication" ? [one.model] : [])),
+  };
+  refuseDuplicates(read, findings);
+  const here = documents.policies.filter((policy) => appliesHere(policy, options));
+  yield* checkPorts(here, options, findings);
+  checkMtls(
+    documents.peerAuthentications.filter((document) => appliesHere(document, options)),
     options,
     findings,
   );
   findings.throwIfAny();
-  lintPolicies(policies, options, findings);
-  return { policy: compilePolicies(policies, options), warnings: findings.warnings };
+  yield* lintPolicies(documents, options, findings);
+  return { policy: yield* compilePolicies(documents, options), warnings: findings.warnings, documents };
 }
 
 /** Rule ids must be unique: a record names exactly one rule. */
-function refuseDuplicates(policies: readonly PolicyModel[], findings: Findings): void {
-  const seen = new Map<string, PolicyModel>();
-  for (const policy of policies) {
-    const key = `${policy.namespace}/${policy.name}`;
-    const first = seen.get(key);
-    if (first === undefined) seen.set(key, policy);
+function refuseDuplicates(documents: readonly DocumentModel[], findings: Findings): void {
+  const seen = new Map<string, Pick<PolicyModel, "at">>();
+  for (const { kind, model } of documents) {
+    const name = `${model.namespace}/${model.name}`;
+    const first = seen.get(`${kind} ${name}`);
+    if (first === undefined) seen.set(`${kind} ${name}`, model);
     else {
       const place = `${first.at.file}:${first.at.line ?? 1}`;
+      const what = kind === "AuthorizationPolicy" ? "policy" : kind;
       findings.error(
         "E_POLICY_DUPLICATE",
-        policy.at,
-        `policy ${key} already stands at ${place}`,
+        model.at,
+        `${what} ${name} already stands at ${place}`,
         "rename or remove one",
       );
     }

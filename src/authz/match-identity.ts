@@ -1,4 +1,5 @@
 import type { ConnectionView } from "./call-view.ts";
+import { compilePathTemplate, isPathTemplate, matchesPathTemplate, type PathTemplate } from "./path-template.ts";
 import { inTextSet, parseTextPattern, type TextPattern, type TextSet, textSet } from "./text-pattern.ts";
 
 /** Where a match of an identity may come from. `home`: the pattern stands only for these trust domains, and a namespace or service
@@ -22,8 +23,27 @@ function reachesTrustDomain(pattern: TextPattern): boolean {
   }
 }
 
-/** `values` are already expanded over the trust domain's aliases. */
+/** `values` are already expanded over the trust domain's aliases. Templates name their trust domain, so their reach is plain. */
 export function matchPrincipal(values: readonly string[], reach: Reach): ConnectionMatch {
+  const templates = values.filter(isPathTemplate).map(compilePrincipalTemplate);
+  const plain = matchPlainPrincipal(
+    values.filter((value) => !isPathTemplate(value)),
+    reach,
+  );
+  if (templates.length === 0) return plain;
+  return (connection) => {
+    if (plain(connection)) return true;
+    for (const template of templates) if (matchesPathTemplate(template, connection.principal)) return true;
+    return false;
+  };
+}
+
+/** `<trust domain>/<path template>`: the trust domain is a literal beginning like any other. */
+export function compilePrincipalTemplate(value: string): PathTemplate {
+  return compilePathTemplate(value, false);
+}
+
+function matchPlainPrincipal(values: readonly string[], reach: Reach): ConnectionMatch {
   const patterns = values.map(parseTextPattern);
   const home = reach.kind === "kubernetes" ? reach.trustDomains : undefined;
   if (home === undefined) {

@@ -1,15 +1,16 @@
+import type { RequestFacts } from "../core/call-facts.ts";
 import type { NearestRule } from "../core/decision.ts";
 import { formatIpAddress, type IpAddress } from "../core/ip-address.ts";
 import { quoteJson } from "../core/safe-text.ts";
 import type { CallView } from "./call-view.ts";
 import type { CompiledField, CompiledGroup, CompiledRule } from "./compiled-policy.ts";
 import { joinedHeader } from "./header-lines.ts";
+import { isHttpOnly, type TokenKind } from "./policy-model.ts";
 import { likelyRules, type RuleIndex } from "./rule-index.ts";
 
-/** How many rules are compared: those that have something in common with the call, and the first ones. A denial by default must stay cheap, for any
- *  caller may cause it. */
-const MAX_LIKELY = 96;
-const MAX_FIRST = 256;
+/** How many rules are compared: all of a small set, of a large one those that have something in common with the call. A denial by default must
+ *  stay cheap, for any caller may cause it. */
+const MAX_RULES = 24;
 const MAX_TEXT = 256;
 
 /** How far a rule is from matching: fewer failing fields are nearer, then more matching ones, then the earlier rule. */
@@ -21,7 +22,7 @@ interface Distance {
 
 function addGroup(distance: Distance, group: CompiledGroup, call: CallView): void {
   for (const field of group) {
-    if (field.matches(call)) distance.matching++;
+    if (field.matcher.matches(call)) distance.matching++;
     else {
       distance.failing++;
       distance.first ??= field;
@@ -55,26 +56,40 @@ function distanceOf(rule: CompiledRule, call: CallView): Distance {
   return distance;
 }
 
-/** The ALLOW rule that came nearest to allowing a call which none allowed, with the first field that failed. Among more than 256
- *  rules there may be a nearer one. undefined when there is none to name. */
-export function nearestRule(index: RuleIndex, call: CallView): NearestRule | undefined {
+/** The ALLOW rule that came nearest to allowing a call which none allowed, with the first field that failed. Among more than 24 rules there may be a
+ *  nearer one, unless `all` are to be compared. undefined when there is none to name. */
+export function nearestRule(
+  index: RuleIndex,
+  call: CallView,
+  direction: "inbound" | "outbound",
+  all = false,
+): NearestRule | undefined {
   let best: Distance | undefined;
   let nearest: CompiledRule | undefined;
-  const consider = (rule: CompiledRule) => {
+  for (const rule of candidates(index, call, direction, all)) {
     const distance = distanceOf(rule, call);
     const isBetter =
       best === undefined ||
       nearest === undefined ||
       isNearer(distance, best) ||
       (!isNearer(best, distance) && rule.order < nearest.order);
-    if (!isBetter) return;
+    if (!isBetter) continue;
     best = distance;
     nearest = rule;
-  };
-  const { rules } = index;
-  if (rules.length > MAX_FIRST) for (const rule of likelyRules(index, call, MAX_LIKELY)) consider(rule);
-  for (const rule of rules.length > MAX_FIRST ? rules.slice(0, MAX_FIRST) : rules) consider(rule);
+  }
   return describe(nearest, best, call);
+}
+
+function candidates(
+  index: RuleIndex,
+  call: CallView,
+  direction: "inbound" | "outbound",
+  all: boolean,
+): readonly CompiledRule[] {
+  const { rules } = index;
+  if (all || rules.length <= MAX_RULES) return rules;
+  const likely = likelyRules(index, call, direction, MAX_RULES);
+  return likely.length > 0 ? likely : rules.slice(0, MAX_RULES);
 }
 
 function describe(
@@ -83,24 +98,33 @@ function describe(
   call: CallView,
 ): NearestRule | undefined {
   if (nearest === undefined || best === undefined) return undefined;
-  const field = best.first ?? httpField(nearest);
-  if (field === undefined) return undefined;
+  const field = best.first ?? httpField(nearest, call);
+  if (field === undefined) {
+    if (nearest.expression === undefined) return undefined;
+    const expected = shorten(nearest.expression.text);
+    return { rule: nearest.id, field: "conditions", expected, actual: "the expression does not hold" };
+  }
   return {
     rule: nearest.id,
     field: field.model.label,
-    expected: shorten(`${field.model.negated ? "none of " : ""}${field.model.values.join(", ")}`),
-    actual: shorten(actualText(field, call)),
+    expected: expectedText(field),
+    actual: actualText(field, call),
   };
 }
 
 /** A rule that is dropped on TCP although the alternative that was tried would match: what drops it is its HTTP field. */
-function httpField(rule: CompiledRule): CompiledField | undefined {
-  const isHttp = ({ model: { kind } }: CompiledField) =>
-    kind === "host" || kind === "method" || kind === "path" || kind === "header";
-  return [...rule.operations.flat(), ...rule.conditions].find(isHttp);
+function httpField(rule: CompiledRule, call: CallView): CompiledField | undefined {
+  if (call.request !== undefined) return undefined;
+  return [...rule.sources.flat(), ...rule.operations.flat(), ...rule.conditions].find(({ model }) =>
+    isHttpOnly(model.kind),
+  );
 }
 
-function shorten(text: string): string {
+export function expectedText({ model }: CompiledField): string {
+  return shorten(`${model.negated ? "none of " : ""}${model.values.join(", ")}`);
+}
+
+export function shorten(text: string): string {
   // Escaped as JSON without its quotes: nothing a peer sent can break a line or a terminal.
   const safe = quoteJson(text, MAX_TEXT).slice(1, -1);
   return safe.length > MAX_TEXT ? `${safe.slice(0, MAX_TEXT - 1).replace(/\\(?:u[0-9a-f]{0,3})?$/, "")}…` : safe;
@@ -110,7 +134,12 @@ function addressText(address: IpAddress | undefined): string {
   return address === undefined ? "no address" : formatIpAddress(address);
 }
 
-function actualText({ model }: CompiledField, call: CallView): string {
+/** What a call has where a field looks, safe to show. */
+export function actualText(field: CompiledField, call: CallView): string {
+  return shorten(rawText(field, call));
+}
+
+function rawText({ model }: CompiledField, call: CallView): string {
   const { connection, request } = call;
   switch (model.kind) {
     case "principal":
@@ -120,9 +149,12 @@ function actualText({ model }: CompiledField, call: CallView): string {
     case "trustDomain":
       return connection.hasPeer ? connection.trustDomain : "no identity";
     case "sourceIp":
-    case "remoteIp":
     case "destinationIp":
       return addressText(connection[model.kind]);
+    case "remoteIp":
+      return addressText(call.remoteIp);
+    case "destinationPrincipal":
+      return call.destination === "" ? "no identity is asked of it" : `${call.destination}${call.isOpen ? "*" : ""}`;
     case "port":
       return connection.portText;
     case "sni":
@@ -137,5 +169,18 @@ function actualText({ model }: CompiledField, call: CallView): string {
       // Header values may be secrets: only whether there is one.
       if (request === undefined) return "no HTTP";
       return joinedHeader(request, model.header) === undefined ? "no such header" : "another value";
+    case "requestPrincipal":
+    case "audience":
+    case "presenter":
+    case "claim":
+      return tokenText(model.kind, request);
   }
+}
+
+/** Who the token is about may be said; its other claims are nobody's business. */
+function tokenText(kind: TokenKind, request: RequestFacts | undefined): string {
+  if (request === undefined) return "no HTTP";
+  const { identity } = request;
+  if (identity === undefined) return "no token";
+  return kind === "requestPrincipal" ? `${identity.issuer}/${identity.subject}` : "no claim that fits";
 }

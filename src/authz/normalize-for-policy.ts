@@ -21,6 +21,22 @@ export function normalizeForPolicy(policy: CompiledPolicy, path: string, query: 
   return normal;
 }
 
+/** Why an outbound request's path is answered with 400, or the path as it is: outbound paths are never rewritten, for they may be signed. It is
+ *  refused when an OUTBOUND policy would match its normalised form, or another that an app may read in it, differently. */
+export function checkOutboundPath(policy: CompiledPolicy, path: string, query: string): NormalizedPath {
+  const { mode, pathNormalization } = policy.options;
+  const normal = normalizePath(path, query, pathNormalization, mode);
+  if (!normal.ok) return normal;
+  const readings = mode === "strict" && isAmbiguous(normal.path) ? otherReadings(normal.path) : [];
+  for (const reading of [normal.path, ...readings]) {
+    const other = reading === normal.path ? normal : normalizePath(reading, "", pathNormalization, mode);
+    if (other.ok && !matchedDifferently(policy.outboundPaths, path, other.path)) continue;
+    const reason = "the path is not in its plain form, and an OUTBOUND policy would match that differently";
+    return { ok: false, code: "E_PATH_AMBIGUOUS", reason };
+  }
+  return { ok: true, path };
+}
+
 function isAmbiguous(path: string): boolean {
   for (let i = 0; i < path.length; i++) {
     const code = path.charCodeAt(i);

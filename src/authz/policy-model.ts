@@ -1,12 +1,15 @@
 import type { SourcePosition } from "../core/errors.ts";
+import type { TextPattern } from "./text-pattern.ts";
 
 /** What a field of a rule looks at. One kind may be written in `from`, in `to` or as a `when` key. */
 export type FieldKind = IdentityKind | ConnectionKind | HttpKind;
 /** Only a caller with a verified identity has these (authorization, section 5). */
 export type IdentityKind = "principal" | "namespace" | "serviceAccount" | "trustDomain";
-export type ConnectionKind = "sourceIp" | "remoteIp" | "destinationIp" | "port" | "sni";
+export type ConnectionKind = "sourceIp" | "remoteIp" | "destinationIp" | "port" | "sni" | "destinationPrincipal";
 /** Only an HTTP request has these (authorization, section 7). */
-export type HttpKind = "host" | "method" | "path" | "header";
+export type HttpKind = "host" | "method" | "path" | "header" | TokenKind;
+/** Only a request with a verified token has these. */
+export type TokenKind = "requestPrincipal" | "audience" | "presenter" | "claim";
 
 /** One field of a source, an operation or a condition, with values that were checked. */
 export interface FieldModel {
@@ -16,9 +19,19 @@ export interface FieldModel {
   readonly values: readonly string[];
   /** Lower-case header name for kind "header", else "". */
   readonly header: string;
+  /** For kind "claim": the names from the claims set inward. */
+  readonly claim?: readonly string[];
+  /** For kind "requestPrincipal": issuer and subject of each value, as patterns. */
+  readonly requestPrincipals?: readonly RequestPrincipalPattern[];
   /** Where it stands in the rule, like `from[0].source.principals` or `when[1].notValues`. */
   readonly label: string;
   readonly at: SourcePosition;
+}
+
+/** What a value of requestPrincipals asks of `iss` and of `sub` (authorization, section 4). */
+export interface RequestPrincipalPattern {
+  readonly issuer: TextPattern;
+  readonly subject: TextPattern;
 }
 
 /** Fields of one source or operation: all must match. */
@@ -32,13 +45,31 @@ export interface RuleModel {
   readonly operations: readonly FieldGroup[];
   /** All of these must match. */
   readonly conditions: FieldGroup;
+  /** `conditions`: a CEL expression that must hold as well (countersign.dev/v1 only). */
+  readonly expression?: ExpressionModel | undefined;
   readonly at: SourcePosition;
 }
+
+/** A checked CEL expression. */
+export interface ExpressionModel {
+  readonly text: string;
+  readonly at: SourcePosition;
+}
+
+export type PolicyAction = "ALLOW" | "DENY" | "AUDIT" | "CUSTOM";
 
 export interface PolicyModel {
   readonly namespace: string;
   readonly name: string;
-  readonly action: "ALLOW" | "DENY";
+  readonly action: PolicyAction;
+  /** What calls it is about: those to this workload, or those that it makes (countersign.dev/v1 only). */
+  readonly direction: "INBOUND" | "OUTBOUND";
+  /** spec.provider.name of a CUSTOM policy. */
+  readonly provider: string | undefined;
+  /** istio.io/dry-run: not enforced; the record says what it would have done. */
+  readonly dryRun: boolean;
+  /** Written under countersign.dev/v1. */
+  readonly ours: boolean;
   /** All of these labels must be on the workload; empty: every workload. */
   readonly selector: ReadonlyMap<string, string>;
   /** Bound to a gateway by targetRefs: never applies to a sidecar (istio mode only). */
@@ -47,8 +78,23 @@ export interface PolicyModel {
   readonly at: SourcePosition;
 }
 
+const HTTP_KINDS: ReadonlySet<FieldKind> = new Set<HttpKind>([
+  "host",
+  "method",
+  "path",
+  "header",
+  "requestPrincipal",
+  "audience",
+  "presenter",
+  "claim",
+]);
+
 export function isHttpOnly(kind: FieldKind): kind is HttpKind {
-  return kind === "host" || kind === "method" || kind === "path" || kind === "header";
+  return HTTP_KINDS.has(kind);
+}
+
+export function isToken(kind: FieldKind): kind is TokenKind {
+  return kind === "requestPrincipal" || kind === "audience" || kind === "presenter" || kind === "claim";
 }
 
 export function isIdentity(kind: FieldKind): kind is IdentityKind {

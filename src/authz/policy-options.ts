@@ -12,6 +12,8 @@ export interface PolicyListener {
   /** What `ports` compares; 0 for a Unix-socket app without a port. */
   readonly appPort: number;
   readonly protocol: "auto" | "http" | "tcp";
+  /** What the configuration says; "strict" when absent. */
+  readonly mtls?: "strict" | "permissive" | "disable";
 }
 
 /** Everything besides the documents that decides what they mean. A change of any of it needs a new compilation. */
@@ -27,4 +29,6 @@ export interface PolicyOptions {
   readonly localTrustDomain: TrustDomain | undefined;
   readonly trustDomainAliases: readonly TrustDomain[];
   readonly listeners: readonly PolicyListener[];
+  /** Providers of external authorization by name, with the protocol they speak. Absent: any name is taken for a gRPC provider. */
+  readonly providers?: ReadonlyMap<string, "http" | "grpc">;
 }

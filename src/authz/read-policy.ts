@@ -1,210 +1,142 @@
-import type { Findings } from "./findings.ts";
-import type { PolicyModel, RuleModel } from "./policy-model.ts";
-import type { PolicyOptions } from "./policy-options.ts";
+import type { SourcePosition } from "../core/errors.ts";
+import type { PolicyAction, PolicyModel, RuleModel } from "./policy-model.ts";
+import type { DocumentContext } from "./read-document.ts";
+import { readSelector, refersElsewhere } from "./read-metadata.ts";
 import { readRule } from "./read-rule.ts";
 import { asList, asMap, asText, childOf, entryOf, refuseUnknownKeys } from "./yaml-access.ts";
-import type { YamlMap, YamlValue } from "./yaml-documents.ts";
+import type { YamlMap } from "./yaml-documents.ts";
 
-const API_VERSIONS = ["security.istio.io/v1", "security.istio.io/v1beta1"];
-/** Kinds and actions of the format that this version does not build. */
-const LATER_KINDS = ["PeerAuthentication", "RequestAuthentication"];
-const LATER_ACTIONS = ["AUDIT", "CUSTOM"];
+const ACTIONS: readonly PolicyAction[] = ["ALLOW", "DENY", "AUDIT", "CUSTOM"];
 /** Istio's limit. */
 const MAX_RULES = 512;
-/** What Kubernetes writes into metadata. Only name, namespace and annotations mean something here. */
-const METADATA_KEYS = [
-  "name",
-  "namespace",
-  "annotations",
-  "labels",
-  "creationTimestamp",
-  "finalizers",
-  "generateName",
-  "generation",
-  "managedFields",
-  "ownerReferences",
-  "resourceVersion",
-  "selfLink",
-  "uid",
-];
 const DRY_RUN = "istio.io/dry-run";
 
-/** Reads one document. Returns undefined when it is of no use; why is in `findings`. */
-export function readPolicy(document: YamlValue, options: PolicyOptions, findings: Findings): PolicyModel | undefined {
-  const map = asMap(document, "the document", findings);
-  if (map === undefined || !isAuthorizationPolicy(map, findings)) return undefined;
-  refuseUnknownKeys(map, "the policy", ["apiVersion", "kind", "metadata", "spec", "status"], findings);
-  const metadata = readMetadata(map, options, findings);
-  const spec = asMap(childOf(map, "spec"), "spec", findings);
-  const specAt = spec?.at ?? map.at;
+/** Reads the spec of an AuthorizationPolicy, yielding between rules. The result is undefined when its action is unknown. */
+export function* readPolicy(
+  document: YamlMap,
+  spec: YamlMap | undefined,
+  head: { readonly name: string; readonly namespace: string },
+  context: DocumentContext,
+): Generator<void, PolicyModel | undefined> {
+  const { findings, options, ours } = context;
   if (spec !== undefined) {
-    const known = ["selector", "targetRef", "targetRefs", "action", "provider", "rules"];
+    const known = [
+      "selector",
+      "targetRef",
+      "targetRefs",
+      "action",
+      "provider",
+      "rules",
+      ...(ours ? ["direction"] : []),
+    ];
     refuseUnknownKeys(spec, "spec", known, findings);
   }
-  const action = readAction(spec, findings);
+  const action = readAction(spec, context);
+  const provider = readProvider(spec, action, spec?.at ?? document.at, context);
+  const direction = readDirection(spec, action, context);
   const elsewhere = refersElsewhere(spec, options, findings);
   const selector = readSelector(spec, findings);
-  if (action === undefined || metadata === undefined) return undefined;
-  const rules = readRules(spec, metadata.namespace, options, findings);
-  if (action === "DENY" && rules.length === 0 && (childOf(spec, "rules")?.kind ?? "list") === "list") {
-    const isEmpty = asList(childOf(spec, "rules"), "spec.rules", findings)?.length ?? 0;
-    if (isEmpty === 0) {
-      const fix = "write rules, or `rules: [{}]` to deny everything";
-      findings.error("E_POLICY_NO_RULES", specAt, "a DENY policy without rules denies nothing", fix);
-    }
-  }
-  return { ...metadata, action, selector, elsewhere, rules, at: map.at };
-}
-
-function isAuthorizationPolicy(map: YamlMap, findings: Findings): boolean {
-  const apiVersion = asText(childOf(map, "apiVersion"), "apiVersion", findings);
-  const kind = asText(childOf(map, "kind"), "kind", findings);
-  if (childOf(map, "apiVersion") === undefined)
-    findings.error(
-      "E_POLICY_MISSING",
-      map.at,
-      "the document has no apiVersion",
-      "add `apiVersion: security.istio.io/v1`",
-    );
-  if (childOf(map, "kind") === undefined)
-    findings.error("E_POLICY_MISSING", map.at, "the document has no kind", "add `kind: AuthorizationPolicy`");
-  if (apiVersion === undefined || kind === undefined) return false;
-  if (!API_VERSIONS.includes(apiVersion.text)) {
-    const message = `apiVersion ${JSON.stringify(apiVersion.text.slice(0, 200))} is not built in this version`;
-    findings.error("E_POLICY_UNSUPPORTED", apiVersion.at, message, `use ${API_VERSIONS.join(" or ")}`);
-    return false;
-  }
-  if (kind.text === "AuthorizationPolicy") return true;
-  const message = LATER_KINDS.includes(kind.text)
-    ? `kind ${kind.text} is not built in this version`
-    : `kind ${JSON.stringify(kind.text.slice(0, 200))} is no policy that is known here`;
-  const fix = "keep only documents of kind AuthorizationPolicy in the policy files";
-  findings.error("E_POLICY_UNSUPPORTED", kind.at, message, fix);
-  return false;
-}
-
-function readMetadata(
-  map: YamlMap,
-  options: PolicyOptions,
-  findings: Findings,
-): { readonly name: string; readonly namespace: string } | undefined {
-  const metadata = asMap(childOf(map, "metadata"), "metadata", findings);
-  if (metadata === undefined) {
-    if (childOf(map, "metadata") === undefined)
-      findings.error(
-        "E_POLICY_MISSING",
-        map.at,
-        "the policy has no metadata",
-        "add `metadata:` with name and namespace",
-      );
-    return undefined;
-  }
-  refuseUnknownKeys(metadata, "metadata", METADATA_KEYS, findings);
-  refuseDryRun(metadata, findings);
-  const name = readName(metadata, "name", 253, /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/, findings);
-  if (childOf(metadata, "name") === undefined)
-    findings.error("E_POLICY_MISSING", metadata.at, "metadata has no name", "add `name:`");
-  const written = readName(metadata, "namespace", 63, /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/, findings);
-  if (childOf(metadata, "namespace") === undefined && options.mode === "strict") {
-    const fix = "add `namespace:`: without it nobody can say which workloads the policy is for";
-    findings.error("E_POLICY_MISSING", metadata.at, "metadata has no namespace", fix);
-  }
-  if (name === undefined) return undefined;
-  return { name, namespace: written ?? "default" };
-}
-
-function readName(
-  metadata: YamlMap,
-  key: "name" | "namespace",
-  maxLength: number,
-  form: RegExp,
-  findings: Findings,
-): string | undefined {
-  const value = asText(childOf(metadata, key), `metadata.${key}`, findings);
-  if (value === undefined || (value.text.length <= maxLength && form.test(value.text))) return value?.text;
-  const message = `metadata.${key} ${JSON.stringify(value.text.slice(0, 260))} is no name that Kubernetes takes`;
-  findings.error(
-    "E_POLICY_NAME",
-    value.at,
-    message,
-    `use at most ${maxLength} of a-z 0-9 and -${key === "name" ? " ." : ""}`,
-  );
-  return undefined;
-}
-
-function refuseDryRun(metadata: YamlMap, findings: Findings): void {
-  const annotations = asMap(childOf(metadata, "annotations"), "metadata.annotations", findings);
-  const dryRun = asText(childOf(annotations, DRY_RUN), `metadata.annotations[${DRY_RUN}]`, findings);
-  if (dryRun === undefined || dryRun.text === "false") return;
-  const fix = "remove the annotation and keep the policy in a folder that is not loaded, until you mean it";
-  findings.error("E_POLICY_UNSUPPORTED", dryRun.at, `${DRY_RUN} is not built in this version`, fix);
-}
-
-function readAction(spec: YamlMap | undefined, findings: Findings): PolicyModel["action"] | undefined {
-  const action = asText(childOf(spec, "action"), "spec.action", findings);
-  if (childOf(spec, "provider") !== undefined && action?.text !== "CUSTOM") {
-    const at = entryOf(spec, "provider")?.at ?? { file: "" };
-    findings.error("E_POLICY_COMBINATION", at, "spec.provider belongs to action CUSTOM only", "remove it");
-  }
-  if (action === undefined) return childOf(spec, "action") === undefined ? "ALLOW" : undefined;
-  if (action.text === "ALLOW" || action.text === "DENY") return action.text;
-  if (LATER_ACTIONS.includes(action.text)) {
-    const message = `action ${action.text} is not built in this version`;
-    findings.error("E_POLICY_UNSUPPORTED", action.at, message, "use ALLOW or DENY, or remove the policy");
-  } else {
-    const message = `spec.action ${JSON.stringify(action.text.slice(0, 200))} does not exist`;
-    findings.error("E_POLICY_TYPE", action.at, message, "write ALLOW or DENY");
-  }
-  return undefined;
-}
-
-/** targetRefs bind a policy to a gateway. strict: an error, for a DENY that nobody applies fails open. */
-function refersElsewhere(spec: YamlMap | undefined, options: PolicyOptions, findings: Findings): boolean {
-  const entry = [entryOf(spec, "targetRefs"), entryOf(spec, "targetRef")].find(
-    (candidate) => candidate !== undefined && candidate.value.kind !== "null",
-  );
-  if (entry === undefined) return false;
-  if (childOf(spec, "selector") !== undefined)
-    findings.error("E_POLICY_COMBINATION", entry.at, `spec.${entry.key} beside spec.selector`, "keep the selector");
-  const message = `spec.${entry.key} binds the policy to a gateway, so it does not apply to this sidecar`;
-  const fix = "bind the policy by selector.matchLabels";
-  if (options.mode === "strict") findings.error("E_POLICY_TARGET_REFS", entry.at, message, fix);
-  else findings.warn("W_POLICY_TARGET_REFS", entry.at, message, fix);
-  return true;
-}
-
-function readSelector(spec: YamlMap | undefined, findings: Findings): ReadonlyMap<string, string> {
-  const selector = asMap(childOf(spec, "selector"), "spec.selector", findings);
-  if (selector === undefined) return new Map();
-  refuseUnknownKeys(selector, "spec.selector", ["matchLabels"], findings);
-  const labels = asMap(childOf(selector, "matchLabels"), "spec.selector.matchLabels", findings);
-  const read = new Map<string, string>();
-  for (const { key, at, value } of labels?.entries ?? []) {
-    const label = `spec.selector.matchLabels[${JSON.stringify(key)}]`;
-    if (value.kind === "text" && value.text === "") read.set(key, "");
-    else {
-      const text = asText(value, label, findings)?.text;
-      if (text !== undefined) read.set(key, text);
-      if (value.kind === "null")
-        findings.error("E_POLICY_SELECTOR", at, `${label} has no value`, "write the label's value");
-    }
-    if (key === "" || `${key}${read.get(key) ?? ""}`.includes("*"))
-      findings.error("E_POLICY_SELECTOR", at, `${label} has a star or no name`, "write the exact label");
-  }
-  return read;
-}
-
-function readRules(
-  spec: YamlMap | undefined,
-  policyNamespace: string,
-  options: PolicyOptions,
-  findings: Findings,
-): readonly RuleModel[] {
+  const dryRun = readDryRun(document, action, context);
+  if (action === undefined) return undefined;
   const items = asList(childOf(spec, "rules"), "spec.rules", findings) ?? [];
   if (items.length > MAX_RULES) {
-    const at = entryOf(spec, "rules")?.at ?? { file: "" };
+    const at = entryOf(spec, "rules")?.at ?? document.at;
     findings.error("E_POLICY_LIMIT", at, `spec.rules has more than ${MAX_RULES} rules`, "split the policy");
   }
-  const context = { options, findings, policyNamespace };
-  return items.map((item, index) => readRule(item, index, context)).filter((rule) => rule !== undefined);
+  const rules: RuleModel[] = [];
+  const ruleContext = { options, findings, policyNamespace: head.namespace, action, direction, ours };
+  for (const [index, item] of items.entries()) {
+    const rule = readRule(item, index, ruleContext);
+    if (rule !== undefined) rules.push(rule);
+    yield;
+  }
+  if ((action === "DENY" || action === "CUSTOM") && isEmptyList(spec)) {
+    const everything = action === "DENY" ? "deny everything" : "ask about everything";
+    const fix = `write rules, or \`rules: [{}]\` to ${everything}`;
+    const nothing = action === "DENY" ? "denies nothing" : "asks about nothing";
+    findings.error("E_POLICY_NO_RULES", spec?.at ?? document.at, `a ${action} policy without rules ${nothing}`, fix);
+  }
+  return { ...head, action, direction, provider, dryRun, ours, selector, elsewhere, rules, at: document.at };
+}
+
+/** Something else than a list is reported elsewhere. */
+function isEmptyList(spec: YamlMap | undefined): boolean {
+  const rules = childOf(spec, "rules");
+  return rules === undefined || (rules.kind === "list" && rules.items.length === 0);
+}
+
+function readAction(spec: YamlMap | undefined, { findings }: DocumentContext): PolicyAction | undefined {
+  const action = asText(childOf(spec, "action"), "spec.action", findings);
+  if (action === undefined) return childOf(spec, "action") === undefined ? "ALLOW" : undefined;
+  const known = ACTIONS.find((candidate) => candidate === action.text);
+  if (known !== undefined) return known;
+  const message = `spec.action ${JSON.stringify(action.text.slice(0, 200))} does not exist`;
+  findings.error("E_POLICY_TYPE", action.at, message, `write one of ${ACTIONS.join(", ")}`);
+  return undefined;
+}
+
+function readProvider(
+  spec: YamlMap | undefined,
+  action: PolicyAction | undefined,
+  at: SourcePosition,
+  { findings, options }: DocumentContext,
+): string | undefined {
+  const entry = entryOf(spec, "provider");
+  const isWritten = entry !== undefined && entry.value.kind !== "null";
+  if (isWritten && action !== "CUSTOM") {
+    findings.error("E_POLICY_COMBINATION", entry.at, "spec.provider belongs to action CUSTOM only", "remove it");
+    return undefined;
+  }
+  if (action !== "CUSTOM") return undefined;
+  const fix = "add `provider: { name: … }` with a provider of the configuration";
+  const provider = asMap(childOf(spec, "provider"), "spec.provider", findings);
+  if (provider !== undefined) refuseUnknownKeys(provider, "spec.provider", ["name"], findings);
+  const name = asText(childOf(provider, "name"), "spec.provider.name", findings);
+  if (name === undefined) {
+    if (childOf(provider, "name") === undefined)
+      findings.error("E_POLICY_MISSING", provider?.at ?? at, "a CUSTOM policy names no provider", fix);
+    return undefined;
+  }
+  const { providers } = options;
+  if (providers !== undefined && !providers.has(name.text)) {
+    const known = providers.size === 0 ? "none" : [...providers.keys()].join(", ");
+    const message = `provider ${JSON.stringify(name.text.slice(0, 200))} is not configured`;
+    const add = `add it under extensionProviders, or use one that is there (${known})`;
+    if (options.mode === "strict") findings.error("E_POLICY_PROVIDER", name.at, message, add);
+    else findings.warn("W_POLICY_PROVIDER", name.at, `${message}, so every call that matches is denied`, add);
+  }
+  return name.text;
+}
+
+function readDirection(
+  spec: YamlMap | undefined,
+  action: PolicyAction | undefined,
+  { findings, ours }: DocumentContext,
+): PolicyModel["direction"] {
+  const direction = ours ? asText(childOf(spec, "direction"), "spec.direction", findings) : undefined;
+  if (direction === undefined || direction.text === "INBOUND") return "INBOUND";
+  if (direction.text !== "OUTBOUND") {
+    const message = `spec.direction ${JSON.stringify(direction.text.slice(0, 200))} does not exist`;
+    findings.error("E_POLICY_TYPE", direction.at, message, "write INBOUND or OUTBOUND");
+  } else if (action === "CUSTOM") {
+    const message = "a CUSTOM policy cannot be OUTBOUND: providers are asked about inbound calls";
+    findings.error("E_POLICY_COMBINATION", direction.at, message, "use ALLOW, DENY or AUDIT");
+  }
+  return "OUTBOUND";
+}
+
+function readDryRun(document: YamlMap, action: PolicyAction | undefined, { findings }: DocumentContext): boolean {
+  const metadata = childOf(document, "metadata");
+  if (metadata?.kind !== "map") return false;
+  const annotations = asMap(childOf(metadata, "annotations"), "metadata.annotations", findings);
+  const dryRun = asText(childOf(annotations, DRY_RUN), `metadata.annotations[${DRY_RUN}]`, findings);
+  if (dryRun === undefined || dryRun.text === "false") return false;
+  if (dryRun.text !== "true") {
+    const message = `${DRY_RUN} is ${JSON.stringify(dryRun.text.slice(0, 200))}`;
+    findings.error("E_POLICY_TYPE", dryRun.at, message, 'write "true" or "false"');
+  } else if (action === "AUDIT" || action === "CUSTOM") {
+    const fix = "remove the annotation, or use ALLOW or DENY";
+    findings.error("E_POLICY_COMBINATION", dryRun.at, `${DRY_RUN} does nothing on action ${action}`, fix);
+  }
+  return true;
 }

@@ -1,6 +1,8 @@
 import type { FieldGroup, RuleModel } from "./policy-model.ts";
-import { type ReadContext, readCondition, readFieldGroup } from "./read-fields.ts";
-import { asList, asMap, childOf, refuseUnknownKeys } from "./yaml-access.ts";
+import { readCondition } from "./read-condition.ts";
+import { readExpression } from "./read-expression.ts";
+import { type ReadContext, readFieldGroup } from "./read-fields.ts";
+import { asList, asMap, childOf, entryOf, refuseUnknownKeys } from "./yaml-access.ts";
 import type { YamlMap, YamlValue } from "./yaml-documents.ts";
 
 /** Reads one item of `rules`. */
@@ -13,12 +15,19 @@ export function readRule(value: YamlValue, index: number, context: ReadContext):
   }
   const map = asMap(value, label, context.findings);
   if (map === undefined) return undefined;
-  refuseUnknownKeys(map, label, ["from", "to", "when"], context.findings);
+  refuseUnknownKeys(map, label, ["from", "to", "when", ...(context.ours ? ["conditions"] : [])], context.findings);
+  const from = entryOf(map, "from");
+  if (context.direction === "OUTBOUND" && from !== undefined && from.value.kind !== "null") {
+    const fix = "remove `from`, and select the calling workload by selector.matchLabels";
+    const message = `${label}.from in an OUTBOUND policy: the caller is this workload`;
+    context.findings.error("E_POLICY_COMBINATION", from.at, message, fix);
+  }
   return {
     index,
     sources: readGroups(map, "from", "source", context),
     operations: readGroups(map, "to", "operation", context),
     conditions: readConditions(map, context),
+    expression: context.ours ? readExpression(map, label, context) : undefined,
     at: map.at,
   };
 }

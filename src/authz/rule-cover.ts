@@ -3,7 +3,7 @@ import type { FieldGroup, FieldModel, RuleModel } from "./policy-model.ts";
 import { parseTextPattern } from "./text-pattern.ts";
 
 /** Kinds whose values are compared as texts with one star at an end, so that one value can be seen to cover another. */
-const PATTERN_KINDS = ["principal", "trustDomain", "method", "path", "header", "sni"];
+const PATTERN_KINDS = ["audience", "presenter", "claim", "principal", "trustDomain", "method", "path", "header", "sni"];
 
 /** Whether every text that `value` matches is matched by one of the field's values. `false` may mean "cannot tell". */
 export function covers(field: FieldModel, value: string): boolean {
@@ -32,6 +32,7 @@ function groupCovers(wide: FieldGroup, narrow: FieldGroup): boolean {
       (other) =>
         other.kind === field.kind &&
         other.header === field.header &&
+        other.claim?.join("][") === field.claim?.join("][") &&
         other.negated === field.negated &&
         (field.negated
           ? field.values.every((value) => covers(other, value))
@@ -50,6 +51,7 @@ export function ruleCovers(wide: RuleModel, narrow: RuleModel): boolean {
   return (
     anyCovers(wide.sources, narrow.sources) &&
     anyCovers(wide.operations, narrow.operations) &&
-    groupCovers(wide.conditions, narrow.conditions)
+    groupCovers(wide.conditions, narrow.conditions) &&
+    (wide.expression === undefined || wide.expression.text === narrow.expression?.text)
   );
 }

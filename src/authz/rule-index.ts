@@ -1,248 +1,295 @@
-import { type AffixTree, affixTree, nextAffix } from "./affix-tree.ts";
+import { collectTexts } from "./call-dimension.ts";
 import type { CallView } from "./call-view.ts";
-import type { CompiledRule } from "./compiled-policy.ts";
-import { joinedHeader, nextHeaderLine } from "./header-lines.ts";
-import { ruleMatches } from "./match-rule.ts";
-import { type Grouping, groupByKeys } from "./rule-keys.ts";
+import type { CompiledField, CompiledRule } from "./compiled-policy.ts";
+import { type CheckPool, checkHolds, type RuleCheck, ruleCheck } from "./rule-check.ts";
+import { type Grouping, groupByKeys, type KeyTable, keyTable, type Shape } from "./rule-keys.ts";
+import { buildTextTrie, collectValues, nearestValue, type TextTrie, type TrieEntry } from "./text-trie.ts";
 
 /** Finds the first rule that matches a call without asking every rule. */
 export interface RuleIndex {
   readonly rules: readonly CompiledRule[];
-  /** One tree for each shape of call: what a field means may depend on whether there is an identity and a request. */
+  /** One tree for each shape of call. */
   readonly roots: readonly IndexNode[];
-  /** For each shape, a branch for every dimension side by side: rules that have something in common with a call. Empty for
-   *  DENY, where nobody asks for the nearest. */
-  readonly likely: readonly (readonly IndexBranch[])[];
+  /** For each shape, a branch for every dimension side by side: rules that have something in common with a call. Only where somebody asks
+   *  for the nearest rule. */
+  readonly likely: readonly (readonly LikelyBranch[])[];
 }
 
-type IndexNode = IndexLeaf | IndexBranch;
-
-/** Rules in ascending order that are asked one after the other. */
-interface IndexLeaf {
-  readonly kind: "leaf";
+/** Rules that are asked one after the other, or a split by one dimension of the call. One form for both, as all are asked alike. */
+interface IndexNode {
+  /** Of the first rule below: when a match before it is known, nothing here is of interest. */
   readonly firstOrder: number;
-  readonly rules: readonly CompiledRule[];
+  readonly entries: readonly Entry[];
+  readonly split: Split | undefined;
 }
 
-/** Splits rules by one dimension of the call. */
-interface IndexBranch {
-  readonly kind: "branch";
-  readonly firstOrder: number;
+interface Entry {
+  readonly rule: CompiledRule;
+  readonly check: RuleCheck;
+}
+
+interface Split {
   readonly dimension: string;
   /** For dimension `header:<name>`. */
   readonly header: string;
-  readonly exact: ReadonlyMap<string, IndexNode>;
-  readonly prefixes: AffixTree<IndexNode>;
-  readonly suffixes: AffixTree<IndexNode>;
+  readonly forward: TextTrie | undefined;
+  readonly backward: TextTrie | undefined;
+  /** By value of the tries. */
+  readonly nodes: readonly IndexNode[];
   /** Rules that say nothing about the dimension. */
   readonly rest: IndexNode;
 }
 
-/** Fewer rules than this are asked one by one. */
-const LEAF_RULES = 4;
-/** How many rules are kept for one text of one dimension among the likely ones. */
-const LIKELY_RULES = 16;
-/** Each level looks one thing up; deeper ones are not worth it. */
-const MAX_DEPTH = 5;
-
-function shapeOf(hasPeer: boolean, isHttp: boolean): number {
-  return (hasPeer ? 1 : 0) + (isHttp ? 2 : 0);
+interface LikelyBranch {
+  readonly dimension: string;
+  readonly header: string;
+  readonly forward: TextTrie | undefined;
+  readonly backward: TextTrie | undefined;
+  /** By value of the tries, some rules. */
+  readonly rules: readonly (readonly CompiledRule[])[];
 }
 
-export function ruleIndex(rules: readonly CompiledRule[]): RuleIndex {
+/** Fewer rules than this are asked one by one. */
+const LEAF_RULES = 2;
+/** Each level looks one thing up; deeper ones are not worth it. */
+const MAX_DEPTH = 6;
+/** How many rules are kept for one text of one dimension among the likely ones. */
+const LIKELY_RULES = 8;
+/** Dimensions by which people know a rule. */
+const LIKELY_DIMENSIONS = [
+  "principal",
+  "destinationPrincipal",
+  "namespace",
+  "serviceAccount",
+  "path",
+  "host",
+  "method",
+];
+
+const SHAPES: readonly Shape[] = [false, true].flatMap((isHttp) => [
+  { isHttp, hasIdentity: false, isOpen: false },
+  { isHttp, hasIdentity: true, isOpen: false },
+  { isHttp, hasIdentity: true, isOpen: true },
+]);
+
+function shapeOf(call: CallView, direction: "inbound" | "outbound"): number {
+  const http = call.request === undefined ? 0 : 3;
+  if (direction === "inbound") return http + (call.connection.hasPeer ? 1 : 0);
+  return http + (call.destination === "" ? 0 : call.isOpen ? 2 : 1);
+}
+
+/** Builds an index, yielding often. `explains`: somebody will ask for the nearest rule. */
+export function* buildRuleIndex(
+  rules: readonly CompiledRule[],
+  pool: CheckPool,
+  explains: boolean,
+): Generator<void, RuleIndex> {
   const roots: IndexNode[] = [];
-  const likely: (readonly IndexBranch[])[] = [];
-  for (const isHttp of [false, true]) {
-    for (const hasPeer of [false, true]) {
-      const alive = rules.filter((rule) => isHttp || rule.action === "DENY" || !rule.readsHttp);
-      // A rule may stand in several branches; this bounds how often, for the sake of memory.
-      const budget = { left: 100_000 + 32 * alive.length };
-      const place = { hasPeer, isHttp, used: [] };
-      roots[shapeOf(hasPeer, isHttp)] = build(alive, place, budget);
-      const some = (rulesOf: readonly CompiledRule[]) => leaf(rulesOf.slice(0, LIKELY_RULES));
-      if (rules[0]?.action === "DENY") continue;
-      likely[shapeOf(hasPeer, isHttp)] = groupByKeys(alive, place).map((grouping) =>
-        branch({ ...grouping, rest: [] }, 0, some),
-      );
+  const likely: (readonly LikelyBranch[])[] = [];
+  const isOutbound = rules[0]?.policy.direction === "OUTBOUND";
+  for (const shape of SHAPES) {
+    // On TCP an ALLOW rule that looks at HTTP is dropped whole, not only in the alternative that does (section 7).
+    const alive = rules.filter((rule) => shape.isHttp || rule.action !== "ALLOW" || !rule.readsHttp);
+    if (shape.isOpen && !isOutbound) {
+      roots.push(leafOf([], new Set(), pool));
+      continue;
     }
+    const keys = yield* keyTable(alive, shape);
+    // A rule may stand in several branches; this bounds how often, for the sake of memory.
+    const building = { keys, pool, budget: { left: 100_000 + 32 * alive.length } };
+    roots.push(yield* buildNode(alive, building, { used: [], proved: new Set() }));
+    if (explains) likely[roots.length - 1] = yield* buildLikely(alive, keys);
   }
   return { rules, roots, likely };
 }
 
+interface Building {
+  readonly keys: KeyTable;
+  readonly pool: CheckPool;
+  readonly budget: { left: number };
+}
+
+/** Where a node stands: what the branches above have split by, and what a call that comes here matches for certain. */
 interface Place {
-  readonly hasPeer: boolean;
-  readonly isHttp: boolean;
-  /** Dimensions that a branch above has already split by. */
   readonly used: readonly string[];
+  readonly proved: ReadonlySet<CompiledField>;
 }
 
-function leaf(rules: readonly CompiledRule[]): IndexLeaf {
-  return { kind: "leaf", firstOrder: rules[0]?.order ?? Number.POSITIVE_INFINITY, rules };
-}
-
-function build(rules: readonly CompiledRule[], place: Place, budget: { left: number }): IndexNode {
-  if (rules.length <= LEAF_RULES || place.used.length >= MAX_DEPTH) return leaf(rules);
-  const grouping = bestGrouping(rules, place);
-  if (grouping === undefined || grouping.size > budget.left) return leaf(rules);
-  budget.left -= grouping.size;
-  const below = { ...place, used: [...place.used, grouping.dimension] };
-  // Many keys often lead to the same rules: they then share a node.
-  const shared = new Map<string, IndexNode>();
-  const nodeOf = (some: readonly CompiledRule[]): IndexNode => {
-    const signature = some.map(({ order }) => order).join();
-    const known = shared.get(signature);
-    if (known !== undefined) return known;
-    const node = build(some, below, budget);
-    shared.set(signature, node);
-    return node;
-  };
-  return branch(grouping, rules[0]?.order ?? Number.POSITIVE_INFINITY, nodeOf);
-}
-
-function branch(
-  { dimension, exact, prefix, suffix, rest }: Grouping,
-  firstOrder: number,
-  nodeOf: (rules: readonly CompiledRule[]) => IndexNode,
-): IndexBranch {
-  const nodes = (groups: ReadonlyMap<string, readonly CompiledRule[]>) =>
-    new Map([...groups].map(([key, some]) => [key, nodeOf(some)]));
+function leafOf(rules: readonly CompiledRule[], proved: ReadonlySet<CompiledField>, pool: CheckPool): IndexNode {
   return {
-    kind: "branch",
-    firstOrder,
-    dimension,
-    header: dimension.startsWith("header:") ? dimension.slice("header:".length) : "",
-    exact: nodes(exact),
-    prefixes: affixTree(nodes(prefix), false),
-    suffixes: affixTree(nodes(suffix), true),
-    rest: nodeOf(rest),
+    firstOrder: rules[0]?.order ?? Number.POSITIVE_INFINITY,
+    entries: rules.map((rule) => ({ rule, check: ruleCheck(rule, proved, pool) })),
+    split: undefined,
   };
+}
+
+function* buildNode(rules: readonly CompiledRule[], building: Building, place: Place): Generator<void, IndexNode> {
+  const { keys, pool, budget } = building;
+  if (rules.length <= LEAF_RULES || place.used.length >= MAX_DEPTH) {
+    yield;
+    return leafOf(rules, place.proved, pool);
+  }
+  const grouping = best(yield* groupByKeys(rules, keys, place.used), rules.length);
+  if (grouping === undefined || grouping.size > budget.left) return leafOf(rules, place.proved, pool);
+  budget.left -= grouping.size;
+  const { dimension } = grouping;
+  const used = [...place.used, dimension];
+  const nodes: IndexNode[] = [];
+  // Many keys often lead to the same rules: they then share a node.
+  const shared = new Map<string, number>();
+  const entries = { forward: [] as TrieEntry[], backward: [] as TrieEntry[] };
+  for (const [form, map] of [
+    ["exact", grouping.exact],
+    ["prefix", grouping.prefix],
+    ["suffix", grouping.suffix],
+  ] as const) {
+    for (const [text, some] of map) {
+      const signature = some.map(({ order }) => order).join();
+      let value = shared.get(signature);
+      if (value === undefined) {
+        value = nodes.length;
+        shared.set(signature, value);
+        const proved = new Set(place.proved);
+        for (const rule of some) {
+          const proof = keys.get(rule)?.get(dimension)?.proof;
+          if (proof !== undefined) proved.add(proof);
+        }
+        nodes.push(yield* buildNode(some, building, { used, proved }));
+      }
+      entries[form === "suffix" ? "backward" : "forward"].push({
+        text,
+        form: form === "exact" ? form : "affix",
+        value,
+      });
+    }
+  }
+  const split: Split = {
+    dimension,
+    header: headerOf(dimension),
+    forward: yield* trieOf(entries.forward, false),
+    backward: yield* trieOf(entries.backward, true),
+    nodes,
+    rest: yield* buildNode(grouping.rest, building, { used, proved: place.proved }),
+  };
+  return { firstOrder: rules[0]?.order ?? Number.POSITIVE_INFINITY, entries: [], split };
+}
+
+function headerOf(dimension: string): string {
+  return dimension.startsWith("header:") ? dimension.slice("header:".length) : "";
+}
+
+function* trieOf(entries: readonly TrieEntry[], fromEnd: boolean): Generator<void, TextTrie | undefined> {
+  return entries.length === 0 ? undefined : yield* buildTextTrie(entries, fromEnd);
 }
 
 /** The dimension that leaves the fewest rules to a call in the worst case, if it leaves clearly fewer than there are. */
-function bestGrouping(rules: readonly CompiledRule[], place: Place): Grouping | undefined {
-  let best: Grouping | undefined;
-  for (const grouping of groupByKeys(rules, place)) {
-    if (best === undefined || grouping.worst < best.worst) best = grouping;
-  }
-  return best !== undefined && best.worst <= rules.length * 0.75 ? best : undefined;
+function best(groupings: readonly Grouping[], count: number): Grouping | undefined {
+  let found: Grouping | undefined;
+  for (const grouping of groupings) if (found === undefined || grouping.worst < found.worst) found = grouping;
+  return found !== undefined && found.worst <= count * 0.75 ? found : undefined;
 }
+
+function* buildLikely(rules: readonly CompiledRule[], keys: KeyTable): Generator<void, readonly LikelyBranch[]> {
+  const branches: LikelyBranch[] = [];
+  for (const { dimension, exact, prefix, suffix } of yield* groupByKeys(rules, keys, [])) {
+    if (!LIKELY_DIMENSIONS.includes(dimension)) continue;
+    const some: (readonly CompiledRule[])[] = [];
+    const entries = (map: ReadonlyMap<string, readonly CompiledRule[]>, form: TrieEntry["form"]): TrieEntry[] =>
+      [...map].map(([text, found]) => ({ text, form, value: some.push(found.slice(0, LIKELY_RULES)) - 1 }));
+    branches.push({
+      dimension,
+      header: headerOf(dimension),
+      forward: yield* trieOf([...entries(exact, "exact"), ...entries(prefix, "affix")], false),
+      backward: yield* trieOf(entries(suffix, "affix"), true),
+      rules: some,
+    });
+  }
+  return branches;
+}
+
+// What a search has found on its way, as a stack: a decision allocates nothing. Decisions never overlap, for nothing in them waits.
+const texts: string[] = [];
+const values: number[] = [];
+let textCount = 0;
+let valueCount = 0;
 
 /** The matching rule that stands first in the files, or undefined. */
-export function findRule(index: RuleIndex, call: CallView): CompiledRule | undefined {
-  const root = index.roots[shapeOf(call.connection.hasPeer, call.request !== undefined)];
-  return root === undefined ? undefined : search(root, call, undefined, undefined);
+export function findRule(
+  index: RuleIndex,
+  call: CallView,
+  direction: "inbound" | "outbound",
+): CompiledRule | undefined {
+  if (index.rules.length === 0) return undefined;
+  const root = index.roots[shapeOf(call, direction)];
+  if (root === undefined) return undefined;
+  textCount = 0;
+  valueCount = 0;
+  return search(root, call, undefined);
 }
-
-/** Rules that have at least one text in common with a call that no rule matches; at most `limit`. */
-export function likelyRules(index: RuleIndex, call: CallView, limit: number): readonly CompiledRule[] {
-  const asked: CompiledRule[] = [];
-  for (const node of index.likely[shapeOf(call.connection.hasPeer, call.request !== undefined)] ?? []) {
-    if (asked.length < limit) searchBranch(node, call, undefined, asked);
-  }
-  return asked.slice(0, limit);
-}
-
-/** Rules that were asked without success, where somebody wants to know. */
-type Asked = CompiledRule[] | undefined;
 
 /** `found` is the best rule so far: only rules before it are still of interest. */
-function search(
-  node: IndexNode,
-  call: CallView,
-  found: CompiledRule | undefined,
-  asked: Asked,
-): CompiledRule | undefined {
+function search(node: IndexNode, call: CallView, found: CompiledRule | undefined): CompiledRule | undefined {
   if (found !== undefined && node.firstOrder >= found.order) return found;
-  if (node.kind === "leaf") {
-    for (const rule of node.rules) {
-      if (found !== undefined && rule.order >= found.order) return found;
-      if (ruleMatches(rule, call)) return rule;
-      asked?.push(rule);
+  if (node.split !== undefined) return searchSplit(node.split, call, found);
+  const { entries } = node;
+  for (let i = 0; i < entries.length; i++) {
+    const entry = entries[i];
+    if (entry === undefined) continue;
+    const { rule } = entry;
+    if (found !== undefined && rule.order >= found.order) return found;
+    if (checkHolds(entry.check, rule, call)) return rule;
+  }
+  return found;
+}
+
+function searchSplit(split: Split, call: CallView, start: CompiledRule | undefined): CompiledRule | undefined {
+  const { forward, backward, nodes } = split;
+  let found = search(split.rest, call, start);
+  const firstText = textCount;
+  const firstValue = valueCount;
+  textCount = collectTexts(split.dimension, split.header, call, texts, textCount);
+  for (let i = firstText; i < textCount; i++) {
+    const text = texts[i] ?? "";
+    if (forward !== undefined) valueCount = collectValues(forward, text, values, valueCount);
+    if (backward !== undefined) valueCount = collectValues(backward, text, values, valueCount);
+  }
+  textCount = firstText;
+  const end = valueCount;
+  for (let i = firstValue; i < end; i++) {
+    const node = nodes[values[i] ?? -1];
+    if (node !== undefined) found = search(node, call, found);
+  }
+  valueCount = firstValue;
+  return found;
+}
+
+/** Rules that have a text in common with a call that no rule matches, or nearly; at most `limit`, each once. */
+export function likelyRules(
+  index: RuleIndex,
+  call: CallView,
+  direction: "inbound" | "outbound",
+  limit: number,
+): readonly CompiledRule[] {
+  const found = new Set<CompiledRule>();
+  const asked: string[] = [];
+  const fits: number[] = [];
+  for (const branch of index.likely[shapeOf(call, direction)] ?? []) {
+    const count = collectTexts(branch.dimension, branch.header, call, asked, 0);
+    for (const text of asked.slice(0, count)) {
+      let end = 0;
+      for (const trie of [branch.forward, branch.backward]) {
+        if (trie === undefined) continue;
+        end = collectValues(trie, text, fits, end);
+        const near = nearestValue(trie, text);
+        if (near >= 0) fits[end++] = near;
+      }
+      for (const value of fits.slice(0, end)) {
+        for (const rule of branch.rules[value] ?? []) {
+          if (found.size >= limit) return [...found];
+          found.add(rule);
+        }
+      }
     }
-    return found;
   }
-  return searchBranch(node, call, search(node.rest, call, found, asked), asked);
-}
-
-function searchBranch(
-  node: IndexBranch,
-  call: CallView,
-  start: CompiledRule | undefined,
-  asked: Asked,
-): CompiledRule | undefined {
-  const { connection, request } = call;
-  let found = start;
-  switch (node.dimension) {
-    case "principal":
-      return lookUp(node, connection.principal, call, found, asked);
-    case "trustDomain":
-      return lookUp(node, connection.trustDomain, call, found, asked);
-    case "namespace":
-      for (const namespace of connection.namespaces) found = lookUp(node, namespace, call, found, asked);
-      return found;
-    case "serviceAccount":
-      for (const name of connection.accountNames) found = lookUp(node, name, call, found, asked);
-      return found;
-    case "port":
-      return lookUp(node, connection.portText, call, found, asked);
-    case "host":
-      found = lookUp(node, call.host, call, found, asked);
-      return call.hostName === call.host ? found : lookUp(node, call.hostName, call, found, asked);
-    case "method":
-      return request === undefined ? found : lookUp(node, request.method, call, found, asked);
-    case "path":
-      return request === undefined ? found : lookUp(node, request.path, call, found, asked);
-    default:
-      return searchHeader(node, call, found, asked);
-  }
-}
-
-/** Each line by itself and all of them joined: which one counts depends on the rule. */
-function searchHeader(
-  node: IndexBranch,
-  call: CallView,
-  start: CompiledRule | undefined,
-  asked: Asked,
-): CompiledRule | undefined {
-  const { request } = call;
-  if (request === undefined) return start;
-  const joined = joinedHeader(request, node.header);
-  if (joined === undefined) return start;
-  let found = lookUp(node, joined, call, start, asked);
-  for (let at = nextHeaderLine(request, node.header, 0); at !== -1; at = nextHeaderLine(request, node.header, at + 1)) {
-    const line = request.headers[at] ?? "";
-    if (line !== joined) found = lookUp(node, line, call, found, asked);
-  }
-  return found;
-}
-
-function lookUp(
-  node: IndexBranch,
-  text: string,
-  call: CallView,
-  start: CompiledRule | undefined,
-  asked: Asked,
-): CompiledRule | undefined {
-  const exact = node.exact.get(text);
-  const found = exact === undefined ? start : search(exact, call, start, asked);
-  const both = searchAffixes(node.prefixes, text, call, found, asked);
-  return searchAffixes(node.suffixes, text, call, both, asked);
-}
-
-function searchAffixes(
-  tree: AffixTree<IndexNode>,
-  text: string,
-  call: CallView,
-  start: CompiledRule | undefined,
-  asked: Asked,
-): CompiledRule | undefined {
-  let found = start;
-  let used = 0;
-  let node = nextAffix(tree, tree.root, text, used);
-  while (node !== undefined) {
-    used += node.label.length;
-    if (node.value !== undefined) found = search(node.value, call, found, asked);
-    node = nextAffix(tree, node, text, used);
-  }
-  return found;
+  return [...found];
 }

@@ -1,6 +1,22 @@
-import type { CompiledGroup, CompiledRule, IndexKeys } from "./compiled-policy.ts";
-import { isHttpOnly, isIdentity } from "./policy-model.ts";
+import type { CompiledField, CompiledGroup, CompiledRule } from "./compiled-policy.ts";
+import { isHttpOnly, isIdentity, isToken } from "./policy-model.ts";
 import type { TextPattern } from "./text-pattern.ts";
+
+/** Which calls an index is for: what a field means may depend on whether there is an identity and a request. */
+export interface Shape {
+  /** The caller has an identity (inbound), or the server must prove one (outbound). */
+  readonly hasIdentity: boolean;
+  /** The server may prove any identity with a certain beginning, so its text finds nothing. */
+  readonly isOpen: boolean;
+  readonly isHttp: boolean;
+}
+
+/** What a rule asks of one dimension. */
+export interface RuleKeys {
+  readonly patterns: readonly TextPattern[];
+  /** The field that a call with one of these texts matches for certain. */
+  readonly proof: CompiledField | undefined;
+}
 
 /** Rules split by what they ask of one dimension of the call. */
 export interface Grouping {
@@ -17,83 +33,121 @@ export interface Grouping {
 }
 
 /** A field gives its keys only for calls that have the thing: for others its answer is fixed, whatever the values are. */
-function keysOf(group: CompiledGroup, hasPeer: boolean, isHttp: boolean): readonly IndexKeys[] {
-  return group.flatMap(({ keys, model }) => {
-    const fixed = (isIdentity(model.kind) && !hasPeer) || (isHttpOnly(model.kind) && !isHttp);
-    return keys === undefined || fixed ? [] : [keys];
-  });
+function isUsable({ keys, model: { kind } }: CompiledField, { hasIdentity, isOpen, isHttp }: Shape): boolean {
+  if (keys === undefined) return false;
+  if (kind === "destinationPrincipal") return hasIdentity && !isOpen;
+  // A request with a token and one without are of one shape, and in a DENY the absence of a token decides nothing.
+  if (isToken(kind)) return isHttp;
+  return !(isIdentity(kind) && !hasIdentity) && !(isHttpOnly(kind) && !isHttp);
 }
 
 /** Every dimension in which each alternative of the groups has keys, with all of them. */
-function sharedKeys(groups: readonly (readonly IndexKeys[])[]): Map<string, readonly TextPattern[]> {
-  const shared = new Map<string, readonly TextPattern[]>();
+function addShared(groups: readonly CompiledGroup[], shape: Shape, all: Map<string, RuleKeys>): void {
   const [first = [], ...others] = groups;
-  for (const { dimension, patterns } of first) {
-    const all = [patterns];
-    for (const other of others) {
-      const same = other.find((keys) => keys.dimension === dimension);
-      if (same !== undefined) all.push(same.patterns);
-    }
-    if (all.length === groups.length) shared.set(dimension, all.flat());
+  for (const field of first) {
+    if (field.keys === undefined || !isUsable(field, shape)) continue;
+    const { dimension } = field.keys;
+    const patterns = [...field.keys.patterns];
+    const isShared = others.every((group) => {
+      const same = group.find((other) => other.keys?.dimension === dimension && isUsable(other, shape));
+      if (same?.keys !== undefined) patterns.push(...same.keys.patterns);
+      return same !== undefined;
+    });
+    if (isShared)
+      all.set(dimension, { patterns, proof: others.length === 0 && field.keys.isProof ? field : undefined });
   }
-  return shared;
 }
 
-function ruleKeys(rule: CompiledRule, hasPeer: boolean, isHttp: boolean): Map<string, readonly TextPattern[]> {
-  const ofGroup = (group: CompiledGroup) => keysOf(group, hasPeer, isHttp);
-  const all = new Map([...sharedKeys(rule.sources.map(ofGroup)), ...sharedKeys(rule.operations.map(ofGroup))]);
+/** By dimension. */
+export function ruleKeys(rule: CompiledRule, shape: Shape): ReadonlyMap<string, RuleKeys> {
+  const all = new Map<string, RuleKeys>();
+  addShared(rule.sources, shape, all);
+  addShared(rule.operations, shape, all);
   // A condition must hold beside the rest, so either may find the rule: the one with fewer texts does.
-  for (const { dimension, patterns } of ofGroup(rule.conditions)) {
-    const known = all.get(dimension);
-    if (known === undefined || patterns.length < known.length) all.set(dimension, patterns);
+  for (const field of rule.conditions) {
+    if (field.keys === undefined || !isUsable(field, shape)) continue;
+    const known = all.get(field.keys.dimension);
+    if (known === undefined || field.keys.patterns.length < known.patterns.length)
+      all.set(field.keys.dimension, { patterns: field.keys.patterns, proof: field.keys.isProof ? field : undefined });
   }
   return all;
+}
+
+/** The keys of each rule, worked out once for a whole index. */
+export type KeyTable = ReadonlyMap<CompiledRule, ReadonlyMap<string, RuleKeys>>;
+
+export function* keyTable(rules: readonly CompiledRule[], shape: Shape): Generator<void, KeyTable> {
+  const table = new Map<CompiledRule, ReadonlyMap<string, RuleKeys>>();
+  for (const rule of rules) {
+    table.set(rule, ruleKeys(rule, shape));
+    if ((table.size & 63) === 0) yield;
+  }
+  return table;
 }
 
 interface Builder {
   exact: Map<string, CompiledRule[]>;
   prefix: Map<string, CompiledRule[]>;
   suffix: Map<string, CompiledRule[]>;
-  keyed: Set<CompiledRule>;
+  /** Rules that have none, in order. */
+  rest: CompiledRule[];
 }
 
-/** One grouping for each dimension that some rule has keys in and no branch above has used. */
-export function groupByKeys(
+/** One grouping for each dimension that some rule has keys in and that is not in `used`. */
+export function* groupByKeys(
   rules: readonly CompiledRule[],
-  place: { readonly hasPeer: boolean; readonly isHttp: boolean; readonly used: readonly string[] },
-): readonly Grouping[] {
+  keys: KeyTable,
+  used: readonly string[],
+): Generator<void, readonly Grouping[]> {
   const builders = new Map<string, Builder>();
-  for (const rule of rules) {
-    for (const [dimension, patterns] of ruleKeys(rule, place.hasPeer, place.isHttp)) {
-      if (place.used.includes(dimension)) continue;
-      let builder = builders.get(dimension);
-      if (builder === undefined) {
-        builder = { exact: new Map(), prefix: new Map(), suffix: new Map(), keyed: new Set() };
-        builders.set(dimension, builder);
-      }
-      builder.keyed.add(rule);
-      for (const pattern of patterns) if (pattern.form !== "any") addRule(builder[pattern.form], pattern.text, rule);
+  for (const [done, rule] of rules.entries()) {
+    const own = keys.get(rule);
+    if (own !== undefined)
+      for (const dimension of own.keys())
+        if (!builders.has(dimension) && !used.includes(dimension))
+          builders.set(dimension, {
+            exact: new Map(),
+            prefix: new Map(),
+            suffix: new Map(),
+            rest: rules.slice(0, done),
+          });
+    for (const [dimension, builder] of builders) {
+      const found = own?.get(dimension);
+      if (found === undefined) builder.rest.push(rule);
+      else addKeys(builder, found.patterns, rule);
     }
+    if ((done & 63) === 63) yield;
   }
-  return [...builders].map(([dimension, { keyed, ...maps }]) => {
-    const rest = rules.filter((rule) => !keyed.has(rule));
-    const largest = (map: ReadonlyMap<string, readonly CompiledRule[]>) =>
-      map.values().reduce((most, some) => Math.max(most, some.length), 0);
-    const total = (map: ReadonlyMap<string, readonly CompiledRule[]>) =>
-      map.values().reduce((sum, some) => sum + some.length, 0);
-    return {
-      dimension,
-      ...maps,
-      rest,
-      worst: rest.length + largest(maps.exact) + largest(maps.prefix) + largest(maps.suffix),
-      size: rest.length + total(maps.exact) + total(maps.prefix) + total(maps.suffix),
-    };
-  });
+  return [...builders].map(([dimension, { exact, prefix, suffix, rest }]) => ({
+    dimension,
+    exact,
+    prefix,
+    suffix,
+    rest,
+    worst: rest.length + largest(exact) + largest(prefix) + largest(suffix),
+    size: rest.length + total(exact) + total(prefix) + total(suffix),
+  }));
 }
 
-function addRule(map: Map<string, CompiledRule[]>, key: string, rule: CompiledRule): void {
-  const some = map.get(key);
-  if (some === undefined) map.set(key, [rule]);
-  // The same value may stand in several alternatives of one rule.
-  else if (some[some.length - 1] !== rule) some.push(rule);
+function largest(map: ReadonlyMap<string, readonly CompiledRule[]>): number {
+  let most = 0;
+  for (const some of map.values()) most = Math.max(most, some.length);
+  return most;
+}
+
+function total(map: ReadonlyMap<string, readonly CompiledRule[]>): number {
+  let sum = 0;
+  for (const some of map.values()) sum += some.length;
+  return sum;
+}
+
+function addKeys(builder: Builder, patterns: readonly TextPattern[], rule: CompiledRule): void {
+  for (const pattern of patterns) {
+    if (pattern.form === "any") continue;
+    const map = builder[pattern.form];
+    const some = map.get(pattern.text);
+    if (some === undefined) map.set(pattern.text, [rule]);
+    // The same value may stand in several alternatives of one rule.
+    else if (some[some.length - 1] !== rule) some.push(rule);
+  }
 }

@@ -16,7 +16,13 @@ import type { Findings } from "./findings.ts";
 export type YamlValue =
   | { readonly kind: "map"; readonly at: SourcePosition; readonly entries: readonly YamlEntry[] }
   | { readonly kind: "list"; readonly at: SourcePosition; readonly items: readonly YamlValue[] }
-  | { readonly kind: "text"; readonly at: SourcePosition; readonly text: string }
+  | {
+      readonly kind: "text";
+      readonly at: SourcePosition;
+      readonly text: string;
+      /** Where its first character stands, when its lines and columns are those of the file. */
+      readonly inner?: SourcePosition;
+    }
   /** A number or boolean, as written: Kubernetes refuses one where a text belongs. */
   | { readonly kind: "bare"; readonly at: SourcePosition; readonly text: string }
   | { readonly kind: "null"; readonly at: SourcePosition };
@@ -40,13 +46,18 @@ const MAX_SYNTAX_ERRORS = 20;
 interface Reading {
   readonly document: Document;
   readonly findings: Findings;
+  readonly text: string;
   readonly at: (offset: number | undefined) => SourcePosition;
   readonly budget: { values: number; aliases: number };
 }
 
 /** Reads a file of any number of YAML 1.2 documents; empty ones are skipped. Everything that is wrong is in `findings`,
  *  a document with errors is left out. */
-export function readYamlDocuments(file: string, text: string, findings: Findings): readonly YamlValue[] {
+export function* readYamlDocuments(
+  file: string,
+  text: string,
+  findings: Findings,
+): Generator<void, readonly YamlValue[]> {
   const start = { file, line: 1, column: 1 };
   if (text.length > MAX_FILE_CHARS) {
     findings.error("E_POLICY_YAML", start, `the file is larger than ${MAX_FILE_CHARS} characters`, "split it");
@@ -74,8 +85,9 @@ export function readYamlDocuments(file: string, text: string, findings: Findings
       findings.error("E_POLICY_YAML", at(problem.pos[0]), message, "correct the YAML here");
     }
     if (problems.length > 0 || document.contents === null) continue;
-    const value = convert(document.contents, { document, findings, at, budget }, []);
+    const value = convert(document.contents, { document, findings, text, at, budget }, []);
     if (value !== undefined && value.kind !== "null") values.push(value);
+    yield;
   }
   if (documents.every((document) => document.errors.length === 0 && isEmpty(document))) {
     findings.error("E_POLICY_NO_DOCUMENTS", start, "the file holds no policy", "write a policy into it, or remove it");
@@ -109,6 +121,20 @@ function convert(node: Node, reading: Reading, above: readonly Node[]): YamlValu
   if (!isScalar(node)) return undefined;
   if (typeof node.value === "string") return { kind: "text", at, text: node.value };
   return node.value === null ? { kind: "null", at } : { kind: "bare", at, text: node.source ?? "" };
+}
+
+/** Where the first character of a text stands, when lines and columns inside it are those of the file. */
+function innerOf(node: Node, at: SourcePosition, text: string): SourcePosition | undefined {
+  const { line = 1, column = 1, file } = at;
+  const start = node.range?.[0] ?? 0;
+  if (!isScalar(node) || typeof node.value !== "string") return undefined;
+  if (node.type === "PLAIN") return node.value.includes("\n") ? undefined : at;
+  if (node.type === "QUOTE_DOUBLE" || node.type === "QUOTE_SINGLE")
+    return text.startsWith(node.value, start + 1) ? { file, line, column: column + 1 } : undefined;
+  if (node.type !== "BLOCK_LITERAL") return undefined;
+  const first = text.indexOf("\n", start) + 1;
+  const [indent = ""] = /^ */.exec(text.slice(first, first + 200)) ?? [];
+  return { file, line: line + 1, column: indent.length + 1 };
 }
 
 function convertAlias(
@@ -149,7 +175,11 @@ function convertPairs(node: Extract<Node, { items: unknown }>, reading: Reading,
       pair.value === null || pair.value === undefined
         ? { kind: "null" as const, at }
         : convert(pair.value as Node, reading, [...above, node]);
-    if (value !== undefined) entries.push({ key, at, value });
+    if (value === undefined) continue;
+    // Expressions have errors inside them; nothing else is long enough for its inner places to matter.
+    const inner = key === "conditions" ? innerOf(pair.value as Node, value.at, reading.text) : undefined;
+    const located = inner !== undefined && value.kind === "text" ? { ...value, inner } : value;
+    entries.push({ key, at, value: located });
   }
   return entries;
 }

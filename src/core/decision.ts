@@ -75,13 +75,13 @@ export interface ProviderRequest {
   readonly rule: RuleId;
 }
 
-/** A decision that waits for providers: all of them are asked, and any that denies, fails or is late denies the call. Then `then` stands, if
+/** A decision that waits for providers: all of them are asked, and any that denies, fails or is late denies the call. Then `decision` stands, if
  *  its policy version still is the one in force. */
 export interface AskDecision {
   readonly kind: "ask";
   /** Never empty; each provider once. */
   readonly providers: readonly [ProviderRequest, ...ProviderRequest[]];
-  readonly then: Decision;
+  readonly decision: Decision;
   readonly policyVersion: string;
 }
 

@@ -1,4 +1,5 @@
 import { auditCodes } from "./codes/audit-codes.ts";
+import { conditionCodes } from "./codes/condition-codes.ts";
 import { configCodes } from "./codes/config-codes.ts";
 import { egressCodes } from "./codes/egress-codes.ts";
 import { federationCodes } from "./codes/federation-codes.ts";
@@ -19,6 +20,7 @@ export const errorCodes = {
   ...issuerCodes,
   ...jwtSvidCodes,
   ...policyCodes,
+  ...conditionCodes,
   ...requestAuthCodes,
   ...configCodes,
   ...httpCodes,

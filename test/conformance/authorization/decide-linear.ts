@@ -1,65 +1,148 @@
 import { BlockList, isIPv6 } from "node:net";
 import type { CompiledPolicy } from "../../../src/authz/compiled-policy.ts";
 import type { FieldGroup, FieldModel, PolicyModel, RuleModel } from "../../../src/authz/policy-model.ts";
-import type { CallFacts } from "../../../src/core/call-facts.ts";
+import type { CallFacts, RequestIdentity } from "../../../src/core/call-facts.ts";
 
-/** What the plain evaluator says: enough to compare with a Decision. */
+/** What the plain evaluator says: enough to compare with a CallDecision. */
 export interface LinearDecision {
   readonly kind: "allow" | "deny";
   /** The rule that decided, or undefined for a default. */
   readonly rule: string | undefined;
+  /** Providers that must be asked first, each with the rule that matched. */
+  readonly ask: readonly string[];
+  readonly audit: string | undefined;
+  /** What the dry-run policies would make of it: verdict and rule. */
+  readonly dryRun: readonly [verdict: "allow" | "deny", rule: string | undefined] | undefined;
+}
+
+/** What a rule's CEL expression means, in plain code; "fault": it fails. */
+export type Meaning = (facts: CallFacts) => boolean | "fault";
+
+export interface LinearOptions {
+  readonly direction?: "inbound" | "outbound";
+  readonly fallback?: "allow" | "deny";
+  readonly meanings?: Readonly<Record<string, Meaning>>;
 }
 
 interface Setting {
-  readonly policy: CompiledPolicy;
   readonly action: PolicyModel["action"];
   readonly facts: CallFacts;
+  /** Outbound: one of the facts' destination principals, or "". */
+  readonly destination: string;
   readonly strict: boolean;
   readonly home: readonly string[];
+  readonly meanings: Readonly<Record<string, Meaning>>;
 }
 
 /** Decides by asking every rule, written from the text of the specification with regular expressions and without any part of the
  *  compiled form: the oracle for the index and the matchers. */
-export function decideLinear(policy: CompiledPolicy, facts: CallFacts): LinearDecision {
+export function decideLinear(policy: CompiledPolicy, facts: CallFacts, asked: LinearOptions = {}): LinearDecision {
+  const { direction = "inbound" } = asked;
+  if (direction === "inbound") return decideOne(policy, facts, "", asked);
+  const all = (facts.destinationPrincipals ?? [""]).map((destination) => decideOne(policy, facts, destination, asked));
+  const last = all[all.length - 1] ?? decideOne(policy, facts, "", asked);
+  return all.find(({ kind }) => kind === "deny") ?? last;
+}
+
+function decideOne(
+  policy: CompiledPolicy,
+  facts: CallFacts,
+  destination: string,
+  { direction = "inbound", fallback, meanings = {} }: LinearOptions,
+): LinearDecision {
   const { options } = policy;
   const home = [options.localTrustDomain, ...options.trustDomainAliases].filter((name) => name !== undefined);
-  const first = (action: PolicyModel["action"]) => {
-    const setting = { policy, action, facts, strict: options.mode === "strict", home };
-    for (const document of policy.policies) {
+  const documents = policy.policies.filter((document) => document.direction.toLowerCase() === direction);
+  const setting = { facts, destination, strict: options.mode === "strict", home, meanings };
+  const first = (action: PolicyModel["action"], some: readonly PolicyModel[]) => {
+    for (const document of some) {
       if (document.action !== action) continue;
-      const rule = document.rules.find((candidate) => ruleHolds(candidate, setting));
+      const rule = document.rules.find((candidate) => ruleHolds(candidate, { ...setting, action }));
       if (rule !== undefined) return `ns[${document.namespace}]-policy[${document.name}]-rule[${rule.index}]`;
     }
     return undefined;
   };
-  const denied = first("DENY");
-  if (denied !== undefined) return { kind: "deny", rule: denied };
-  if (!policy.policies.some(({ action }) => action === "ALLOW")) return { kind: options.default, rule: undefined };
-  const allowed = first("ALLOW");
-  return { kind: allowed === undefined ? "deny" : "allow", rule: allowed };
+  const enforced = documents.filter(({ dryRun }) => !dryRun);
+  const verdict = (some: readonly PolicyModel[]): readonly ["allow" | "deny", string | undefined] => {
+    const denied = first("DENY", some);
+    if (denied !== undefined) return ["deny", denied];
+    if (!some.some(({ action }) => action === "ALLOW")) return [fallback ?? options.default, undefined];
+    const allowed = first("ALLOW", some);
+    return [allowed === undefined ? "deny" : "allow", allowed];
+  };
+  const [kind, rule] = verdict(enforced);
+  const providers = [...new Set(documents.map(({ provider }) => provider))].filter((name) => name !== undefined);
+  const ask = providers.flatMap((provider) => {
+    const found = first(
+      "CUSTOM",
+      documents.filter((document) => document.provider === provider),
+    );
+    return found === undefined ? [] : [`${provider} by ${found}`];
+  });
+  const dryRun = documents.length === enforced.length ? undefined : verdict(documents);
+  return { kind, rule, ask, audit: first("AUDIT", enforced), dryRun };
 }
 
-const HTTP = ["host", "method", "path", "header"];
+const TOKEN = ["requestPrincipal", "audience", "presenter", "claim"];
+const HTTP = ["host", "method", "path", "header", ...TOKEN];
 const IDENTITY = ["principal", "namespace", "serviceAccount", "trustDomain"];
 
 function ruleHolds(rule: RuleModel, setting: Setting): boolean {
   const fields = [...rule.sources.flat(), ...rule.operations.flat(), ...rule.conditions];
-  const dropped = setting.facts.request === undefined && fields.some(({ kind }) => HTTP.includes(kind));
-  if (dropped && setting.action === "ALLOW") return false;
+  const readsHttp =
+    fields.some(({ kind }) => HTTP.includes(kind)) || (rule.expression?.text.includes("request.") ?? false);
+  if (setting.facts.request === undefined && readsHttp && setting.action === "ALLOW") return false;
   const groupHolds = (group: FieldGroup) => group.every((field) => fieldHolds(field, group, setting));
   const anyHolds = (groups: readonly FieldGroup[]) => groups.length === 0 || groups.some(groupHolds);
-  return anyHolds(rule.sources) && anyHolds(rule.operations) && groupHolds(rule.conditions);
+  return (
+    anyHolds(rule.sources) &&
+    anyHolds(rule.operations) &&
+    groupHolds(rule.conditions) &&
+    (rule.expression === undefined || expressionHolds(rule.expression.text, setting))
+  );
+}
+
+function expressionHolds(text: string, { meanings, facts, action }: Setting): boolean {
+  const meaning = meanings[text];
+  if (meaning === undefined) throw new TypeError(`no meaning for ${text}`);
+  const answer = meaning(facts);
+  return answer === "fault" ? action !== "ALLOW" : answer;
 }
 
 function fieldHolds(field: FieldModel, group: FieldGroup, setting: Setting): boolean {
-  const { action, facts, strict } = setting;
-  if (HTTP.includes(field.kind) && facts.request === undefined) return action === "DENY";
-  if (IDENTITY.includes(field.kind) && facts.connection.peer === undefined) {
+  const { action, facts, strict, destination } = setting;
+  const grants = action === "ALLOW";
+  const isStar = field.values.join() === "*";
+  if (HTTP.includes(field.kind) && facts.request === undefined) return !grants;
+  const isAnonymous =
+    (IDENTITY.includes(field.kind) && facts.connection.peer === undefined) ||
+    (field.kind === "destinationPrincipal" && destination === "");
+  if (isAnonymous) {
     if (!strict) return field.negated;
-    return action === "DENY" || (field.negated && field.values.join() === "*");
+    return !grants || (field.negated && isStar);
   }
+  if (TOKEN.includes(field.kind) && facts.request?.identity === undefined)
+    return field.negated && (!strict || !grants || isStar);
   if (field.kind === "header") return headerHolds(field, setting);
+  if (field.kind === "destinationPrincipal" && destination.endsWith("*")) return openHolds(field, setting);
   return field.values.some((value) => valueHolds(field, value, group, setting)) !== field.negated;
+}
+
+/** Of all the principals that an open destination may turn out to be, an ALLOW wants every one to hold and the others any: tried with the
+ *  ones that could make a difference. */
+function openHolds(field: FieldModel, { destination, home, action }: Setting): boolean {
+  const start = destination.slice(0, -1);
+  const values = field.values.flatMap((value) => expansions(value, home));
+  const tried = [
+    `${start}zzz`,
+    ...values.map((value) => value.replace(/^\*/, `${start}zzz`).replaceAll(/\{\*\*?\}|\*$/g, "zzz")),
+  ].filter((principal) => principal.startsWith(start));
+  const holds = tried.map((principal) => values.some((value) => principalHolds(value, principal)) !== field.negated);
+  return action === "ALLOW" ? holds.every(Boolean) : holds.some(Boolean);
+}
+
+function principalHolds(value: string, principal: string): boolean {
+  return /\{\*\*?\}/.test(value) ? pathHolds(value, principal, true) : patternOf(value).test(principal);
 }
 
 const escapeRegExp = (text: string) => text.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
@@ -84,9 +167,17 @@ function valueHolds(field: FieldModel, value: string, group: FieldGroup, setting
       return values.some((one) => patternOf(one).test(connection.peer?.trustDomain ?? ""));
     }
     case "sourceIp":
-    case "remoteIp":
     case "destinationIp":
       return addressHolds(value, connection[field.kind]);
+    case "remoteIp":
+      return addressHolds(value, request?.remoteIp ?? connection.remoteIp);
+    case "destinationPrincipal":
+      return expansions(value, setting.home).some((one) => principalHolds(one, setting.destination));
+    case "requestPrincipal":
+    case "audience":
+    case "presenter":
+    case "claim":
+      return tokenHolds(field, value, request?.identity);
     case "port":
       return Number(value) === connection.destinationPort;
     case "sni":
@@ -111,6 +202,7 @@ function identityHolds(field: FieldModel, value: string, group: FieldGroup, sett
   if (field.kind === "principal") {
     const principal = id.slice("spiffe://".length);
     return expansions(value, home).some((one) => {
+      if (/\{\*\*?\}/.test(one)) return pathHolds(one, principal, true);
       const starAt = one.indexOf("*");
       const reaches = starAt !== -1 && (starAt === 0 || !one.slice(0, starAt).includes("/"));
       return patternOf(one).test(principal) && (!narrow || !reaches || anyHome);
@@ -169,6 +261,40 @@ function pathHolds(value: string, path: string, strict: boolean): boolean {
   return new RegExp(`^${source}$`, "s").test(path);
 }
 
+/** Sections 1 and 4. */
+function tokenHolds(field: FieldModel, value: string, identity: RequestIdentity | undefined): boolean {
+  if (identity === undefined) return false;
+  if (field.kind === "requestPrincipal") return requestPrincipalHolds(value, identity);
+  const wanted = patternOf(value);
+  if (field.kind === "audience") return identity.audiences.some((audience) => wanted.test(audience));
+  if (field.kind === "presenter") return wanted.test(identity.presenter);
+  const path = field.claim ?? [];
+  const found = path.reduce<unknown>(
+    (at, name) => (at as Record<string, unknown> | undefined)?.[name],
+    identity.claims,
+  );
+  const split =
+    path.length === 1 && ["scope", "permission", ...(identity.spaceDelimitedClaims ?? [])].includes(path[0] ?? "");
+  const members = typeof found === "string" ? (split ? found.split(" ") : [found]) : found;
+  return Array.isArray(members) && members.some((member) => typeof member === "string" && wanted.test(member));
+}
+
+function requestPrincipalHolds(value: string, { issuer, subject }: RequestIdentity): boolean {
+  const pair = /^\{issuer: (.*), subject: (.*)\}$/.exec(value);
+  if (pair !== null) return patternOf(pair[1] ?? "").test(issuer) && patternOf(pair[2] ?? "").test(subject);
+  const some = issuer !== "" && subject !== "";
+  const [, x = "", y = ""] = /^(.*)\/([^/]*)$/s.exec(value) ?? [];
+  if (value === "*") return some;
+  if (value.startsWith("*/")) return issuer !== "" && subject === value.slice(2);
+  if (value.startsWith("*")) {
+    if (!value.includes("/")) return issuer !== "" && subject.endsWith(value.slice(1));
+    return issuer.endsWith(x.slice(1)) && subject === y;
+  }
+  if (!value.endsWith("*")) return issuer === x && subject === y;
+  if (!value.includes("/")) return subject !== "" && issuer.startsWith(value.slice(0, -1));
+  return issuer === x && (y === "*" ? subject !== "" : subject.startsWith(y.slice(0, -1)));
+}
+
 function headerHolds(field: FieldModel, { action, facts, strict }: Setting): boolean {
   const headers = facts.request?.headers ?? [];
   const lines = headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === field.header);
@@ -177,5 +303,5 @@ function headerHolds(field: FieldModel, { action, facts, strict }: Setting): boo
     field.values.some((value) => value === "*" || patternOf(value).test(text)) !== field.negated;
   const joined = lines.join(",");
   if (!strict || lines.length === 1) return fits(joined);
-  return action === "DENY" && [...lines, joined].some(fits);
+  return action !== "ALLOW" && [...lines, joined].some(fits);
 }

@@ -229,7 +229,7 @@ describe.each(["strict", "istio"] as const)("decide in %s mode", (mode) => {
             const decision = decide(policy, facts);
             const rule = decision.kind === "allow" ? decision.permit.rule : decision.rule;
             counted[decision.kind]++;
-            expect({ kind: decision.kind, rule }).toEqual(decideLinear(policy, facts));
+            expect(decideLinear(policy, facts)).toMatchObject({ kind: decision.kind, rule });
           }
         },
       ),

@@ -1,0 +1,70 @@
+import { Environment } from "@marcbachmann/cel-js";
+import { RE2JS } from "re2js";
+
+/** What a program may cost: its instructions times the characters of the text. RE2 runs in linear time, so this bounds it. */
+const MAX_REGEX_STEPS = 200_000;
+const MAX_PROGRAM = 400;
+const MAX_PATTERNS = 10_000;
+
+/** Thrown while an expression runs when it would cost more than it may. Its message is shown in records. */
+export class CostExceeded extends Error {
+  override readonly name = "CostExceeded";
+}
+
+const programs = new Map<string, RE2JS>();
+
+/** Compiles a pattern of RE2 syntax. Throws an Error that says what is wrong, also for one that is too large. */
+export function compileRegex(pattern: string): RE2JS {
+  const known = programs.get(pattern);
+  if (known !== undefined) return known;
+  const program = RE2JS.compile(pattern);
+  if (program.programSize() > MAX_PROGRAM) throw new Error(`the pattern compiles to more than ${MAX_PROGRAM} steps`);
+  // Patterns are literals of policies; only reloading ever new ones for long can fill this.
+  if (programs.size >= MAX_PATTERNS) programs.clear();
+  programs.set(pattern, program);
+  return program;
+}
+
+/** The name under which `matches` runs: the library's own uses backtracking regular expressions. */
+export const REGEX_FUNCTION = "countersignMatches";
+
+/** What an expression may ask. Times are timestamps; an absent text is "". */
+const svid = { serial: "string", issuer: "string", fingerprint: "string", expires: "google.protobuf.Timestamp" };
+const source = {
+  authenticated: "bool",
+  spiffeId: "string",
+  principal: "string",
+  trustDomain: "string",
+  path: "string",
+  namespace: "string",
+  serviceAccount: "string",
+  ip: "string",
+  remoteIp: "string",
+  svid,
+};
+const auth = {
+  authenticated: "bool",
+  issuer: "string",
+  subject: "string",
+  audiences: "list<string>",
+  presenter: "string",
+  claims: "map<string, dyn>",
+};
+const request = { method: "string", host: "string", path: "string", headers: "map<string, string>", auth };
+const connection = { sni: "string", destinationIp: "string", destinationPort: "int" };
+
+export const celEnvironment = new Environment({
+  limits: { maxAstNodes: 500, maxDepth: 40, maxListElements: 100, maxMapEntries: 100, maxCallArguments: 8 },
+})
+  .registerVariable({ name: "source", schema: source })
+  .registerVariable({ name: "request", schema: request })
+  .registerVariable({ name: "connection", schema: connection })
+  .registerVariable({ name: "destination", schema: { principal: "string" } })
+  .registerVariable({ name: "workload", schema: { namespace: "string", labels: "map<string, string>" } })
+  .registerVariable("time", "google.protobuf.Timestamp")
+  .registerFunction(`string.${REGEX_FUNCTION}(string): bool`, (text: string, pattern: string) => {
+    const program = compileRegex(pattern);
+    if (program.programSize() * text.length > MAX_REGEX_STEPS)
+      throw new CostExceeded("matches on a text that is too long");
+    return program.matcher(text).find();
+  });

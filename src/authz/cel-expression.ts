@@ -1,0 +1,122 @@
+import type { ASTNode } from "@marcbachmann/cel-js";
+import { celEnvironment, compileRegex, REGEX_FUNCTION } from "./cel-environment.ts";
+
+/** A parsed, type-checked and bounded CEL expression. Immutable. */
+export interface CelExpression {
+  /** Runs it. Throws the library's errors, and CostExceeded. */
+  readonly run: (variables: Record<string, unknown>) => unknown;
+  /** Variables that it names, such as `time` and `request`. */
+  readonly names: ReadonlySet<string>;
+  readonly nodes: number;
+  /** How many loops may stand inside each other; each multiplies the cost by the size of a collection. */
+  readonly loops: number;
+  /** Longest list or map that is written in it. */
+  readonly literalSize: number;
+  /** `split` makes a list as long as a text. */
+  readonly splits: boolean;
+}
+
+/** Why a text is no usable expression, with the offset of the place in it. */
+export interface CelProblem {
+  readonly code: "E_POLICY_CONDITION" | "E_POLICY_CONDITION_COST";
+  readonly message: string;
+  readonly offset: number;
+}
+
+const MAX_TEXT = 4096;
+const MAX_LOOPS = 3;
+const LOOPS: ReadonlySet<string> = new Set(["all", "exists", "exists_one", "map", "filter"]);
+const VARIABLES: ReadonlySet<string> = new Set(["source", "request", "connection", "destination", "workload", "time"]);
+
+/** Compiles an expression. `matches` takes RE2 patterns, written as literals, and runs in linear time. `cel.bind` is refused: with it a
+ *  short text can build values that double at each step. */
+export function compileCel(text: string): CelExpression | CelProblem {
+  if (text.length > MAX_TEXT)
+    return { code: "E_POLICY_CONDITION_COST", message: `is longer than ${MAX_TEXT} characters`, offset: 0 };
+  let parsed: ReturnType<typeof celEnvironment.parse>;
+  try {
+    parsed = celEnvironment.parse(text);
+  } catch (error) {
+    return problemOf(error, "does not parse");
+  }
+  const survey: Survey = { nodes: 0, loops: 0, membership: 0, literalSize: 0, splits: false, names: new Set() };
+  const problem = look(parsed.ast, survey);
+  if (problem !== undefined) return problem;
+  const checked = parsed.check();
+  if (!checked.valid) return problemOf(checked.error, "has a type error");
+  if (checked.type !== "bool") {
+    const message = `gives ${checked.type ?? "no type"} where a bool belongs`;
+    return { code: "E_POLICY_CONDITION", message, offset: 0 };
+  }
+  if (survey.loops > MAX_LOOPS)
+    return { code: "E_POLICY_CONDITION_COST", message: `has more than ${MAX_LOOPS} loops`, offset: 0 };
+  // An `in` inside a loop is one more.
+  const loops = survey.loops + (survey.loops > 0 && survey.membership > 0 ? 1 : 0);
+  return { ...survey, loops, run: parsed };
+}
+
+interface Survey {
+  nodes: number;
+  loops: number;
+  membership: number;
+  literalSize: number;
+  splits: boolean;
+  readonly names: Set<string>;
+}
+
+/** Counts what decides the cost, refuses what cannot be bounded, and gives `matches` its bounded form. */
+function look(node: ASTNode, survey: Survey): CelProblem | undefined {
+  survey.nodes++;
+  if (node.op === "id" && VARIABLES.has(node.args)) survey.names.add(node.args);
+  if (node.op === "in") survey.membership++;
+  if (node.op === "list" || node.op === "map") survey.literalSize = Math.max(survey.literalSize, node.args.length);
+  if (node.op === "call" || node.op === "rcall") {
+    const problem = lookAtCall(node, survey);
+    if (problem !== undefined) return problem;
+  }
+  return lookInside(node.args, survey);
+}
+
+function lookInside(value: unknown, survey: Survey): CelProblem | undefined {
+  if (Array.isArray(value)) {
+    for (const item of value as readonly unknown[]) {
+      const problem = lookInside(item, survey);
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
+  }
+  return isNode(value) ? look(value, survey) : undefined;
+}
+
+function isNode(value: unknown): value is ASTNode {
+  return typeof value === "object" && value !== null && "op" in value && "args" in value;
+}
+
+function lookAtCall(node: Extract<ASTNode, { op: "call" | "rcall" }>, survey: Survey): CelProblem | undefined {
+  const name = node.args[0];
+  const refuse = (message: string): CelProblem => ({ code: "E_POLICY_CONDITION", message, offset: node.start });
+  if (LOOPS.has(name)) survey.loops++;
+  if (name === "split") survey.splits = true;
+  if (name === "bind") return { ...refuse("uses cel.bind, whose cost has no bound"), code: "E_POLICY_CONDITION_COST" };
+  if (name === REGEX_FUNCTION) return refuse(`${name} does not exist`);
+  if (name !== "matches") return undefined;
+  const [pattern] = node.op === "rcall" ? node.args[2] : [];
+  if (pattern?.op !== "value" || typeof pattern.args !== "string")
+    return refuse("matches takes one pattern, written as a literal");
+  try {
+    compileRegex(pattern.args);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : "no pattern of RE2 syntax";
+    return { ...refuse(`the pattern of matches: ${why}`), offset: pattern.start };
+  }
+  // The type checker looks functions up by this name.
+  (node.args as [string, ...unknown[]])[0] = REGEX_FUNCTION;
+  return undefined;
+}
+
+function problemOf(error: unknown, otherwise: string): CelProblem {
+  const details = error as { readonly summary?: unknown; readonly range?: { readonly start?: unknown } } | undefined;
+  const message = typeof details?.summary === "string" ? details.summary : otherwise;
+  const start = details?.range?.start;
+  return { code: "E_POLICY_CONDITION", message, offset: typeof start === "number" ? start : 0 };
+}

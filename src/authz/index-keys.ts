@@ -1,0 +1,87 @@
+import { parseCidr } from "../core/ip-address.ts";
+import { addressBits } from "./address-bits.ts";
+import type { FieldContext } from "./compile-field.ts";
+import { hostPattern } from "./match-request.ts";
+import { compilePathTemplate, isPathTemplate } from "./path-template.ts";
+import type { FieldModel } from "./policy-model.ts";
+import { parseTextPattern, type TextPattern } from "./text-pattern.ts";
+import { expandPrincipal, expandTrustDomain } from "./trust-domains.ts";
+
+/** What a field says to the index: it can only match calls that have one of these texts in the dimension. */
+export interface IndexKeys {
+  /** A field kind, or `header:<name>`. */
+  readonly dimension: string;
+  readonly patterns: readonly TextPattern[];
+  /** A call that has one of the texts matches the field: it need not be asked again. */
+  readonly isProof: boolean;
+}
+
+/** The texts by which the index finds the rule. undefined: none, or any. */
+export function indexKeys(model: FieldModel, context: FieldContext): IndexKeys | undefined {
+  const patterns = indexPatterns(model, context);
+  if (patterns === undefined || patterns.some(({ form }) => form === "any")) return undefined;
+  const { kind, values } = model;
+  const dimension = kind === "header" ? `header:${model.header}` : kind;
+  const isProof = kind === "method" || kind === "port" || (kind === "path" && !values.some(isPathTemplate));
+  return { dimension, patterns, isProof };
+}
+
+const exact = (text: string): TextPattern => ({ form: "exact", text });
+
+function indexPatterns(model: FieldModel, context: FieldContext): readonly TextPattern[] | undefined {
+  const { kind, values } = model;
+  switch (kind) {
+    case "principal":
+    case "destinationPrincipal":
+      return values.flatMap((value) => expandPrincipal(value, context.home)).map(templatePattern);
+    case "trustDomain":
+      return values.flatMap((value) => expandTrustDomain(value, context.home)).map(parseTextPattern);
+    case "namespace":
+      return values.map(namespacePattern).every((pattern) => pattern !== undefined)
+        ? values.map((value) => namespacePattern(value) ?? exact(value))
+        : undefined;
+    case "serviceAccount":
+      return values.map((value) => exact(value.slice(value.indexOf("/") + 1)));
+    case "host":
+      return values.map((value) => hostPattern(value, context.mode));
+    case "path":
+      return values.map(templatePattern);
+    case "method":
+    case "header":
+      return values.map(parseTextPattern);
+    case "requestPrincipal":
+      return (model.requestPrincipals ?? []).map(({ subject }) => subject);
+    case "port":
+      return values.map(exact);
+    case "sourceIp":
+    case "remoteIp":
+    case "destinationIp":
+      return values.map((value) => {
+        const block = parseCidr(value);
+        if (block === undefined) throw new TypeError("the value was not checked");
+        return { form: "prefix", text: addressBits(block, block.prefixBits) };
+      });
+    case "sni":
+    case "audience":
+    case "presenter":
+    case "claim":
+      return undefined;
+  }
+}
+
+/** `*` anywhere crosses slashes, so only a value with one star at its end begins a segment for certain. */
+function namespacePattern(value: string): TextPattern | undefined {
+  if (value.includes("/") || value === "*") return undefined;
+  const star = value.indexOf("*");
+  if (star === -1) return exact(value);
+  return star === value.length - 1 ? { form: "prefix", text: value.slice(0, -1) } : undefined;
+}
+
+/** Of a template what is literal at its longer end. */
+function templatePattern(value: string): TextPattern {
+  if (!isPathTemplate(value)) return parseTextPattern(value);
+  const { literals, tail } = compilePathTemplate(value, false);
+  const [head = ""] = literals;
+  const end = tail ?? (literals.length > 1 ? (literals[literals.length - 1] ?? "") : "");
+  return end.length > head.length ? { form: "suffix", text: end } : { form: "prefix", text: head };
+}

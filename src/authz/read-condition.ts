@@ -1,0 +1,78 @@
+import type { FieldKind, FieldModel } from "./policy-model.ts";
+import { type ReadContext, readField, refuseOfCustom } from "./read-fields.ts";
+import { asText, childOf, type LocatedText, refuseUnknownKeys } from "./yaml-access.ts";
+import type { YamlMap } from "./yaml-documents.ts";
+
+const SOURCE_KEYS: Readonly<Record<string, FieldKind>> = {
+  "source.ip": "sourceIp",
+  "remote.ip": "remoteIp",
+  "source.namespace": "namespace",
+  "source.principal": "principal",
+  "source.serviceAccount": "serviceAccount",
+  "source.trustDomain": "trustDomain",
+  "request.auth.principal": "requestPrincipal",
+  "request.auth.audiences": "audience",
+  "request.auth.presenter": "presenter",
+};
+const DESTINATION_KEYS: Readonly<Record<string, FieldKind>> = {
+  "destination.ip": "destinationIp",
+  "destination.port": "port",
+  "connection.sni": "sni",
+};
+const INBOUND_KEYS = { ...SOURCE_KEYS, ...DESTINATION_KEYS };
+/** The caller is this workload, so only the other side and the request are left to ask about. */
+const OUTBOUND_KEYS: Readonly<Record<string, FieldKind>> = {
+  ...DESTINATION_KEYS,
+  "destination.principal": "destinationPrincipal",
+};
+const HEADER = /^request\.headers\[([A-Za-z0-9!#$%&'*+.^_`|~-]+)\]$/;
+const CLAIMS = /^request\.auth\.claims((?:\[[^[\]]+\])+)$/;
+
+type Target = Pick<FieldModel, "kind" | "header"> & Partial<Pick<FieldModel, "claim">>;
+
+/** Reads one item of `when`: up to two fields, its values and its notValues. */
+export function readCondition(map: YamlMap, label: string, context: ReadContext): readonly FieldModel[] {
+  const { findings } = context;
+  refuseUnknownKeys(map, label, ["key", "values", "notValues"], findings);
+  const key = asText(childOf(map, "key"), `${label}.key`, findings);
+  if (key === undefined) {
+    if (childOf(map, "key") === undefined)
+      findings.error("E_POLICY_MISSING", map.at, `${label} has no key`, "add `key:`, such as source.namespace");
+    return [];
+  }
+  const target = conditionTarget(key, label, context);
+  if (target === undefined) return [];
+  refuseOfCustom(target.kind, key.at, `${label} (${key.text})`, context);
+  const lists = map.entries.filter((entry) => entry.key === "values" || entry.key === "notValues");
+  if (lists.every(({ value }) => value.kind === "null" || (value.kind === "list" && value.items.length === 0))) {
+    const message = `${label} (${key.text}) has neither values nor notValues`;
+    findings.error("E_POLICY_EMPTY", map.at, message, "add values or notValues");
+    return [];
+  }
+  const fields = lists.map((entry) => {
+    const negated = entry.key === "notValues";
+    return readField(entry, { ...target, negated, label: `${label}.${entry.key}` }, context);
+  });
+  return fields.filter((field) => field !== undefined);
+}
+
+function conditionTarget(key: LocatedText, label: string, context: ReadContext): Target | undefined {
+  const { findings, direction } = context;
+  const keys: Readonly<Record<string, FieldKind>> = direction === "OUTBOUND" ? OUTBOUND_KEYS : INBOUND_KEYS;
+  const kind = Object.hasOwn(keys, key.text) ? keys[key.text] : undefined;
+  if (kind !== undefined) return { kind, header: "" };
+  const header = HEADER.exec(key.text)?.[1];
+  if (header !== undefined) return { kind: "header", header: header.toLowerCase() };
+  const claim = direction === "OUTBOUND" ? undefined : CLAIMS.exec(key.text)?.[1];
+  if (claim !== undefined) return { kind: "claim", header: "", claim: claim.slice(1, -1).split("][") };
+  if (/^(?:experimental\.|request\.headers\[:)/.test(key.text)) {
+    const message = `${label}.key ${JSON.stringify(key.text)} is not built in this version`;
+    findings.error("E_POLICY_UNSUPPORTED", key.at, message, "remove the condition: a rule without it may allow more");
+  } else {
+    const claims = direction === "OUTBOUND" ? [] : ["request.auth.claims[name]"];
+    const known = [...Object.keys(keys), "request.headers[name]", ...claims].join(", ");
+    const message = `${label}.key ${JSON.stringify(key.text.slice(0, 200))} does not exist`;
+    findings.error("E_POLICY_WHEN_KEY", key.at, message, `use one of ${known}`);
+  }
+  return undefined;
+}

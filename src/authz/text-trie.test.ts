@@ -1,0 +1,51 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { buildTextTrie, collectValues, nearestValue, type TextTrie, type TrieEntry } from "./text-trie.ts";
+
+function build(entries: readonly TrieEntry[], fromEnd: boolean): TextTrie {
+  const steps = buildTextTrie(entries, fromEnd);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+function valuesOf(trie: TextTrie, text: string): readonly number[] {
+  const out: number[] = [];
+  const count = collectValues(trie, text, out, 0);
+  return out.slice(0, count).toSorted((a, b) => a - b);
+}
+
+const text = fc.string({ unit: fc.constantFrom("a", "b", "/", "é", "\uffff"), maxLength: 6 });
+
+describe("a trie of texts", () => {
+  it.each([false, true])("finds exactly what comparing one by one finds (from the end: %s)", (fromEnd) => {
+    const entry = fc.record({ text, form: fc.constantFrom("exact" as const, "affix" as const) });
+    const unique = fc.uniqueArray(entry, { maxLength: 30, selector: (one) => `${one.form} ${one.text}` });
+    fc.assert(
+      fc.property(unique, fc.array(text, { maxLength: 10 }), (some, asked) => {
+        const entries = some.map((one, value) => ({ ...one, value }));
+        const trie = build(entries, fromEnd);
+        for (const one of [...asked, ...entries.map((each) => each.text)]) {
+          const expected = entries.filter((each) => {
+            if (each.form === "exact") return one === each.text;
+            return fromEnd ? one.endsWith(each.text) : one.startsWith(each.text);
+          });
+          expect(valuesOf(trie, one)).toEqual(expected.map(({ value }) => value));
+        }
+      }),
+    );
+  });
+
+  it("names the entry with the longest common beginning", () => {
+    const texts = ["/orders/list", "/orders/new", "/payments"];
+    const trie = build(
+      texts.map((one, value) => ({ text: one, form: "exact", value })),
+      false,
+    );
+    expect([nearestValue(trie, "/orders/ne"), nearestValue(trie, "/paymentz"), nearestValue(trie, "/x")]).toEqual([
+      1, 2, 0,
+    ]);
+    expect(nearestValue(build([], false), "/x")).toBe(-1);
+  });
+});
