@@ -13,6 +13,7 @@ export interface AuditRecord {
   readonly reason?: string;
   readonly rule?: string;
   readonly close?: string;
+  readonly grpc?: { readonly service?: string; readonly method?: string; readonly status?: number };
 }
 
 const DEADLINE_MS = 5000;

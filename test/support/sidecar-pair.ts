@@ -19,6 +19,8 @@ export interface PairOptions {
   readonly appPort: number;
   /** Of both listeners. Default http. */
   readonly protocol?: string;
+  /** Orders' policies at the start. Default: web may do everything. */
+  readonly policies?: string;
   /** More top-level keys of both: `drain: { timeout: 100ms }`. */
   readonly more?: string;
 }
@@ -62,9 +64,9 @@ function start({ dir, processes }: PairOptions, role: "orders" | "web", ca: Test
   return processes.run(file);
 }
 
-/** Orders' sidecar alone. Web may do everything until policies.yaml says otherwise. */
+/** Orders' sidecar alone, with its policies in policies.yaml. */
 export function startOrders(options: PairOptions, ca: TestCa): SidecarProcess {
-  writeFileSync(join(options.dir, "policies.yaml"), ALLOW_WEB);
+  writeFileSync(join(options.dir, "policies.yaml"), options.policies ?? ALLOW_WEB);
   return start(options, "orders", ca, ordersYaml(options));
 }
 
