@@ -1,3 +1,5 @@
+import { HpackDecoder } from "../../src/proxy/http2/hpack-decoder.ts";
+import type { HeaderField } from "../../src/proxy/http2/hpack-field.ts";
 import { CODE_LENGTHS } from "../../src/proxy/http2/huffman.ts";
 
 /** Huffman-codes text, one byte a character (RFC 7541 section 5.2): our encoder never does. */
@@ -36,6 +38,17 @@ export function string(text: string, coded = false): Buffer {
 /** A literal field with a literal name: indexed 0x40, not 0x00, never 0x10. */
 export function literal(kind: 0x40 | 0x00 | 0x10, name: string, value: string, coded = false): Buffer {
   return Buffer.concat([Buffer.of(kind), string(name, coded), string(value, coded)]);
+}
+
+export type Pairs = readonly (readonly [name: string, value: string])[];
+
+/** These fields as a decoder would hand them on. */
+export function fieldsOf(pairs: Pairs): readonly HeaderField[] {
+  const block = Buffer.concat(pairs.map(([name, value]) => literal(0x00, name, value)));
+  const decoder = new HpackDecoder({ tableBytes: 4096, listBytes: 1_000_000, fields: 1000 });
+  const reason = decoder.decode(block, 0, block.length);
+  if (reason !== undefined) throw new Error(reason);
+  return decoder.fields.slice(0, decoder.count);
 }
 
 const CODES: string[] = [];

@@ -51,3 +51,16 @@ test("nothing is left after a reset, and taking nothing gives nothing", () => {
   out.latin1("kept");
   expect(out.take().toString("latin1")).toBe("kept");
 });
+
+test("bytes written to the room that was made are appended, and no more of it", () => {
+  const out = new OutputBuffer();
+  for (let round = 0; round < 3; round++) {
+    out.latin1("ab");
+    const scratch = out.room(20_000);
+    expect(scratch.length).toBeGreaterThanOrEqual(out.length + 20_000);
+    scratch.fill("c", out.length, out.length + 20_000);
+    out.advance(2);
+    out.latin1("d");
+    expect(out.take().toString("latin1")).toBe("abccd");
+  }
+});

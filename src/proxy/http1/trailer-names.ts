@@ -20,8 +20,12 @@ const NEVER_TRAILERS: ReadonlySet<string> = new Set(
 /** Whole families: identity and where a call came from. */
 const NEVER_TRAILER_PREFIXES = ["x-forwarded-", "x-countersign-", "access-control-", "sec-"] as const;
 
+/** Of nearly every gRPC call. */
+const USUAL_TRAILERS: ReadonlySet<string> = new Set(["grpc-status", "grpc-message", "grpc-status-details-bin"]);
+
 /** Whether a trailer field may be passed on. `_` counts as `-`, as CGI-like apps read names. */
 export function mayBeTrailer(lowerName: string): boolean {
+  if (USUAL_TRAILERS.has(lowerName)) return true;
   const name = lowerName.replaceAll("_", "-");
   if (NEVER_TRAILERS.has(name)) return false;
   return !NEVER_TRAILER_PREFIXES.some((prefix) => name.startsWith(prefix));

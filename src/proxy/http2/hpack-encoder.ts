@@ -13,6 +13,8 @@ const ENTRY_SHARE = 4;
 /** So many fields must be found in the table between two that drive out others. A set of values that is larger than the table then costs
  *  little, and one that slowly changes is still followed. */
 const FOUND_PER_EVICTION = 32;
+/** The same for an entry that should rather not drive out others. */
+const FOUND_PER_RARE_EVICTION = 256;
 /** After so many paths in a row that are not in the table, only one in PATHS_SAMPLED is remembered: most apps' paths hold an id. */
 const PATHS_WATCHED = 64;
 const PATHS_SAMPLED = 8;
@@ -145,10 +147,9 @@ export class HpackEncoder {
     }
     const room = ifRoom ? table.room - table.maxBytes / 2 : table.room;
     const fits = size <= room;
-    const mayAdd = fits || (!ifRoom && this.#found >= FOUND_PER_EVICTION);
+    const mayAdd = fits || this.#found >= (ifRoom ? FOUND_PER_RARE_EVICTION : FOUND_PER_EVICTION);
     if (!table.seenBefore(name, value) || !mayAdd) {
-      // an entry that waits for room may wait forever
-      this.#unsettled = this.#unsettled || !ifRoom || fits;
+      this.#unsettled = true;
       this.#literal(out, WITHOUT_INDEXING, nameIndex, known, name, value);
       return;
     }

@@ -2,7 +2,7 @@ import { FIRST_DYNAMIC, STATIC_TABLE } from "./hpack-static-table.ts";
 
 /** Put into the dynamic table when the same value comes again. */
 export const INDEX_YES = 0;
-/** As INDEX_YES, but never at the cost of another entry. */
+/** As INDEX_YES, but seldom at the cost of another entry. */
 export const INDEX_IF_ROOM = 1;
 /** The value changes with each message: only the name is worth an entry. */
 export const INDEX_NO = 2;
