@@ -61,7 +61,7 @@ export function askPolicy(policy: CompiledPolicy, call: AskedCall, context: AskC
 
 function answerOf(made: CallDecision, facts: CallFacts): PolicyAnswer {
   const providers = made.kind === "ask" ? made.providers : [];
-  const decision = made.kind === "ask" ? made.then : made;
+  const decision = made.kind === "ask" ? made.decision : made;
   const decided = decision.kind === "deny" ? decision.rule : decision.permit.rule;
   const { notes } = decision;
   const rules = [decided, notes?.auditRule, notes?.dryRun?.rule, ...providers.map(({ rule }) => rule)].filter(

@@ -34,7 +34,7 @@ export async function askProviders<Call>(
   let decision: CallDecision = first;
   while (decision.kind === "ask") {
     const next: ProviderRequest | undefined = decision.providers.find(({ provider }) => !asked.has(provider));
-    if (next === undefined) return { call: current, decision: decision.then };
+    if (next === undefined) return { call: current, decision: decision.decision };
     asked.add(next.provider);
     const provider = parts.providers.get(next.provider);
     if (provider === undefined) {
