@@ -10,11 +10,19 @@ export function policyOptionsOf(config: PolicyPart, localTrustDomain: TrustDomai
     workload: config.workload,
     localTrustDomain,
     trustDomainAliases: config.trustDomainAliases,
-    listeners: config.inbound.map(({ name, appPort, protocol }) => ({ name, appPort, protocol: spoken(protocol) })),
+    listeners: config.inbound.map(({ name, appPort, protocol, mtls }) => ({
+      name,
+      appPort,
+      protocol: spoken(protocol),
+      mtls,
+    })),
+    ...(config.extensionProviders === undefined
+      ? {}
+      : { providers: new Map(config.extensionProviders.map(({ name, kind }) => [name, kind])) }),
   };
 }
 
 /** Policies only ask whether a port speaks HTTP, not which version. */
 function spoken(protocol: ProtocolSetting): PolicyListener["protocol"] {
-  return protocol === "http1" ? "http" : protocol;
+  return protocol === "http1" || protocol === "http2" ? "http" : protocol;
 }

@@ -11,7 +11,9 @@ import { parseYamlTree } from "./yaml-tree.ts";
 export type PolicyPart = Pick<
   SidecarConfig,
   "workload" | "trustDomainAliases" | "inbound" | "policies" | "authorization"
->;
+> &
+  // absent: they could not be read
+  Partial<Pick<SidecarConfig, "extensionProviders">>;
 
 /** The policy part of a file that has errors elsewhere, so that a person sees those of the policies in the same run.
  *  Undefined when the errors are in what decides which policies there are and how they are read. Reports nothing. */
@@ -30,11 +32,13 @@ export function policyPartOfBroken(text: string, file: string, environment: Envi
   const workload = read("workload", sidecarFields.workload);
   const trustDomainAliases = read("trustDomainAliases", sidecarFields.trustDomainAliases);
   const inbound = read("inbound", sidecarFields.inbound);
+  const extensionProviders = read("extensionProviders", sidecarFields.extensionProviders);
   return {
     policies,
     authorization,
     workload: workload === invalid || workload === undefined ? absentWorkload : workload,
     trustDomainAliases: trustDomainAliases === invalid ? [] : trustDomainAliases,
     inbound: inbound === invalid ? [] : inbound,
+    ...(extensionProviders === invalid ? {} : { extensionProviders }),
   };
 }

@@ -1,4 +1,5 @@
 import { networkInterfaces } from "node:os";
+import { jwtRulesFor } from "../authz/authentication.ts";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { createDocumentFetch } from "../certs/jwt/fetch-document.ts";
 import type { JwksState } from "../certs/jwt/jwks-source.ts";
@@ -52,7 +53,7 @@ export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
       for (const [key, provider] of providers) if (!used.has(key)) provider.close();
       providers = used;
       return {
-        tokens: keys.adopt(policy.jwtRules ?? [], { strict, fetch }),
+        tokens: keys.adopt(jwtRulesFor(policy), { strict, fetch }),
         providers: new Map([...used.values()].map((provider) => [provider.name, provider])),
       };
     },

@@ -1,4 +1,4 @@
-import { decide } from "../authz/decide.ts";
+import { decideCall } from "../authz/decide.ts";
 import { normalizeForPolicy } from "../authz/normalize-for-policy.ts";
 import type { XfccMode } from "../config/sidecar-config.ts";
 import type { CallFacts, ConnectionFacts, RequestIdentity } from "../core/call-facts.ts";
@@ -132,7 +132,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
         const again = this.#again(head, asked, edited, asked.request.identity);
         return { ...again, responseFields: [...(asked.responseFields ?? []), ...changes.responseFields] };
       },
-      decide: (asked) => decide(policy, asked),
+      decide: (asked) => decideCall(policy, asked),
       signal,
     });
   }
@@ -145,7 +145,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   }
 
   decide(facts: CallFacts): CallDecision {
-    return decide(this.runtime.inForce.policy, facts);
+    return decideCall(this.runtime.inForce.policy, facts);
   }
 
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest {
