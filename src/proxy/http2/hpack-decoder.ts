@@ -66,9 +66,16 @@ export class HpackDecoder {
     this.count = 0;
     this.tooLarge = false;
     this.#listBytes = 0;
-    this.#text = "";
     this.#start = start;
     this.#end = end;
+    const reason = this.#read(block, start, end);
+    // an idle connection must not keep the bytes that its last block came in
+    this.#source = NOTHING;
+    this.#text = "";
+    return reason;
+  }
+
+  #read(block: Buffer, start: number, end: number): string | undefined {
     let at = start;
     let fieldSeen = false;
     while (at < end) {

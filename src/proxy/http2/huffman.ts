@@ -28,7 +28,7 @@ const NODES = 256;
 const DEAD = NODES;
 const EMITS = 0x100;
 
-/** By node and the next four bits: the node reached (bits 16 and up), EMITS if a byte value was completed on the way, and that value. No
+/** By node (times 16) and the next four bits: the node reached (times 16, in bits 16 and up), EMITS if a byte value was completed on the way, and that value. No
  *  code is shorter than five bits, so it is one at most. */
 const STEPS = new Uint32Array((NODES + 1) * 16);
 /** By node: 1 where a string may end. Its last bits are then the beginning of EOS and fewer than eight (section 5.2). */
@@ -41,7 +41,7 @@ function buildSteps(): void {
   for (let node = 0; node < NODES; node++) {
     for (let bits = 0; bits < 16; bits++) STEPS[16 * node + bits] = stepFrom(children, node, bits);
   }
-  STEPS.fill(DEAD << 16, 16 * DEAD);
+  STEPS.fill((16 * DEAD) << 16, 16 * DEAD);
   for (let node = 0, ones = 0; ones < 8; ones++) {
     MAY_END[node] = 1;
     node = children[2 * node + 1] as number;
@@ -76,11 +76,11 @@ function stepFrom(children: Int32Array, start: number, bits: number): number {
   let emitted = 0;
   for (let bit = 3; bit >= 0; bit--) {
     const child = children[2 * node + ((bits >>> bit) & 1)] as number;
-    if (child === ~EOS) return DEAD << 16;
+    if (child === ~EOS) return (16 * DEAD) << 16;
     if (child < 0) emitted = EMITS | ~child;
     node = child < 0 ? 0 : child;
   }
-  return (node << 16) | emitted;
+  return ((16 * node) << 16) | emitted;
 }
 
 /** Decodes the Huffman-coded string bytes[start … end) into `out`, which has room for 8/5 of it. Returns the number of bytes written, or
@@ -90,11 +90,11 @@ export function decodeHuffman(bytes: Uint8Array, start: number, end: number, out
   let node = 0;
   for (let at = start; at < end; at++) {
     const byte = bytes[at] as number;
-    let step = STEPS[16 * node + (byte >>> 4)] as number;
+    let step = STEPS[node | (byte >>> 4)] as number;
     if ((step & EMITS) !== 0) out[length++] = step;
-    step = STEPS[16 * (step >>> 16) + (byte & 15)] as number;
+    step = STEPS[(step >>> 16) | (byte & 15)] as number;
     if ((step & EMITS) !== 0) out[length++] = step;
     node = step >>> 16;
   }
-  return MAY_END[node] === 1 ? length : -1;
+  return MAY_END[node >>> 4] === 1 ? length : -1;
 }
