@@ -19,6 +19,9 @@ export interface ServerConnectionOptions {
   readonly limits: Http1Limits;
   readonly timeouts: ServerTimeouts;
   readonly onClosed: () => void;
+  /** Takes a CONNECT request over, and the connection with it: it carries no more HTTP of ours. `early`: what came behind the head, in a
+   *  buffer of its own. The transport is paused, its owner to be set. Absent: CONNECT is a request like all others. */
+  readonly onConnect?: (head: RequestHead, early: Uint8Array | undefined) => void;
 }
 
 /** How long a connection that we have said good-bye to may still send before it is cut: without it a client that is still sending
@@ -47,6 +50,8 @@ export class Http1ServerConnection
   #callerEnded = false;
   #tunnel = false;
   #readingHead = false;
+  /** A CONNECT request that somebody else takes over. */
+  #connect: RequestHead | undefined;
   /** The last answer is written; what still comes is dropped until the linger deadline. */
   #lingering = false;
 
@@ -137,11 +142,23 @@ export class Http1ServerConnection
         break;
       }
       from = next;
+      if (this.#connect !== undefined) {
+        this.#handOver(this.#connect, chunk.subarray(from));
+        return;
+      }
       this.#messageEnded();
     }
     this.#consuming = false;
     if (this.#call === undefined && !this.#lingering) this.#awaitHead(this.#nowMs);
     else if (this.#call !== undefined && !this.#tunnel) this.#awaitCall();
+  }
+
+  #handOver(head: RequestHead, rest: Uint8Array): void {
+    this.#consuming = false;
+    this.#lingering = true;
+    this.#transport.pause();
+    this.#options.onClosed();
+    this.#options.onConnect?.(head, rest.length === 0 ? undefined : Buffer.from(rest));
   }
 
   #awaitHead(nowMs: number): void {
@@ -217,6 +234,10 @@ export class Http1ServerConnection
   // ── decoder events ──
 
   onHead(head: RequestHead): void {
+    if (head.form === "authority" && this.#options.onConnect !== undefined) {
+      this.#connect = head;
+      return;
+    }
     const call = new HttpCall(this.#service, head, this.#service.newOutcome(head, this.#nowMs), this, this);
     this.#call = call;
     this.#chunked = false;

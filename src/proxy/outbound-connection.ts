@@ -4,13 +4,14 @@ import type { Address, OutboundConfig } from "../config/sidecar-config.ts";
 import type { ConnectionFacts } from "../core/call-facts.ts";
 import type { ConnectionContext } from "../core/call-outcome.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
-import { asCountersignError, CountersignError } from "../core/errors.ts";
+import { CountersignError } from "../core/errors.ts";
 import type { IdentitySnapshot } from "../core/identity.ts";
 import { canonicalIpAddress } from "../core/ip-address.ts";
 import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
-import { type LocalCaller, localCaller } from "./local-caller.ts";
+import { attestCaller, type LocalCaller, UNKNOWN_CALLER } from "./local-caller.ts";
 import type { OpenConnection } from "./open-connection.ts";
+import { outboundContext, sourceAddressOf } from "./outbound-context.ts";
 import { type OutboundContext, OutboundHttp } from "./outbound-http.ts";
 import { recordRefusal } from "./refusals.ts";
 import { currentSvid, type Runtime } from "./runtime.ts";
@@ -39,7 +40,7 @@ export class OutboundConnection implements OpenConnection {
   readonly #startedMs = performance.now();
   readonly #sourceAddress: string;
   readonly #end: ConnectionEnd;
-  #caller: LocalCaller = { uid: undefined, pid: undefined };
+  #caller: LocalCaller = UNKNOWN_CALLER;
   #context: ConnectionContext;
   #contextOf: object | undefined;
   #outbound: OutboundContext | undefined;
@@ -52,11 +53,7 @@ export class OutboundConnection implements OpenConnection {
     this.#parts = parts;
     this.#raw = raw;
     this.#onClosed = onClosed;
-    const { remoteAddress, remotePort } = raw;
-    this.#sourceAddress =
-      remoteAddress === undefined || remotePort === undefined
-        ? "unix"
-        : addressText({ kind: "tcp", host: canonicalIpAddress(remoteAddress) ?? remoteAddress, port: remotePort });
+    this.#sourceAddress = sourceAddressOf(raw);
     this.#context = this.#makeContext();
     this.#end = connectionEnd(Number.POSITIVE_INFINITY, runtime.timeouts.connectionAge);
   }
@@ -69,7 +66,9 @@ export class OutboundConnection implements OpenConnection {
       this.#closed = true;
       this.#onClosed();
     });
-    const refused = this.#identifyCaller();
+    const { caller, refused } = attestCaller(raw, config.listen.kind === "unix", config.allowUids);
+    this.#caller = caller;
+    this.#context = this.#makeContext();
     if (refused !== undefined) {
       this.#refuse(refused);
       return;
@@ -93,25 +92,6 @@ export class OutboundConnection implements OpenConnection {
         sniffFirstBytes(transport, undefined, deadlines, patience, (sniffed) => this.#classified(transport, sniffed));
       }
     }
-  }
-
-  /** Which local user calls. Asked where it decides something, and for Unix sockets, where it costs next to nothing. */
-  #identifyCaller(): CountersignError | undefined {
-    const { allowUids, listen } = this.#parts.config;
-    if (allowUids === undefined && listen.kind === "tcp") return undefined;
-    try {
-      this.#caller = localCaller(this.#raw, listen.kind === "unix");
-    } catch (error) {
-      if (allowUids === undefined) return undefined;
-      return asCountersignError(error, "E_CALLER_UID", "the kernel does not say which user calls");
-    }
-    this.#context = this.#makeContext();
-    const { uid } = this.#caller;
-    if (allowUids === undefined || (uid !== undefined && allowUids.includes(uid))) return undefined;
-    return new CountersignError(
-      "E_CALLER_UID",
-      uid === undefined ? "the caller's uid is unknown" : `uid ${uid} is not in allow.uids`,
-    );
   }
 
   #classified(transport: SocketTransport, sniffed: Sniffed): void {
@@ -203,29 +183,7 @@ export class OutboundConnection implements OpenConnection {
 
   #makeContext(): ConnectionContext {
     const { config, endpoints } = this.#parts;
-    const ours = currentSvid(this.#runtime, config.svidHint);
-    const svid = ours instanceof CountersignError ? undefined : ours.svid;
-    return {
-      direction: "outbound",
-      listener: config.name,
-      source:
-        svid === undefined
-          ? undefined
-          : {
-              spiffeId: svid.spiffeId,
-              serial: svid.serial,
-              notAfterMs: svid.notAfterMs,
-              issuer: (svid.chain[0]?.issuer ?? "").replaceAll("\n", ", "),
-            },
-      sourceAddress: this.#sourceAddress,
-      sourceUid: this.#caller.uid,
-      sourcePid: this.#caller.pid,
-      destination: undefined,
-      destinationAddress: addressText(endpoints[0]),
-      appPort: undefined,
-      tlsVersion: undefined,
-      tlsCipher: undefined,
-    };
+    return outboundContext(this.#runtime, config, this.#caller, this.#sourceAddress, addressText(endpoints[0]));
   }
 
   #refuse(error: CountersignError): void {

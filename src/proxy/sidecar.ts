@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import type { JwksState } from "../certs/jwt/jwks-source.ts";
 import { createPeerVerifier } from "../certs/peer-verifier.ts";
-import type { Address, InboundConfig, OutboundConfig, SidecarConfig } from "../config/sidecar-config.ts";
+import type { Address, ForwardConfig, InboundConfig, OutboundConfig, SidecarConfig } from "../config/sidecar-config.ts";
 import type { AuditLog } from "../core/audit-log.ts";
 import { cidrSet } from "../core/cidr-set.ts";
 import { CountersignError } from "../core/errors.ts";
@@ -11,14 +11,19 @@ import { parseCidr } from "../core/ip-address.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import { createCallGuards } from "./call-guards.ts";
 import { Deadlines } from "./deadlines.ts";
+import { listeningPlace } from "./forward/destination-addresses.ts";
+import { machineAddresses } from "./forward/machine-addresses.ts";
+import { assembleForward, type EgressSurroundings } from "./forward/open-forward.ts";
 import { InboundConnection } from "./inbound-connection.ts";
 import { type Listener, type ListenerOptions, openListener } from "./listener.ts";
 import { OutboundConnection } from "./outbound-connection.ts";
 import { recordRefusal } from "./refusals.ts";
 import { type CallRecorder, currentSvid, type PolicyInForce, type ProxyLog, type Runtime } from "./runtime.ts";
 import { adoptPlainSocket } from "./socket-reads.ts";
+import { createCheckedLookup } from "./upstream/checked-lookup.ts";
 import { addressText } from "./upstream/dial.ts";
-import { HttpPool, type PlaintextVersion, type PoolOptions } from "./upstream/http-pool.ts";
+import { HttpPool, type PlaintextVersion } from "./upstream/http-pool.ts";
+import { createSystemResolve, type ResolveName } from "./upstream/system-resolve.ts";
 
 export interface SidecarParts {
   readonly config: SidecarConfig;
@@ -27,6 +32,8 @@ export interface SidecarParts {
   readonly audit: AuditLog;
   readonly recorder: CallRecorder;
   readonly log: ProxyLog;
+  /** How the egress proxy finds a name's addresses; absent: it asks the machine's resolver. */
+  readonly resolve?: ResolveName;
 }
 
 /** A listener as status shows it. */
@@ -54,12 +61,14 @@ export interface Sidecar {
   drain(timeoutMs: number): Promise<number>;
 }
 
+type ListenerConfig = InboundConfig | OutboundConfig | ForwardConfig;
+
 /** A listener with what hangs on it. */
 interface Entry {
   readonly direction: "inbound" | "outbound";
-  readonly config: InboundConfig | OutboundConfig;
+  readonly config: ListenerConfig;
   readonly listener: Listener;
-  readonly pool: HttpPool;
+  readonly pool: Pick<HttpPool, "size" | "onIdentity" | "expire" | "close">;
 }
 
 const TICK_MS = 500;
@@ -98,9 +107,15 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     timeouts: config.timeouts,
     draining: false,
   };
+  const surroundings: EgressSurroundings = {
+    lookup: createCheckedLookup(
+      parts.resolve ?? createSystemResolve(runtime.deadlines, () => runtime.timeouts.connect),
+    ),
+    own: { addresses: machineAddresses, listeners: () => placesOf([...ownAddresses(), ...pagesOf(config)]) },
+  };
 
   try {
-    entries = await openAll(runtime, config, []);
+    entries = await openAll(runtime, surroundings, config, []);
   } catch (error) {
     guards.close();
     throw error;
@@ -170,10 +185,11 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       for (const entry of freed) entry.listener.stopAccepting();
       let opened: Entry[];
       try {
-        opened = await openAll(runtime, next, kept);
+        opened = await openAll(runtime, surroundings, next, kept);
       } catch (error) {
         const again = await openAll(
           runtime,
+          surroundings,
           config,
           entries.filter((entry) => !freed.includes(entry)),
         );
@@ -223,17 +239,31 @@ function callsOf(entry: Entry): number {
   return entry.listener.connections.list().reduce((sum, connection) => sum + connection.calls, 0);
 }
 
-function wanted(config: SidecarConfig, direction: "inbound" | "outbound"): readonly (InboundConfig | OutboundConfig)[] {
-  return direction === "inbound" ? config.inbound : config.outbound;
+function wanted(config: SidecarConfig, direction: "inbound" | "outbound"): readonly ListenerConfig[] {
+  return direction === "inbound" ? config.inbound : config.outboundAsWritten;
+}
+
+/** Where the pages of operations are. */
+function pagesOf(config: SidecarConfig): readonly Address[] {
+  return [config.admin, config.health, config.metrics].filter((address) => address !== undefined);
+}
+
+function placesOf(addresses: readonly Address[]): ReturnType<EgressSurroundings["own"]["listeners"]> {
+  return addresses.flatMap((address) => (address.kind === "tcp" ? [listeningPlace(address.host, address.port)] : []));
 }
 
 function namesAddress(config: SidecarConfig, address: Address): boolean {
   const text = addressText(address);
-  return [...config.inbound, ...config.outbound].some((one) => addressText(one.listen) === text);
+  return [...config.inbound, ...config.outboundAsWritten].some((one) => addressText(one.listen) === text);
 }
 
 /** Opens what `kept` doesn't cover already. On failure everything that it opened is closed again. */
-async function openAll(runtime: Runtime, config: SidecarConfig, kept: readonly Entry[]): Promise<Entry[]> {
+async function openAll(
+  runtime: Runtime,
+  surroundings: EgressSurroundings,
+  config: SidecarConfig,
+  kept: readonly Entry[],
+): Promise<Entry[]> {
   const opened: Entry[] = [];
   const all: Entry[] = [];
   try {
@@ -241,7 +271,7 @@ async function openAll(runtime: Runtime, config: SidecarConfig, kept: readonly E
       for (const one of wanted(config, direction)) {
         let entry = kept.find((other) => other.direction === direction && isDeepStrictEqual(other.config, one));
         if (entry === undefined) {
-          entry = await openEntry(runtime, config, direction, one);
+          entry = await openEntry(runtime, surroundings, config, direction, one);
           opened.push(entry);
         }
         all.push(entry);
@@ -254,19 +284,16 @@ async function openAll(runtime: Runtime, config: SidecarConfig, kept: readonly E
   return all;
 }
 
-async function openEntry(
-  runtime: Runtime,
-  config: SidecarConfig,
-  direction: "inbound" | "outbound",
-  one: InboundConfig | OutboundConfig,
-): Promise<Entry> {
-  const inbound = "app" in one ? one : undefined;
-  const endpoints: [Address, ...Address[]] = "app" in one ? [one.app] : endpointsOf(one);
-  const poolOptions: PoolOptions = {
-    endpoints,
-    source: inbound?.appSource,
-    mesh: "app" in one ? undefined : { expected: one.identity, alpn: HTTP_ALPN },
-    plaintext: inbound === undefined ? "asked" : appVersion(inbound),
+interface Served {
+  readonly accept: ListenerOptions["accept"];
+  readonly pool: Entry["pool"];
+  /** For records of connections that are not served: where they would have led; "" where only the caller could say. */
+  readonly target: string;
+}
+
+/** What the connections of a listener become, and the upstream connections that they share. */
+function serve(runtime: Runtime, surroundings: EgressSurroundings, config: SidecarConfig, one: ListenerConfig): Served {
+  const common = {
     identity: () => currentSvid(runtime, one.svidHint),
     limits: config.limits,
     maxConnections: config.limits.connections,
@@ -276,11 +303,35 @@ async function openEntry(
     deadlines: runtime.deadlines,
     verifyPeer: runtime.verifyPeer,
   };
-  const pool = new HttpPool(poolOptions);
-  const accept: ListenerOptions["accept"] =
-    "app" in one
-      ? (socket, onClosed) => new InboundConnection(runtime, { config: one, pool }, socket, onClosed)
-      : outboundAccept(runtime, one, endpoints, pool);
+  if ("forward" in one) {
+    const { accept, pools } = assembleForward(runtime, one, surroundings, (endpoint, serverName, host) => {
+      const mesh = host === undefined ? undefined : { expected: host.identity, alpn: HTTP_ALPN };
+      const endpoints = [endpoint] as const;
+      return new HttpPool({ ...common, endpoints, serverName, source: undefined, mesh, plaintext: "asked" });
+    });
+    return { accept, pool: pools, target: "" };
+  }
+  if ("app" in one) {
+    const plaintext = appVersion(one);
+    const pool = new HttpPool({ ...common, endpoints: [one.app], source: one.appSource, mesh: undefined, plaintext });
+    const accept: ListenerOptions["accept"] = (socket, onClosed) =>
+      new InboundConnection(runtime, { config: one, pool }, socket, onClosed);
+    return { accept, pool, target: addressText(one.app) };
+  }
+  const endpoints = endpointsOf(one);
+  const mesh = { expected: one.identity, alpn: HTTP_ALPN };
+  const pool = new HttpPool({ ...common, endpoints, source: undefined, mesh, plaintext: "asked" });
+  return { accept: outboundAccept(runtime, one, endpoints, pool), pool, target: addressText(endpoints[0]) };
+}
+
+async function openEntry(
+  runtime: Runtime,
+  surroundings: EgressSurroundings,
+  config: SidecarConfig,
+  direction: "inbound" | "outbound",
+  one: ListenerConfig,
+): Promise<Entry> {
+  const { accept, pool, target } = serve(runtime, surroundings, config, one);
   const listener = await openListener({
     name: one.name,
     direction,
@@ -303,7 +354,7 @@ async function openEntry(
           sourceUid: undefined,
           sourcePid: undefined,
           destination: undefined,
-          destinationAddress: addressText(endpoints[0]),
+          destinationAddress: target,
           appPort: undefined,
           tlsVersion: undefined,
           tlsCipher: undefined,
@@ -348,8 +399,9 @@ function describe(entry: Entry): ListenerStatus {
     name: listener.name,
     direction: entry.direction,
     address: addressText(listener.address),
-    target: "app" in config ? addressText(config.app) : addressText(endpointsOf(config)[0]),
-    protocol: config.protocol,
+    target:
+      "forward" in config ? "what the app names" : addressText("app" in config ? config.app : endpointsOf(config)[0]),
+    protocol: "forward" in config ? "egress proxy" : config.protocol,
     connections: listener.connections.size,
     upstreamConnections: pool.size,
   };

@@ -17,9 +17,13 @@ export interface TcpRelayParts {
   readonly runtime: Runtime;
   readonly context: ConnectionContext;
   readonly facts: ConnectionFacts;
+  /** The destination as the caller named it, for the record; absent: it named none. */
+  readonly authority?: string;
   readonly decide: (facts: CallFacts) => Decision;
   /** Where to, or why nowhere. Asked once the connection is allowed. */
-  readonly dial: () => Pick<DialPlan, "endpoints" | "source" | "identity" | "withoutAlpn"> | CountersignError;
+  readonly dial: () =>
+    | Pick<DialPlan, "endpoints" | "serverName" | "source" | "identity" | "withoutAlpn">
+    | CountersignError;
 }
 
 /** How long an open connection waits between its progress records. */
@@ -51,6 +55,7 @@ export class TcpRelay {
     down.pause();
     this.#down = down;
     const outcome = newOutcome(context, "connection", "tcp", startedMs);
+    outcome.authority = this.#parts.authority;
     this.#outcome = outcome;
     if (!this.#decide()) return;
     const slot = runtime.audit.reserve();

@@ -5,6 +5,7 @@ import { parseSidecarConfig } from "../../src/config/load-sidecar-config.ts";
 import type { SidecarConfig } from "../../src/config/sidecar-config.ts";
 import { parseTrustDomain } from "../../src/core/spiffe-id.ts";
 import { type Sidecar, startSidecar } from "../../src/proxy/sidecar.ts";
+import type { ResolveName } from "../../src/proxy/upstream/system-resolve.ts";
 import { createTestCa, type TestCa, type TestIssued } from "./cert-factory.ts";
 import { type ControlledIdentity, controlledIdentity } from "./controlled-identity.ts";
 import { type MemoryAudit, memoryAudit } from "./memory-audit.ts";
@@ -34,6 +35,8 @@ export interface TestSidecarOptions {
   readonly trusted?: readonly TestCa[];
   /** The SVID; undefined: none yet. */
   readonly svid: TestIssued | undefined;
+  /** Of the egress proxy; absent: the machine's. */
+  readonly resolve?: ResolveName;
 }
 
 const SILENT = { info: () => undefined, warn: () => undefined };
@@ -63,6 +66,7 @@ ${options.config}`;
     audit,
     recorder: NO_METRICS,
     log: SILENT,
+    ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
   });
   return {
     sidecar,

@@ -22,7 +22,7 @@ export const egressCodes = {
     fix: "check the name and this machine's DNS",
   },
   E_EGRESS_PROTOCOL: {
-    meaning: "a tunnel to a destination outside the mesh carries neither TLS nor HTTP/1.1",
+    meaning: "a tunnel to a destination outside the mesh carries neither TLS nor HTTP",
     fix: "speak TLS to it, or give it an outbound listener or a sidecar of its own",
   },
   E_EGRESS_SNI: {

@@ -1,0 +1,183 @@
+import type { CallFacts, ConnectionFacts, RequestFacts } from "../../core/call-facts.ts";
+import type { CallOutcome, ConnectionContext } from "../../core/call-outcome.ts";
+import type { Decision, Permit } from "../../core/decision.ts";
+import { CountersignError } from "../../core/errors.ts";
+import { browserPage } from "../browser-page.ts";
+import { requestFacts } from "../http-facts.ts";
+import type { HttpService, PreparedCall } from "../http-service.ts";
+import { FROM_HTTP1_APP, HttpServiceBase } from "../http-service-base.ts";
+import type { OutgoingRequest } from "../http-streams.ts";
+import type { HeadLines } from "../http1/head-lines.ts";
+import type { RequestHead, ResponseHead } from "../http1/http1-events.ts";
+import { MAX_HOPS } from "../identity-fields.ts";
+import { responseLines, type ScannedFields, scanRequestFields } from "../request-fields.ts";
+import type { Runtime } from "../runtime.ts";
+import type { HttpPool } from "../upstream/http-pool.ts";
+import { decideForward } from "./decide-forward.ts";
+import { type Destination, destinationText, readDestination } from "./destination.ts";
+import { principalsOf } from "./destination-facts.ts";
+import type { ForwardListenerParts } from "./forward-listener-parts.ts";
+import { isOtherProtocolsPort } from "./other-protocols-ports.ts";
+
+/** What a connection to the egress proxy knows about itself. */
+export interface ForwardHttpContext {
+  readonly currentContext: () => ConnectionContext;
+  readonly facts: ConnectionFacts;
+  readonly parts: ForwardListenerParts;
+  /** Why this caller gets nothing. */
+  readonly forbidden: CountersignError | undefined;
+  /** Inside a tunnel: where it leads. Undefined: each request says it, in absolute form. */
+  readonly tunnel: Destination | undefined;
+  closing: boolean;
+}
+
+const HTTP_PORT = 80;
+const FROM_PEERS: ReadonlySet<string> = new Set(["x-countersign-code", "x-countersign-id"]);
+/** It is for us, and we ask for none (RFC 9110 section 11.7.2). */
+const OUR_CREDENTIALS = "proxy-authorization";
+
+/** A prepared call that knows where it goes. */
+class ForwardCall implements PreparedCall {
+  /** Gets the destination's address once that is chosen. */
+  connection: ConnectionFacts;
+  readonly request: RequestFacts;
+  readonly scanned: ScannedFields;
+  readonly target: string;
+  readonly destination: Destination;
+  readonly destinationPrincipals?: readonly string[];
+
+  /** As policy would see it on this connection. */
+  at(connection: ConnectionFacts): CallFacts {
+    const { request, destinationPrincipals } = this;
+    return { connection, request, ...(destinationPrincipals === undefined ? {} : { destinationPrincipals }) };
+  }
+
+  constructor(prepared: PreparedCall, destination: Destination) {
+    this.connection = prepared.connection;
+    this.request = prepared.request;
+    this.scanned = prepared.scanned;
+    this.target = prepared.target;
+    this.destination = destination;
+    const principals = principalsOf(destination);
+    if (principals !== undefined) this.destinationPrincipals = principals;
+  }
+}
+
+/** HTTP from our app to destinations that it names itself: each request in absolute form, or all of a tunnel's. */
+export class ForwardHttp extends HttpServiceBase implements HttpService {
+  readonly #forward: ForwardHttpContext;
+
+  constructor(runtime: Runtime, forward: ForwardHttpContext) {
+    super(runtime);
+    this.#forward = forward;
+  }
+
+  get context(): ConnectionContext {
+    return this.#forward.currentContext();
+  }
+
+  get closing(): boolean {
+    return this.#forward.closing;
+  }
+
+  prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {
+    outcome.path = head.path;
+    const { tunnel, parts, facts, forbidden } = this.#forward;
+    if (forbidden !== undefined) return forbidden;
+    const { config } = parts;
+    const named = head.connectionNames;
+    const dropped = head.fields.lower.includes(OUR_CREDENTIALS) ? [...named, OUR_CREDENTIALS] : named;
+    const scanned = scanRequestFields(head.fields, dropped, true);
+    if (scanned.hops >= MAX_HOPS) return new CountersignError("E_LOOP", `the call passed ${scanned.hops} sidecars`);
+    const refuseBrowsers = config.browser === "refuse" && config.listen.kind === "tcp";
+    const page = refuseBrowsers ? browserPage(scanned, config.origins) : undefined;
+    if (page !== undefined) return page;
+    const destination = tunnel === undefined ? this.#named(head) : this.#inTunnel(head, tunnel);
+    if (destination instanceof CountersignError) return destination;
+    this.trace(scanned, outcome);
+    // the path goes as it came: it may be signed
+    const target = head.path + head.query;
+    const connection: ConnectionFacts = {
+      ...facts,
+      destinationIp: destination.isAddress ? destination.host : "",
+      destinationPort: destination.port,
+    };
+    const prepared = requestFacts(connection, this.runtime.inForce, head, head.path, target, scanned, false);
+    return new ForwardCall(prepared, destination);
+  }
+
+  #named(head: RequestHead): Destination | CountersignError {
+    if (head.form !== "absolute") {
+      const detail = "a request to the egress proxy itself: it needs the whole URL (http://host/path) or CONNECT";
+      return new CountersignError("E_EGRESS_TARGET", detail);
+    }
+    if (head.scheme !== "http") {
+      return new CountersignError(
+        "E_EGRESS_TARGET",
+        "the egress proxy speaks no TLS for its callers: ask with CONNECT",
+      );
+    }
+    const destination = readDestination(head.authority, HTTP_PORT, this.#forward.parts.config.forward);
+    if (destination instanceof CountersignError || destination.mesh !== undefined) return destination;
+    if (!isOtherProtocolsPort(destination.port)) return destination;
+    const detail = `port ${destination.port} is another protocol's: HTTP is not sent there`;
+    return new CountersignError("E_EGRESS_PORT", detail);
+  }
+
+  /** Policy has seen the tunnel's name; a request with another one would reach what it did not see. */
+  #inTunnel(head: RequestHead, tunnel: Destination): Destination | CountersignError {
+    const host =
+      head.form === "authority" || head.scheme === "https"
+        ? undefined
+        : readDestination(head.authority, tunnel.port, this.#forward.parts.config.forward);
+    if (
+      host === undefined ||
+      host instanceof CountersignError ||
+      host.host !== tunnel.host ||
+      host.port !== tunnel.port
+    ) {
+      const detail = `the tunnel leads to ${destinationText(tunnel)}, and this request to another host`;
+      return new CountersignError("E_EGRESS_HOST", detail);
+    }
+    return tunnel;
+  }
+
+  decide(facts: CallFacts): Decision {
+    return decideForward(this.runtime.inForce.policy, facts);
+  }
+
+  outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest {
+    const lines = this.forwardedLines(call.scanned, outcome);
+    // a word between sidecars
+    const inMesh = call instanceof ForwardCall && call.destination.mesh !== undefined;
+    if (head.version === 1 && inMesh) lines.addShared(FROM_HTTP1_APP);
+    const upgrade = head.upgrade === "websocket" ? head.upgrade : undefined;
+    return this.forwarded(head, call, lines, upgrade, head.version, undefined);
+  }
+
+  upstream(_permit: Permit, facts: CallFacts | undefined): Pick<HttpPool, "acquire"> {
+    if (!(facts instanceof ForwardCall)) throw new TypeError("a call that was not prepared here");
+    const { pools } = this.#forward.parts;
+    const judge = (address: string): CountersignError | undefined => {
+      const connection = { ...facts.connection, destinationIp: address };
+      const decision = this.decide(facts.at(connection));
+      if (decision.kind === "deny") return new CountersignError(decision.code, decision.reason);
+      facts.connection = connection;
+      return undefined;
+    };
+    return {
+      acquire: (permit, fresh, request, waiter) =>
+        pools.acquire(facts.destination, judge, permit, fresh, request, waiter),
+    };
+  }
+
+  /** Fields of ours count only where somebody has proven to be a sidecar of the mesh. */
+  responseLines(head: ResponseHead, outcome: CallOutcome, _final: boolean): HeadLines {
+    return responseLines(head.fields, head.connectionNames, outcome.destination === undefined ? undefined : FROM_PEERS);
+  }
+
+  /** Our own app may know why its call was refused. */
+  answerDetail(detail: string): string {
+    return detail;
+  }
+}

@@ -1,0 +1,118 @@
+import type { Address, MeshHost } from "../../config/sidecar-config.ts";
+import type { Permit } from "../../core/decision.ts";
+import { CountersignError } from "../../core/errors.ts";
+import type { IdentitySnapshot } from "../../core/identity.ts";
+import type { OutgoingRequest } from "../http-streams.ts";
+import type { HttpPool, PoolWaiter } from "../upstream/http-pool.ts";
+import type { Destination } from "./destination.ts";
+import { type DestinationAddresses, isReachFailure } from "./destination-addresses.ts";
+
+/** What a listener's pools are made by: one address, the name that it was found by, and who must be there. */
+export type MakeForwardPool = (endpoint: Address, serverName: string, mesh: MeshHost | undefined) => HttpPool;
+
+/** Asked with each address before a connection to it is used for the call: policy may look at it. */
+export type JudgeAddress = (address: string) => CountersignError | undefined;
+
+/** Pools that are kept; beyond it the one that was made first goes. */
+const MOST_POOLS = 256;
+
+/** The HTTP connections of an egress proxy. A pool is one destination at one address: a call never rides on a connection that was opened
+ *  for another name, and what policy was told about the address is true of the connection. */
+export class ForwardPools {
+  readonly #addresses: DestinationAddresses;
+  readonly #make: MakeForwardPool;
+  readonly #pools = new Map<string, HttpPool>();
+  /** Put out of use while calls were open on them. */
+  readonly #retired = new Set<HttpPool>();
+  #closed = false;
+
+  constructor(addresses: DestinationAddresses, make: MakeForwardPool) {
+    this.#addresses = addresses;
+    this.#make = make;
+  }
+
+  /** As HttpPool.acquire, for a destination: its addresses are found, held against the rules and against policy, and tried in turn. */
+  acquire(
+    destination: Destination,
+    judge: JudgeAddress,
+    permit: Permit,
+    fresh: boolean,
+    request: OutgoingRequest,
+    waiter: PoolWaiter,
+  ): void {
+    this.#addresses.find(destination, (found) => {
+      if (found instanceof CountersignError) {
+        waiter.onAcquireFailed(found);
+        return;
+      }
+      const attempt = (index: number, before: CountersignError | undefined): void => {
+        const address = found[index];
+        if (address === undefined) {
+          waiter.onAcquireFailed(
+            before ?? new CountersignError("E_EGRESS_RESOLVE", `${destination.host} has no address`),
+          );
+          return;
+        }
+        const problem = judge(address);
+        if (problem !== undefined) {
+          attempt(index + 1, before ?? problem);
+          return;
+        }
+        this.#pool(destination, address).acquire(permit, fresh, request, {
+          onAcquired: (...acquired) => waiter.onAcquired(...acquired),
+          onAcquireFailed: (error) => {
+            if (isReachFailure(error)) attempt(index + 1, error);
+            else waiter.onAcquireFailed(error);
+          },
+        });
+      };
+      attempt(0, undefined);
+    });
+  }
+
+  #pool(destination: Destination, address: string): HttpPool {
+    const { host, port, mesh } = destination;
+    const key = `${host} ${port} ${address}`;
+    const known = this.#pools.get(key);
+    if (known !== undefined) return known;
+    const [oldest] = this.#pools.keys();
+    if (this.#pools.size >= MOST_POOLS && oldest !== undefined) this.#retire(oldest);
+    const made = this.#make({ kind: "tcp", host: address, port }, host, mesh);
+    if (this.#closed) made.close();
+    this.#pools.set(key, made);
+    return made;
+  }
+
+  #retire(key: string): void {
+    const pool = this.#pools.get(key);
+    if (pool === undefined) return;
+    this.#pools.delete(key);
+    pool.close();
+    for (const one of this.#retired) if (one.size === 0) this.#retired.delete(one);
+    if (pool.size > 0) this.#retired.add(pool);
+  }
+
+  *#all(): Generator<HttpPool> {
+    yield* this.#pools.values();
+    yield* this.#retired;
+  }
+
+  get size(): number {
+    let sum = 0;
+    for (const pool of this.#all()) sum += pool.size;
+    return sum;
+  }
+
+  onIdentity(snapshot: IdentitySnapshot, fingerprint: string): void {
+    for (const pool of this.#all()) pool.onIdentity(snapshot, fingerprint);
+  }
+
+  expire(nowMs: number): void {
+    for (const pool of this.#all()) pool.expire(nowMs);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const pool of this.#all()) pool.close();
+  }
+}

@@ -1,0 +1,341 @@
+import type { Socket } from "node:net";
+import type { Address } from "../../config/sidecar-config.ts";
+import type { AuditSlot } from "../../core/audit-log.ts";
+import type { CallFacts, ConnectionFacts, HeaderList } from "../../core/call-facts.ts";
+import type { CallOutcome, ConnectionContext } from "../../core/call-outcome.ts";
+import type { Permit } from "../../core/decision.ts";
+import type { ErrorCode } from "../../core/error-codes.ts";
+import { CountersignError } from "../../core/errors.ts";
+import { finishOutcome, newOutcome } from "../call-outcomes.ts";
+import { monotonicMs } from "../monotonic.ts";
+import { sinksOf } from "../refusals.ts";
+import type { Runtime } from "../runtime.ts";
+import { TcpCall } from "../tcp-call.ts";
+import type { Transport } from "../transport.ts";
+import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
+import { addressText, reasonOf } from "../upstream/dial.ts";
+import { dialAny } from "../upstream/dial-any.ts";
+import { decideForward } from "./decide-forward.ts";
+import { type Destination, destinationText } from "./destination.ts";
+import { tunnelFacts } from "./destination-facts.ts";
+import type { ForwardListenerParts } from "./forward-listener-parts.ts";
+import { type Opening, readOpening } from "./tunnel-opening.ts";
+import { TLS_ALERT, tlsAlert } from "./wire/client-hello.ts";
+
+/** How the caller hears what became of its tunnel, in its own protocol. */
+export interface TunnelAnswer {
+  /** The tunnel is open: what is read and written from now on is its content. */
+  accept(id: string): void;
+  /** It is not, for this reason. The connection ends with it. */
+  refuse(error: CountersignError, id: string): void;
+}
+
+export interface TunnelParts {
+  readonly runtime: Runtime;
+  readonly listener: ForwardListenerParts;
+  readonly context: ConnectionContext;
+  readonly facts: ConnectionFacts;
+  /** Of the CONNECT request that asked for it. */
+  readonly headers: HeaderList;
+  readonly method: string | undefined;
+  readonly destination: Destination;
+  readonly transport: Transport;
+  readonly answer: TunnelAnswer;
+  /** The tunnel carries HTTP, beginning with these bytes: each of its requests is a call of its own. */
+  readonly onHttp: (version: "http1" | "http2", first: Uint8Array) => void;
+  /** The tunnel carries other bytes to a destination in the mesh, where they go inside mTLS. */
+  readonly onMeshBytes: (addresses: CheckedAddresses, facts: CallFacts, first: Uint8Array) => void;
+}
+
+const PROGRESS_MS = 5 * 60_000;
+
+/** A tunnel that a caller of the egress proxy asks for (CONNECT, SOCKS5). It is decided as the request CONNECT host:port, its name is
+ *  resolved and each address held against rules and policy; outside the mesh it is dialled before the caller hears of success, so
+ *  that a failure has its reason. Then its first bytes are looked at: TLS must name the server that was asked for and is relayed
+ *  unread, HTTP is served request by request, anything else goes to the mesh only. Nothing of the caller is sent before. */
+export class ForwardTunnel {
+  readonly #parts: TunnelParts;
+  readonly #sinks: ReturnType<typeof sinksOf>;
+  readonly #outcome: CallOutcome;
+  #facts: CallFacts;
+  #permit: Permit | undefined;
+  #slot: AuditSlot | undefined;
+  #addresses: CheckedAddresses | undefined;
+  /** Outside the mesh: connected, and silent until the first bytes are judged. */
+  #up: Socket | undefined;
+  #opening: Opening | undefined;
+  #early: Uint8Array | undefined;
+  #answered = false;
+  #call: TcpCall | undefined;
+  #lastRecordMs = 0;
+  #done = false;
+
+  constructor(parts: TunnelParts, startedMs: number) {
+    this.#parts = parts;
+    this.#sinks = sinksOf(parts.runtime);
+    const { destination } = parts;
+    this.#outcome = newOutcome(parts.context, "connection", "tcp", startedMs);
+    this.#outcome.method = parts.method;
+    this.#outcome.authority = destinationText(destination);
+    this.#facts = this.#factsAt(destination.isAddress ? destination.host : "", "");
+  }
+
+  get done(): boolean {
+    return this.#done;
+  }
+
+  #factsAt(address: string, sni: string): CallFacts {
+    return tunnelFacts(this.#parts.facts, this.#parts.destination, this.#parts.headers, address, sni);
+  }
+
+  /** `early`: bytes that came behind the caller's request, in a buffer of their own. */
+  start(early: Uint8Array | undefined): void {
+    const { runtime, listener, destination, transport } = this.#parts;
+    this.#early = early;
+    transport.pause();
+    const ignore = (): void => undefined;
+    transport.owner = { onBytes: ignore, onFin: ignore, onWritable: ignore, onGone: () => this.#callerGone() };
+    const { ports } = listener.config.forward;
+    if (destination.mesh === undefined && !ports.includes(destination.port)) {
+      const listed = ports.length === 0 ? "no port is" : `only ${ports.join(", ")}`;
+      this.#refuse(
+        new CountersignError("E_EGRESS_PORT", `port ${destination.port} is not in forward.ports (${listed})`),
+      );
+      return;
+    }
+    if (!this.#decide()) return;
+    this.#slot = runtime.audit.reserve();
+    if (this.#slot === undefined) {
+      this.#refuse(new CountersignError("E_AUDIT_UNAVAILABLE", "no audit record could be reserved"));
+      return;
+    }
+    listener.addresses.find(destination, (found) => {
+      if (this.#done) return;
+      if (found instanceof CountersignError) this.#refuse(found);
+      else this.#found(found);
+    });
+  }
+
+  /** Policy may look at the address: what it denies is not dialled. */
+  #found(found: CheckedAddresses): void {
+    const { runtime, destination } = this.#parts;
+    const version = runtime.inForce.policy;
+    const verdicts = found.map((address) => ({ address, verdict: decideForward(version, this.#factsAt(address, "")) }));
+    const [first, ...others] = verdicts.flatMap(({ address, verdict }) => (verdict.kind === "allow" ? [address] : []));
+    if (first === undefined) {
+      this.#facts = this.#factsAt(found[0], "");
+      this.#decide();
+      return;
+    }
+    this.#addresses = [first, ...others];
+    if (destination.mesh === undefined) this.#dial(this.#addresses);
+    else this.#open();
+  }
+
+  #dial(addresses: CheckedAddresses): void {
+    const { runtime, listener, destination } = this.#parts;
+    const { connect, handshake } = runtime.timeouts;
+    const [first, ...others] = addresses;
+    const endpoint = (host: string): Address => ({ kind: "tcp", host, port: destination.port });
+    const plan = {
+      endpoints: [endpoint(first), ...others.map(endpoint)] as const,
+      source: undefined,
+      connectTimeoutMs: connect,
+      handshakeTimeoutMs: handshake,
+      deadlines: runtime.deadlines,
+      verifyPeer: runtime.verifyPeer,
+      identity: undefined,
+      withoutAlpn: listener.withoutAlpn,
+    };
+    dialAny({ ...plan, endpoints: [...plan.endpoints] }, 0, (result) => {
+      this.#outcome.destinationAddress = result.address;
+      if (result.kind === "failed") {
+        this.#refuse(result.error);
+        return;
+      }
+      const up = result.dialed.socket;
+      // held back, but for its end: nothing is relayed before the caller's first bytes are judged
+      up.pause();
+      up.on("error", () => undefined);
+      if (this.#done) {
+        up.destroy();
+        return;
+      }
+      this.#up = up;
+      this.#outcome.upstreamMs = monotonicMs() - this.#outcome.durationMs;
+      const dialled = addresses.find((host) => addressText(endpoint(host)) === result.address) ?? first;
+      this.#facts = this.#factsAt(dialled, "");
+      if (this.#permit?.policyVersion !== runtime.inForce.policy.version && !this.#decide()) return;
+      this.#open();
+    });
+  }
+
+  #open(): void {
+    const { runtime, transport, destination, answer } = this.#parts;
+    this.#answered = true;
+    answer.accept(this.#outcome.id);
+    const { classify, handshake } = runtime.timeouts;
+    const early = this.#early;
+    this.#early = undefined;
+    this.#opening = readOpening(
+      transport,
+      early,
+      runtime.deadlines,
+      destination.mesh === undefined ? handshake : classify,
+      // to the mesh TLS goes as it is: the outer connection has proven the server
+      destination.mesh === undefined,
+      (opened) => {
+        if (this.#done) return;
+        switch (opened.kind) {
+          case "gone":
+            this.#callerGone();
+            return;
+          case "http1":
+          case "http2": {
+            const { kind, bytes } = opened;
+            this.#handOver(() => this.#parts.onHttp(kind, bytes));
+            return;
+          }
+          case "tls":
+            if (destination.mesh === undefined) this.#judgeServerName(opened.name, opened.bytes);
+            else this.#toMesh(opened.bytes);
+            return;
+          case "bad-tls":
+            this.#refuse(new CountersignError("E_EGRESS_SNI", opened.reason));
+            return;
+          case "opaque":
+          case "silent":
+            if (destination.mesh !== undefined) this.#toMesh(opened.bytes);
+            else this.#refuse(new CountersignError("E_EGRESS_PROTOCOL", SAYS[opened.kind]));
+            return;
+        }
+      },
+    );
+  }
+
+  #toMesh(first: Uint8Array): void {
+    const addresses = this.#addresses;
+    if (addresses === undefined) throw new TypeError("a tunnel that is open has addresses");
+    this.#handOver(() => this.#parts.onMeshBytes(addresses, this.#facts, first));
+  }
+
+  /** Somebody else makes calls of what the tunnel carries, with records of their own. */
+  #handOver(next: () => void): void {
+    this.#done = true;
+    if (this.#slot !== undefined) this.#parts.runtime.audit.release(this.#slot);
+    this.#up?.destroy();
+    next();
+  }
+
+  #judgeServerName(name: string | undefined, bytes: Uint8Array): void {
+    const { destination } = this.#parts;
+    const server = name?.toLowerCase() ?? "";
+    if (!destination.isAddress && server !== destination.host) {
+      const named = name === undefined ? "no server" : name;
+      const detail = `the tunnel was asked for ${destination.host}, and its ClientHello names ${named}`;
+      this.#refuse(new CountersignError("E_EGRESS_SNI", detail), TLS_ALERT.unrecognizedName);
+      return;
+    }
+    const address = this.#facts.connection.destinationIp;
+    this.#facts = this.#factsAt(address, server);
+    if (this.#decide()) this.#relay(bytes);
+  }
+
+  #relay(bytes: Uint8Array): void {
+    const { runtime, transport } = this.#parts;
+    const up = this.#up;
+    const slot = this.#slot;
+    if (up === undefined || slot === undefined) throw new TypeError("relayed before it was dialled");
+    if (up.destroyed) {
+      const why = up.errored === null ? "closed the connection" : reasonOf(up.errored);
+      this.#refuse(new CountersignError("E_UPSTREAM_CLOSED", `${this.#outcome.destinationAddress ?? ""}: ${why}`));
+      return;
+    }
+    this.#outcome.protocol = "tls";
+    this.#lastRecordMs = monotonicMs();
+    const onEnded = (): void => {
+      this.#done = true;
+      if (this.#call !== undefined) runtime.deadlines.delete(this.#call);
+    };
+    const options = { sinks: this.#sinks, outcome: this.#outcome, slot, idleMs: runtime.timeouts.tunnelIdle, onEnded };
+    const call = new TcpCall(options, transport, up, bytes);
+    this.#call = call;
+    if (this.#done) return;
+    runtime.deadlines.add(call);
+    up.resume();
+  }
+
+  #decide(): boolean {
+    const outcome = this.#outcome;
+    const decision = decideForward(this.#parts.runtime.inForce.policy, this.#facts);
+    if (decision.kind === "allow") {
+      this.#permit = decision.permit;
+      outcome.decision = "allow";
+      outcome.policyVersion = decision.permit.policyVersion;
+      outcome.rule = decision.permit.rule;
+      outcome.reason = decision.reason;
+      return true;
+    }
+    outcome.policyVersion = decision.policyVersion;
+    outcome.rule = decision.rule;
+    outcome.nearest = decision.nearest;
+    this.cut(decision.code, decision.reason);
+    return false;
+  }
+
+  /** A new policy is in force. */
+  reauthorize(): void {
+    if (this.#done || this.#permit === undefined) return;
+    if (this.#permit.policyVersion !== this.#parts.runtime.inForce.policy.version) this.#decide();
+  }
+
+  onTick(): void {
+    const nowMs = monotonicMs();
+    if (this.#call === undefined || this.#done || nowMs - this.#lastRecordMs < PROGRESS_MS) return;
+    this.#lastRecordMs = nowMs;
+    this.#call.progress();
+  }
+
+  /** Ends it now, with this code in its record. */
+  cut(code: ErrorCode, detail: string): void {
+    if (this.#done) return;
+    if (this.#call === undefined) this.#refuse(new CountersignError(code, detail));
+    else this.#call.cut(code, detail);
+  }
+
+  #callerGone(): void {
+    if (this.#done) return;
+    this.#outcome.close = "caller-closed";
+    this.#end(new CountersignError("E_CALLER_GONE", "the caller left before it had said anything in its tunnel"));
+    this.#parts.transport.destroy();
+  }
+
+  #refuse(error: CountersignError, alert: Parameters<typeof tlsAlert>[0] = TLS_ALERT.accessDenied): void {
+    if (this.#done) return;
+    this.#outcome.close = "refused";
+    this.#end(error);
+    const { transport, answer } = this.#parts;
+    if (!this.#answered) answer.refuse(error, this.#outcome.id);
+    else if (this.#opening?.isTls === true) {
+      transport.writeBytes(tlsAlert(alert));
+      this.#opening.endGently();
+    } else transport.abort();
+  }
+
+  #end(error: CountersignError): void {
+    this.#done = true;
+    this.#opening?.stop();
+    this.#up?.destroy();
+    const outcome = this.#outcome;
+    outcome.reason = error.code;
+    outcome.detail = error.message;
+    outcome.decision = error.code.startsWith("E_POLICY_") || error.code.startsWith("E_EGRESS_") ? "deny" : "error";
+    if (error.code === "E_EGRESS_RESOLVE") outcome.decision = "error";
+    finishOutcome(this.#sinks, outcome, this.#slot);
+  }
+}
+
+const SAYS = {
+  opaque: "the tunnel's first bytes are neither TLS nor HTTP",
+  silent: "the caller said nothing in its tunnel, or too little to tell what it is",
+} as const;
