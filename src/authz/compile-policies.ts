@@ -5,7 +5,7 @@ import type { PeerAuthenticationModel, RequestAuthenticationModel } from "./auth
 import { compileField, type FieldContext, type MatcherPool } from "./compile-field.ts";
 import type { CompiledGroup, CompiledPolicy, CompiledRule, RuleSet } from "./compiled-policy.ts";
 import { compileExpression } from "./match-expression.ts";
-import { pathIndex } from "./path-index.ts";
+import { buildPathIndex } from "./path-index.ts";
 import type { FieldGroup, PolicyModel, RuleModel } from "./policy-model.ts";
 import { isIdentity } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
@@ -51,6 +51,7 @@ export function* compilePolicies(all: PolicyDocuments, options: PolicyOptions): 
     }
   }
   const inbound = rules.filter(({ policy }) => policy.direction === "INBOUND");
+  const outbound = rules.filter(({ policy }) => policy.direction === "OUTBOUND");
   const requestAuthentications = all.requestAuthentications.filter((document) => appliesHere(document, options));
   const asksHttp = (rule: CompiledRule) =>
     rule.readsHttp || (rule.policy.provider !== undefined && options.providers?.get(rule.policy.provider) === "http");
@@ -69,8 +70,8 @@ export function* compilePolicies(all: PolicyDocuments, options: PolicyOptions): 
     readsHttp: hasTokens || httpRules.length > 0,
     portsWithoutHttpRules: hasTokens ? new Set() : portsWithoutHttpRules(httpRules, options),
     dependsOnTime: rules.some(({ expression }) => expression?.dependsOnTime === true),
-    paths: pathIndex(pathValues(inbound), options.mode),
-    outboundPaths: pathIndex(pathValues(rules.filter(({ policy }) => policy.direction === "OUTBOUND")), options.mode),
+    paths: yield* buildPathIndex(pathValues(inbound), options.mode),
+    outboundPaths: yield* buildPathIndex(pathValues(outbound), options.mode),
     peerAuthentications: byAge(all.peerAuthentications.filter((document) => appliesHere(document, options))),
     requestAuthentications,
   };

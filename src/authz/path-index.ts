@@ -1,20 +1,23 @@
-import { type AffixTree, affixTree, nextAffix } from "./affix-tree.ts";
 import { compilePathTemplate, isPathTemplate, matchesPathTemplate, type PathTemplate } from "./path-template.ts";
 import type { PolicyMode } from "./policy-options.ts";
 import { parseTextPattern } from "./text-pattern.ts";
+import { buildTextTrie, collectValues, type TextTrie, type TrieEntry } from "./text-trie.ts";
 
 /** All different path values of a set of policies, each with a number. */
 export interface PathIndex {
-  readonly exact: ReadonlyMap<string, number>;
-  readonly prefixes: AffixTree<number>;
-  readonly suffixes: AffixTree<number>;
-  /** By the text before the first operator. */
-  readonly templates: AffixTree<readonly { readonly number: number; readonly template: PathTemplate }[]>;
+  /** Values without a star, and those that end with one. */
+  readonly forward: TextTrie;
+  /** Values that begin with a star. */
+  readonly backward: TextTrie;
+  /** By the text before the first operator; a value of the trie is a place in `templates`. */
+  readonly heads: TextTrie;
+  readonly templates: readonly (readonly { readonly number: number; readonly template: PathTemplate }[])[];
 }
 
-export function pathIndex(values: Iterable<string>, mode: PolicyMode): PathIndex {
-  const exact = new Map<string, number>();
-  const affixes = { prefix: new Map<string, number>(), suffix: new Map<string, number>() };
+/** Yields every few values. */
+export function* buildPathIndex(values: Iterable<string>, mode: PolicyMode): Generator<void, PathIndex> {
+  const forward: TrieEntry[] = [];
+  const backward: TrieEntry[] = [];
   const templates = new Map<string, { number: number; template: PathTemplate }[]>();
   let number = 0;
   for (const value of new Set(values)) {
@@ -23,40 +26,36 @@ export function pathIndex(values: Iterable<string>, mode: PolicyMode): PathIndex
     if (isPathTemplate(value)) {
       const template = compilePathTemplate(value, mode === "istio");
       const head = template.literals[0] ?? "";
-      templates.set(head, [...(templates.get(head) ?? []), { number, template }]);
-    } else if (pattern.form === "exact") exact.set(pattern.text, number);
-    else if (pattern.form !== "any") affixes[pattern.form].set(pattern.text, number);
+      const same = templates.get(head);
+      if (same === undefined) templates.set(head, [{ number, template }]);
+      else same.push({ number, template });
+    } else if (pattern.form === "suffix") backward.push({ text: pattern.text, form: "affix", value: number });
+    else if (pattern.form !== "any")
+      forward.push({ text: pattern.text, form: pattern.form === "exact" ? "exact" : "affix", value: number });
+    if ((number & 63) === 0) yield;
   }
+  const heads = [...templates.keys()].map((text, value): TrieEntry => ({ text, form: "affix", value }));
   return {
-    exact,
-    prefixes: affixTree(affixes.prefix, false),
-    suffixes: affixTree(affixes.suffix, true),
-    templates: affixTree(templates, false),
+    forward: yield* buildTextTrie(forward, false),
+    backward: yield* buildTextTrie(backward, true),
+    heads: yield* buildTextTrie(heads, false),
+    templates: [...templates.values()],
   };
-}
-
-function collectAffixes<T>(tree: AffixTree<T>, path: string, visit: (value: T) => void): void {
-  let used = 0;
-  let node = nextAffix(tree, tree.root, path, used);
-  while (node !== undefined) {
-    used += node.label.length;
-    if (node.value !== undefined) visit(node.value);
-    node = nextAffix(tree, node, path, used);
-  }
 }
 
 /** The numbers of the values that match the path. `*` is left out: it matches every path. */
 function matchingValues(index: PathIndex, path: string): ReadonlySet<number> {
-  const found = new Set<number>();
-  const exact = index.exact.get(path);
-  if (exact !== undefined) found.add(exact);
-  const add = (number: number) => found.add(number);
-  collectAffixes(index.prefixes, path, add);
-  collectAffixes(index.suffixes, path, add);
-  collectAffixes(index.templates, path, (entries) => {
-    for (const { number, template } of entries) if (matchesPathTemplate(template, path)) found.add(number);
-  });
+  const found = new Set([...collect(index.forward, path), ...collect(index.backward, path)]);
+  for (const head of collect(index.heads, path))
+    for (const { number, template } of index.templates[head] ?? [])
+      if (matchesPathTemplate(template, path)) found.add(number);
   return found;
+}
+
+function collect(trie: TextTrie, path: string): readonly number[] {
+  const values: number[] = [];
+  const count = collectValues(trie, path, values, 0);
+  return values.slice(0, count);
 }
 
 /** Whether some value matches one of the two paths and not the other. */

@@ -91,13 +91,13 @@ export function* buildRuleIndex(
     // On TCP an ALLOW rule that looks at HTTP is dropped whole, not only in the alternative that does (section 7).
     const alive = rules.filter((rule) => shape.isHttp || rule.action !== "ALLOW" || !rule.readsHttp);
     if (shape.isOpen && !isOutbound) {
-      roots.push(leafOf([], new Set(), pool));
+      roots.push({ firstOrder: Number.POSITIVE_INFINITY, entries: [], split: undefined });
       continue;
     }
     const keys = yield* keyTable(alive, shape);
     // A rule may stand in several branches; this bounds how often, for the sake of memory.
     const building = { keys, pool, budget: { left: 100_000 + 32 * alive.length } };
-    roots.push(yield* buildNode(alive, building, { used: [], proved: new Set() }));
+    roots.push(yield* buildNode(alive, building, { used: [], hit: [] }));
     if (explains) likely[roots.length - 1] = yield* buildLikely(alive, keys);
   }
   return { rules, roots, likely };
@@ -109,31 +109,40 @@ interface Building {
   readonly budget: { left: number };
 }
 
-/** Where a node stands: what the branches above have split by, and what a call that comes here matches for certain. */
+/** Where a node stands: the dimensions that the branches above have split by, and those of them in which a call that comes here has a text of the
+ *  rules. */
 interface Place {
   readonly used: readonly string[];
-  readonly proved: ReadonlySet<CompiledField>;
+  readonly hit: readonly string[];
 }
 
-function leafOf(rules: readonly CompiledRule[], proved: ReadonlySet<CompiledField>, pool: CheckPool): IndexNode {
+const NO_PROOFS: ReadonlySet<CompiledField> = new Set();
+
+function leafOf(rules: readonly CompiledRule[], { keys, pool }: Building, { hit }: Place): IndexNode {
+  const proved = (rule: CompiledRule): ReadonlySet<CompiledField> => {
+    if (hit.length === 0) return NO_PROOFS;
+    const own = keys.get(rule);
+    return new Set(hit.map((dimension) => own?.get(dimension)?.proof).filter((field) => field !== undefined));
+  };
   return {
     firstOrder: rules[0]?.order ?? Number.POSITIVE_INFINITY,
-    entries: rules.map((rule) => ({ rule, check: ruleCheck(rule, proved, pool) })),
+    entries: rules.map((rule) => ({ rule, check: ruleCheck(rule, proved(rule), pool) })),
     split: undefined,
   };
 }
 
 function* buildNode(rules: readonly CompiledRule[], building: Building, place: Place): Generator<void, IndexNode> {
-  const { keys, pool, budget } = building;
+  const { keys, budget } = building;
   if (rules.length <= LEAF_RULES || place.used.length >= MAX_DEPTH) {
     yield;
-    return leafOf(rules, place.proved, pool);
+    return leafOf(rules, building, place);
   }
   const grouping = best(yield* groupByKeys(rules, keys, place.used), rules.length);
-  if (grouping === undefined || grouping.size > budget.left) return leafOf(rules, place.proved, pool);
+  if (grouping === undefined || grouping.size > budget.left) return leafOf(rules, building, place);
   budget.left -= grouping.size;
   const { dimension } = grouping;
   const used = [...place.used, dimension];
+  const hit = [...place.hit, dimension];
   const nodes: IndexNode[] = [];
   // Many keys often lead to the same rules: they then share a node.
   const shared = new Map<string, number>();
@@ -149,12 +158,7 @@ function* buildNode(rules: readonly CompiledRule[], building: Building, place: P
       if (value === undefined) {
         value = nodes.length;
         shared.set(signature, value);
-        const proved = new Set(place.proved);
-        for (const rule of some) {
-          const proof = keys.get(rule)?.get(dimension)?.proof;
-          if (proof !== undefined) proved.add(proof);
-        }
-        nodes.push(yield* buildNode(some, building, { used, proved }));
+        nodes.push(yield* buildNode(some, building, { used, hit }));
       }
       entries[form === "suffix" ? "backward" : "forward"].push({
         text,
@@ -169,7 +173,7 @@ function* buildNode(rules: readonly CompiledRule[], building: Building, place: P
     forward: yield* trieOf(entries.forward, false),
     backward: yield* trieOf(entries.backward, true),
     nodes,
-    rest: yield* buildNode(grouping.rest, building, { used, proved: place.proved }),
+    rest: yield* buildNode(grouping.rest, building, { used, hit: place.hit }),
   };
   return { firstOrder: rules[0]?.order ?? Number.POSITIVE_INFINITY, entries: [], split };
 }

@@ -1,16 +1,7 @@
-import {
-  type Alias,
-  type Document,
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  type Node,
-  parseAllDocuments,
-} from "yaml";
+import { type Alias, type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node } from "yaml";
 import type { SourcePosition } from "../core/errors.ts";
 import type { Findings } from "./findings.ts";
+import { parseInSteps } from "./yaml-steps.ts";
 
 /** One value of a policy file with its place. Aliases are resolved. */
 export type YamlValue =
@@ -68,31 +59,46 @@ export function* readYamlDocuments(
     const { line, col } = lines.linePos(offset ?? 0);
     return { file, line: Math.max(line, 1), column: Math.max(col, 1) };
   };
-  const documents = parseAllDocuments(text, {
-    lineCounter: lines,
-    logLevel: "silent",
-    prettyErrors: false,
-    stringKeys: true,
-    uniqueKeys: false, // checked below, in linear time and with the place of the first
-    version: "1.2",
-  });
+  const documents = yield* parseInSteps(text, lines);
   const values: YamlValue[] = [];
   const budget = { values: MAX_VALUES, aliases: MAX_ALIASES };
-  for (const document of documents) {
-    const problems = [...document.errors, ...document.warnings];
+  for (const { document, rules } of documents) {
+    const problems = [document, ...rules].flatMap(({ errors, warnings }) => [...errors, ...warnings]);
     for (const problem of problems.slice(0, MAX_SYNTAX_ERRORS)) {
       const message = problem.message.split("\n", 1)[0] ?? "";
       findings.error("E_POLICY_YAML", at(problem.pos[0]), message, "correct the YAML here");
     }
     if (problems.length > 0 || document.contents === null) continue;
     const value = convert(document.contents, { document, findings, text, at, budget }, []);
-    if (value !== undefined && value.kind !== "null") values.push(value);
     yield;
+    const items: YamlValue[] = [];
+    for (const part of rules) {
+      const list =
+        part.contents === null ? undefined : convert(part.contents, { document: part, findings, text, at, budget }, []);
+      if (list?.kind === "list") items.push(...list.items);
+      yield;
+    }
+    if (value !== undefined && value.kind !== "null") values.push(items.length === 0 ? value : withRules(value, items));
   }
-  if (documents.every((document) => document.errors.length === 0 && isEmpty(document))) {
+  if (documents.every(({ document }) => document.errors.length === 0 && isEmpty(document))) {
     findings.error("E_POLICY_NO_DOCUMENTS", start, "the file holds no policy", "write a policy into it, or remove it");
   }
   return values;
+}
+
+/** Puts the rules that were read apart back to their place. */
+function withRules(
+  value: YamlValue,
+  items: readonly YamlValue[],
+  path: readonly string[] = ["spec", "rules"],
+): YamlValue {
+  const [name, ...rest] = path;
+  if (name === undefined) return value.kind === "list" ? { ...value, items } : value;
+  if (value.kind !== "map") return value;
+  const entries = value.entries.map((entry) =>
+    entry.key === name ? { ...entry, value: withRules(entry.value, items, rest) } : entry,
+  );
+  return { ...value, entries };
 }
 
 function isEmpty(document: Document): boolean {
