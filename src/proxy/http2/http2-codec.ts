@@ -323,6 +323,8 @@ export class Http2Codec<User> implements FrameSink {
       from++;
       this.#payloadLeft--;
       if (this.#padding > this.#payloadLeft) return this.#fail(frames.PROTOCOL_ERROR, "more padding than payload");
+      const isEmpty = this.#padding === this.#payloadLeft && (this.#dataFlags & frames.END_STREAM) === 0;
+      if (isEmpty && this.#flood("emptyFrames")) return false;
     }
     const left = this.#payloadLeft;
     this.#payloadLeft -= end - from;
