@@ -1,5 +1,6 @@
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import type { NearestRule } from "../core/decision.ts";
+import type { Peer } from "../core/identity.ts";
 import { quoteJson } from "../core/safe-text.ts";
 import { formatTimeMs, formatTimeUs } from "./record-time.ts";
 
@@ -82,7 +83,7 @@ function object(name: string, members: string): string {
   return members === "" ? "" : `,"${name}":{${members.slice(1)}}`;
 }
 
-function identityJson(source: ConnectionContext["source"]): string {
+function identityJson(source: AuditEvent["source"]): string {
   if (source === undefined) return "";
   const notAfter = Number.isFinite(source.notAfterMs) ? formatTimeMs(source.notAfterMs) : undefined;
   const svid =
@@ -234,8 +235,13 @@ export interface AuditEvent {
   readonly direction?: "inbound" | "outbound" | undefined;
   readonly listener?: string | undefined;
   readonly decision?: CallOutcome["decision"] | undefined;
-  /** The SVID that an identity event speaks of. */
-  readonly source?: ConnectionContext["source"];
+  /** The SVID that an identity event speaks of. A JWT-SVID has no serial. */
+  readonly source?:
+    | (Pick<Peer, "spiffeId" | "notAfterMs"> & {
+        readonly serial?: string | undefined;
+        readonly issuer?: string | undefined;
+      })
+    | undefined;
   readonly policyVersion?: string | undefined;
   /** The local process that an identity event speaks of. */
   readonly local?: { readonly uid: number; readonly gid?: number; readonly pid?: number } | undefined;

@@ -9,7 +9,7 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
   check: { summary: "all errors of a configuration and its policies", load: () => import("./check.ts") },
   policy: { summary: "what policies mean: explain, test, lint, diff, suggest", load: () => import("./policy.ts") },
   demo: { summary: "issuer, two apps and their sidecars on this machine", load: () => import("./demo.ts") },
-  svid: { summary: "X.509-SVIDs: show what a certificate file is", load: () => import("./svid.ts") },
+  svid: { summary: "SVIDs: fetch them, show what a certificate file is", load: () => import("./svid.ts") },
   status: { summary: "what a running sidecar says of itself", load: () => import("./status.ts") },
   audit: { summary: "the audit log: tail", load: () => import("./audit.ts") },
   issuer: { summary: "the embedded identity provider: run, entries, bundle", load: () => import("./issuer.ts") },

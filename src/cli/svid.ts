@@ -8,6 +8,7 @@ import type { TrustBundle } from "../core/identity.ts";
 import { asciiJson } from "../core/safe-text.ts";
 import { type SpiffeId, spiffeIdProblem, type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
 import type { CliIo } from "./cli-io.ts";
+import type { FetchJwtOptions, FetchOptions } from "./svid-fetch.ts";
 import { formatSvid, type ShownSvid } from "./svid-view.ts";
 
 interface ShowArguments {
@@ -15,11 +16,11 @@ interface ShowArguments {
   readonly json?: true;
 }
 
-/** `countersign svid show`: what a certificate file is, and every reason why it is no X.509-SVID. 0: it is one; 1: it is
- *  not; 2: wrong usage, or a file that cannot be read. */
+/** `countersign svid fetch | show`: what the Workload API gives this process; what a certificate file is, and every reason why it is
+ *  no X.509-SVID. 0: fetched, or it is one; 1: not; 2: wrong usage, or a file that cannot be read. */
 export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   let exitCode = 0;
-  const program = new Command("countersign svid").description("X.509-SVIDs: look at what a file holds");
+  const program = new Command("countersign svid").description("SVIDs: fetch them, look at what a file holds");
   program
     .command("show <file>")
     .description("what a certificate chain is (PEM or DER), and every reason why it is no SVID")
@@ -28,7 +29,30 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     .action((file: string, options: ShowArguments) => {
       exitCode = show(file, options, io);
     });
-  for (const command of [program, ...program.commands])
+  const fetch = program.command("fetch").description("what the Workload API gives this process (default: x509)");
+  const fetchOptions = (command: Command): Command =>
+    command
+      .option("-c, --config <file>", "countersign.yaml: ask where its sidecar does")
+      .option("--address <address>", "the Workload API (default: $SPIFFE_ENDPOINT_SOCKET)")
+      .option("--hint <hint>", "which SVID is wanted, when there are several", "")
+      .option("--write <folder>", "write files, mode 0600, each replaced whole")
+      .option("--watch", "go on: again at each change")
+      .option("--json", "as JSON");
+  fetchOptions(fetch.command("x509", { isDefault: true }))
+    .description("X.509-SVIDs and trust bundles, verified as a peer would; keys only into files")
+    .action(async (options: FetchOptions) => {
+      const { fetchX509 } = await import("./svid-fetch.ts");
+      exitCode = await fetchX509(options, io);
+    });
+  fetchOptions(fetch.command("jwt"))
+    .description("a JWT-SVID: the token on stdout, or in a file")
+    .requiredOption("--audience <audience...>", "who will take it")
+    .option("--spiffe-id <id>", "for which of our identities (default: the first)")
+    .action(async (options: FetchJwtOptions) => {
+      const { fetchJwt } = await import("./svid-fetch.ts");
+      exitCode = await fetchJwt(options, io);
+    });
+  for (const command of [program, ...program.commands, ...fetch.commands])
     command.exitOverride().configureOutput({ writeOut: io.out, writeErr: io.err });
   try {
     await program.parseAsync(argv, { from: "user" });

@@ -24,8 +24,8 @@ export interface IssuedRecord {
   /** undefined: the issuer's own bundle endpoint. */
   readonly entry: Entry | undefined;
   readonly spiffeId: SpiffeId;
-  /** "" for a JWT-SVID. */
-  readonly serial: string;
+  /** undefined for a JWT-SVID. */
+  readonly serial: string | undefined;
   readonly notAfterMs: number;
   /** Audience and the like; one line. */
   readonly detail: string;
@@ -38,7 +38,7 @@ export function issuedRecord({ kind, caller, entry, spiffeId, serial, notAfterMs
     kind: "identity",
     reason: `svid.issued.${kind}`,
     decision: "allow",
-    source: { spiffeId, serial, notAfterMs, issuer: "" },
+    source: { spiffeId, serial, notAfterMs },
     local: caller,
     selectors: entry?.selectors.map(formatSelector),
     detail: detail === "" ? by : `${by}, ${detail}`,

@@ -130,7 +130,7 @@ export function workloadApiAnswers(context: WorkloadApiContext, peer: LocalPeer)
       const { token, notAfterMs } = await issueJwtSvid(authority, params, clock.nowMs());
       log.info({ event: "issued", kind: "jwt", spiffeId: id, audience, notAfter: isoTime(notAfterMs), ...caller });
       const detail = `for ${audience.join(" ")}`;
-      audit.event(issuedRecord({ kind: "jwt", caller, entry, spiffeId: id, serial: "", notAfterMs, detail }));
+      audit.event(issuedRecord({ kind: "jwt", caller, entry, spiffeId: id, serial: undefined, notAfterMs, detail }));
       return { spiffeId: id, svid: token, hint };
     };
     return { svids: await Promise.all(wanted.map(issue)) };
