@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { forwardShape } from "./forward-shape.ts";
-import type { Invalid } from "./problems.ts";
+import { inboundJwtSvid, outboundJwtSvid, readInboundJwtSvid, readOutboundJwtSvid } from "./jwt-svid-shape.ts";
+import { type Invalid, invalid } from "./problems.ts";
 import type { Address, ForwardConfig, InboundConfig, OutboundConfig } from "./sidecar-config.ts";
 import { expectedIdentity } from "./spiffe-shapes.ts";
 import { autoProtocolCaution } from "./well-known-ports.ts";
@@ -81,7 +82,7 @@ const inbound = object({
   upgrades: withDefault(list(upgradeToken, { max: 16 }), ["websocket"], "Upgrade tokens that become tunnels."),
   tunnels: unsupported("Inbounds whose streams may arrive here."),
   xff: unsupported("Whether our own hop is added to x-forwarded-for."),
-  jwtSvid: unsupported("JWT-SVIDs as request principals."),
+  jwtSvid: inboundJwtSvid,
 });
 
 /** One `inbound` item: what other sidecars may reach. */
@@ -101,6 +102,8 @@ export const inboundShape: Shape<InboundConfig> = refine(inbound, (value, node, 
     return context.problems.error("E_CONFIG_VALUE", placeOf(node, "app"), message, "write the address of the app");
   }
   if (value.protocol === "auto" && app.kind === "tcp") cautionAuto(app.port, node, "app", context);
+  const jwtSvid = readInboundJwtSvid(value.jwtSvid, value.protocol, node, context);
+  if (jwtSvid === invalid) return invalid;
   return {
     name: claimName(value.name, listen, node, context),
     listen,
@@ -112,6 +115,7 @@ export const inboundShape: Shape<InboundConfig> = refine(inbound, (value, node, 
     appSource: value.appSource,
     xfcc: value.xfcc,
     upgrades: value.upgrades,
+    jwtSvid,
   };
 });
 
@@ -147,7 +151,7 @@ const outbound = object({
   browser,
   allow,
   tunnels: unsupported("Inbounds to reach through a tunnel."),
-  jwtSvid: unsupported("JWT-SVIDs sent with requests."),
+  jwtSvid: outboundJwtSvid,
 });
 
 const outboundListener: Shape<OutboundConfig> = refine(outbound, (value, node, context) => {
@@ -157,6 +161,8 @@ const outboundListener: Shape<OutboundConfig> = refine(outbound, (value, node, c
   const [first, ...others] = expected;
   if (first === undefined) return badValue(node, context, "names no identity");
   if (value.protocol === "auto") for (const { port } of to) cautionAuto(port, node, "to", context);
+  const jwtSvid = readOutboundJwtSvid(value.jwtSvid, expected, value.protocol, node, context);
+  if (jwtSvid === invalid) return invalid;
   return {
     name: claimName(value.name, listen, node, context),
     listen,
@@ -168,6 +174,7 @@ const outboundListener: Shape<OutboundConfig> = refine(outbound, (value, node, c
     origins: value.origins,
     browser: value.browser,
     allowUids: value.allow?.uids,
+    jwtSvid,
   };
 });
 

@@ -11,6 +11,24 @@ export type ProtocolSetting = "auto" | "http" | "http1" | "http2" | "tcp";
 export type MtlsMode = "strict" | "permissive" | "disable";
 export type XfccMode = "sanitize_set" | "append_forward" | "forward_only";
 
+/** A JWT-SVID that inbound requests bring. */
+export interface InboundJwtSvid {
+  /** For one of whom it must be; empty: our own SPIFFE ID. */
+  readonly audience: readonly string[];
+  /** Lower-case name of the header that carries it; behind `Bearer` in authorization. */
+  readonly header: string;
+  readonly required: boolean;
+  /** Whether it is believed from callers without a verified SVID. */
+  readonly plaintext: boolean;
+}
+
+/** A JWT-SVID of ours that outbound requests carry. */
+export interface OutboundJwtSvid {
+  readonly audience: string;
+  /** As in InboundJwtSvid. */
+  readonly header: string;
+}
+
 export interface InboundConfig {
   readonly name: string;
   readonly listen: Address;
@@ -26,6 +44,7 @@ export interface InboundConfig {
   readonly xfcc: XfccMode;
   /** Lower-case Upgrade tokens that become tunnels. Default ["websocket"]. */
   readonly upgrades: readonly string[];
+  readonly jwtSvid: InboundJwtSvid | undefined;
 }
 
 /** An expected identity: exact, or `*` as its whole last segment. */
@@ -52,6 +71,7 @@ export interface OutboundConfig {
   readonly browser: "refuse" | "allow";
   /** Local uids that may use it; undefined: any. */
   readonly allowUids: readonly number[] | undefined;
+  readonly jwtSvid: OutboundJwtSvid | undefined;
 }
 
 /** A destination in the mesh that the egress proxy reaches by mTLS. */

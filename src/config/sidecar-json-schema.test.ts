@@ -32,7 +32,7 @@ it("describes every key of a mapping, and marks what this version does not build
   walk(sidecarJsonSchema(), "");
   expect(undescribed).toEqual([]);
   expect(new Set(notBuilt)).toEqual(
-    new Set(["tunnels", "xff", "jwtSvid", "otlp", "webhook", "sample", "streams", "streamBuffer"]),
+    new Set(["tunnels", "xff", "includeRequestBodyInCheck", "otlp", "webhook", "sample", "streams", "streamBuffer"]),
   );
 });
 

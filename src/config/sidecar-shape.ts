@@ -155,7 +155,6 @@ export const sidecarFields = {
     "Operational log: JSON on standard error.",
   ),
   xff: unsupported("Whether our own hop is added to x-forwarded-for."),
-  jwtSvid: unsupported("JWT-SVIDs as request principals."),
 };
 
 const sidecar = object(sidecarFields);

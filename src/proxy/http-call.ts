@@ -108,6 +108,7 @@ export class HttpCall implements UpstreamReceiver {
   /** Decides and, on a denial, answers. */
   #authorize(facts: PreparedCall): boolean {
     this.#facts = facts;
+    if (facts.request.identity !== undefined) this.outcome.principal = requestPrincipal(facts);
     const decision = this.#service.decide(facts);
     if (decision.kind !== "ask") return this.#decided(decision);
     const waiting = new AbortController();
@@ -173,9 +174,9 @@ export class HttpCall implements UpstreamReceiver {
       this.refuse(error.code, error.message, status, result);
       return false;
     }
-    const facts = "decision" in result ? result.call : result;
+    if (!("decision" in result)) return this.#authorize(result);
+    const facts = result.call;
     this.outcome.principal = requestPrincipal(facts);
-    if (!("decision" in result)) return this.#authorize(facts);
     this.#facts = facts;
     return this.#decided(result.decision);
   }

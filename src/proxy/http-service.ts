@@ -19,6 +19,8 @@ export interface PreparedCall extends CallFacts {
   readonly target: string;
   /** What it was made from, where that is not the head as it came. */
   readonly edited?: EditedFields | undefined;
+  /** Outbound: the value of the header with our JWT-SVID. Secret. */
+  readonly ownToken?: string | undefined;
   /** Added to the response: name, value, name, value … */
   readonly responseFields?: readonly string[] | undefined;
 }

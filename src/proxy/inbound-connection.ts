@@ -219,6 +219,7 @@ export class InboundConnection implements OpenConnection {
       svid,
       xfcc: config.xfcc,
       upgrades: config.upgrades,
+      jwtSvid: config.jwtSvid,
       pool,
       closing: this.#draining,
     };

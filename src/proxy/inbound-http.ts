@@ -1,6 +1,6 @@
 import { decideCall } from "../authz/decide.ts";
 import { normalizeForPolicy } from "../authz/normalize-for-policy.ts";
-import type { XfccMode } from "../config/sidecar-config.ts";
+import type { InboundJwtSvid, XfccMode } from "../config/sidecar-config.ts";
 import type { CallFacts, ConnectionFacts, RequestIdentity } from "../core/call-facts.ts";
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import type { AskDecision, CallDecision, Permit } from "../core/decision.ts";
@@ -16,7 +16,8 @@ import type { OutgoingRequest } from "./http-streams.ts";
 import { type HeadLines, SharedLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { MAX_HOPS, XFCC, xfccElement } from "./identity-fields.ts";
-import type { Refusal } from "./refusal.ts";
+import { checkJwtSvid, refuseTwoIdentities } from "./jwt-svid-check.ts";
+import { Refusal } from "./refusal.ts";
 import { authenticate, withoutOwnHeaders } from "./request-auth/authenticate.ts";
 import { responseLines, scanRequestFields } from "./request-fields.ts";
 import type { PolicyInForce, Runtime } from "./runtime.ts";
@@ -31,6 +32,8 @@ export interface InboundContext {
   readonly svid: Svid | undefined;
   readonly xfcc: XfccMode;
   readonly upgrades: readonly string[];
+  /** The JWT-SVID that requests bring; undefined: none is looked for. */
+  readonly jwtSvid: InboundJwtSvid | undefined;
   readonly pool: HttpPool;
   /** The connection is to end: drain, expiry, age. */
   closing: boolean;
@@ -91,10 +94,32 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   }
 
   override authenticate(head: RequestHead, call: PreparedCall): PreparedCall | Promise<PreparedCall | Refusal> {
+    const { jwtSvid: rule, peer, svid } = this.#inbound;
+    if (rule === undefined) return this.#endUser(head, call, undefined);
+    const { verifyJwtSvid, identity } = this.runtime;
+    const question = { rule, verify: verifyJwtSvid, identity, ours: svid?.spiffeId, isVerified: peer !== undefined };
+    const found = checkJwtSvid(call.scanned.kept, question, Date.now());
+    if (found instanceof Refusal) return Promise.resolve(found);
+    if (found === undefined) return this.#endUser(head, call, undefined);
+    const edited = { fields: found.fields, query: head.query };
+    const without = { ...head, fields: found.fields };
+    return this.#endUser(without, this.#again(head, call, edited, found.identity), found.identity);
+  }
+
+  /** `workload`: whom a JWT-SVID has proven already. */
+  #endUser(
+    head: RequestHead,
+    call: PreparedCall,
+    workload: RequestIdentity | undefined,
+  ): PreparedCall | Promise<PreparedCall | Refusal> {
     const { tokens } = this.runtime.inForce;
     if (tokens === undefined) return call;
-    return authenticate(tokens, head, call, (fields, query, identity) =>
-      this.#again(head, call, { fields, query }, identity),
+    const asked = authenticate(tokens, head, call, (fields, query, identity) =>
+      this.#again(head, call, { fields, query }, identity ?? workload),
+    );
+    if (workload === undefined || !(asked instanceof Promise)) return asked;
+    return asked.then((proven) =>
+      proven instanceof Refusal || proven.request.identity === workload ? proven : refuseTwoIdentities(),
     );
   }
 

@@ -126,12 +126,17 @@ export class OutboundConnection implements OpenConnection {
 
   #service(): OutboundHttp {
     const { config, pool } = this.#parts;
+    const { jwtSvid } = config;
     this.#outbound = {
       currentContext: () => this.#currentContext(),
       facts: this.#facts(),
       authority: config.authority,
       origins: config.origins,
       refuseBrowsers: config.browser === "refuse" && config.listen.kind === "tcp",
+      jwtSvid: jwtSvid && {
+        header: jwtSvid.header,
+        token: () => this.#runtime.jwtSvids.current(jwtSvid.audience, config.svidHint),
+      },
       pool,
       closing: this.#draining,
     };

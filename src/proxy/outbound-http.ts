@@ -9,7 +9,7 @@ import type { HttpService, PreparedCall } from "./http-service.ts";
 import { FROM_HTTP1_APP, HttpServiceBase } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import type { HeadLines } from "./http1/head-lines.ts";
-import type { RequestHead, ResponseHead } from "./http1/http1-events.ts";
+import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { MAX_HOPS } from "./identity-fields.ts";
 import { responseLines, scanRequestFields } from "./request-fields.ts";
 import type { Runtime } from "./runtime.ts";
@@ -25,6 +25,8 @@ export interface OutboundContext {
   readonly origins: readonly string[];
   /** Whether requests that a browser page makes are refused: a page is not the app. */
   readonly refuseBrowsers: boolean;
+  /** A JWT-SVID of ours that goes with each request; undefined: none does. */
+  readonly jwtSvid: { readonly header: string; readonly token: () => string | CountersignError } | undefined;
   readonly pool: HttpPool;
   closing: boolean;
 }
@@ -59,10 +61,25 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     const { refuseBrowsers, origins } = this.#outbound;
     const page = refuseBrowsers ? browserPage(scanned, origins) : undefined;
     if (page !== undefined) return page;
+    const ownToken = this.#ownToken(scanned.kept);
+    if (ownToken instanceof CountersignError) return ownToken;
     this.trace(scanned, outcome);
     // the path goes as it came: it may be signed
     const target = head.path + head.query;
-    return requestFacts(this.#outbound.facts, this.runtime.inForce, head, head.path, target, scanned, false);
+    const call = requestFacts(this.#outbound.facts, this.runtime.inForce, head, head.path, target, scanned, false);
+    return ownToken === undefined ? call : { ...call, ownToken };
+  }
+
+  /** The value that goes into the header of our JWT-SVID. An app's own token there is refused: of two, nobody knows which counts. */
+  #ownToken({ lower }: Fields): string | CountersignError | undefined {
+    const { jwtSvid } = this.#outbound;
+    if (jwtSvid === undefined) return undefined;
+    const { header } = jwtSvid;
+    if (lower.some((name) => name === header || name.replaceAll("_", "-") === header))
+      return new CountersignError("E_JWT_SVID_CONFLICT", `the app sends a ${header} of its own`);
+    const token = jwtSvid.token();
+    if (token instanceof CountersignError) return token;
+    return header === "authorization" ? `Bearer ${token}` : token;
   }
 
   decide(facts: CallFacts): Decision {
@@ -72,6 +89,8 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest {
     const lines = this.forwardedLines(call.scanned, outcome);
     if (head.version === 1) lines.addShared(FROM_HTTP1_APP);
+    const { jwtSvid } = this.#outbound;
+    if (jwtSvid !== undefined && call.ownToken !== undefined) lines.add(jwtSvid.header, call.ownToken);
     const { authority } = this.#outbound;
     if (authority !== undefined) outcome.authority = authority;
     const upgrade = head.upgrade === "websocket" ? head.upgrade : undefined;

@@ -1,4 +1,6 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import type { JwtSvidKeeper } from "../certs/jwt-svid/jwt-svid-keeper.ts";
+import type { JwtSvidVerifier } from "../certs/jwt-svid/jwt-svid-verifier.ts";
 import type { PeerVerifier } from "../certs/peer-verifier.ts";
 import type { LimitsConfig, TimeoutsConfig } from "../config/sidecar-config.ts";
 import type { AuditLog } from "../core/audit-log.ts";
@@ -42,6 +44,10 @@ export interface Runtime {
   readonly log: ProxyLog;
   /** verifyPeerChain with a memory of what it has proven. */
   readonly verifyPeer: PeerVerifier;
+  /** verifyJwtSvid with a memory of what it has proven. */
+  readonly verifyJwtSvid: JwtSvidVerifier;
+  /** Our own JWT-SVIDs, for outbound calls. */
+  readonly jwtSvids: Pick<JwtSvidKeeper, "current">;
   inForce: PolicyInForce;
   identity: IdentityState;
   limits: LimitsConfig;
@@ -66,7 +72,7 @@ export function currentSvid(
       const { snapshot } = identity;
       const svid = hint === "" ? snapshot.svids[0] : snapshot.svids.find((one) => one.hint === hint);
       if (svid === undefined) {
-        return new CountersignError("E_IDENTITY_NONE", `no SVID has the hint ${JSON.stringify(hint)}`);
+        return new CountersignError("E_IDENTITY_HINT", `no SVID has the hint ${JSON.stringify(hint)}`);
       }
       // the source reports expiry by a timer; the clock outranks it
       if (svid.notAfterMs <= Date.now()) {

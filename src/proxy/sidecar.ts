@@ -1,6 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import type { JwksState } from "../certs/jwt/jwks-source.ts";
+import { createJwtSvidKeeper, type WantedJwtSvid } from "../certs/jwt-svid/jwt-svid-keeper.ts";
+import { createJwtSvidVerifier } from "../certs/jwt-svid/jwt-svid-verifier.ts";
 import { createPeerVerifier } from "../certs/peer-verifier.ts";
 import type { Address, ForwardConfig, InboundConfig, OutboundConfig, SidecarConfig } from "../config/sidecar-config.ts";
 import type { AuditLog } from "../core/audit-log.ts";
@@ -95,12 +97,20 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     trustedProxies: trustedProxies(config),
     ...guards.adopt(config, policy, ownAddresses),
   });
+  const jwtSvids = createJwtSvidKeeper({
+    identity,
+    clock: systemClock,
+    onProblem: (audience, { code, message }) => log.warn({ event: "identity.jwt_svid", audience, code }, message),
+  });
+  jwtSvids.setWanted(wantedJwtSvids(config));
   const runtime: Runtime = {
     deadlines: new Deadlines(),
     audit: parts.audit,
     recorder: parts.recorder,
     log,
     verifyPeer: createPeerVerifier(),
+    verifyJwtSvid: createJwtSvidVerifier(),
+    jwtSvids,
     inForce: inForce(parts.policy),
     identity: identity.state,
     limits: config.limits,
@@ -118,6 +128,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     entries = await openAll(runtime, surroundings, config, []);
   } catch (error) {
     guards.close();
+    jwtSvids.close();
     throw error;
   }
 
@@ -128,14 +139,15 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
 
   function onIdentity(state: IdentityState): void {
     for (const entry of everyEntry()) {
-      if (state.kind === "serving" || state.kind === "stale") {
-        const ours = currentSvid(runtime, entry.config.svidHint);
-        entry.pool.onIdentity(state.snapshot, ours instanceof CountersignError ? "" : ours.svid.fingerprint);
+      if (state.kind === "waiting") continue; // nothing was opened with an identity yet
+      const ours = currentSvid(runtime, entry.config.svidHint);
+      if ((state.kind === "serving" || state.kind === "stale") && !(ours instanceof CountersignError)) {
+        entry.pool.onIdentity(state.snapshot, ours.svid.fingerprint);
         for (const connection of entry.listener.connections.list()) connection.onIdentity(state.snapshot);
-      } else if (state.kind === "revoked" || state.kind === "expired") {
+      } else if (ours instanceof CountersignError) {
         // fail closed: what was opened with an identity that we no longer have ends with it
         entry.pool.expire(Number.POSITIVE_INFINITY);
-        for (const connection of entry.listener.connections.list()) connection.onIdentityLost(state.problem);
+        for (const connection of entry.listener.connections.list()) connection.onIdentityLost(ours);
       }
     }
   }
@@ -201,6 +213,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
         throw error;
       }
       config = next;
+      jwtSvids.setWanted(wantedJwtSvids(next));
       runtime.limits = next.limits;
       runtime.timeouts = next.timeouts;
       entries = opened;
@@ -225,6 +238,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       }
       clearInterval(tick);
       guards.close();
+      jwtSvids.close();
       unsubscribe();
       return cut;
     },
@@ -233,6 +247,12 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
 
 function trustedProxies(config: SidecarConfig): Runtime["inForce"]["trustedProxies"] {
   return cidrSet(config.trustedProxies.flatMap((text) => parseCidr(text) ?? []));
+}
+
+function wantedJwtSvids({ outbound }: SidecarConfig): WantedJwtSvid[] {
+  return outbound.flatMap(({ jwtSvid, svidHint }) =>
+    jwtSvid === undefined ? [] : [{ audience: jwtSvid.audience, hint: svidHint }],
+  );
 }
 
 function callsOf(entry: Entry): number {

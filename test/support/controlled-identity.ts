@@ -1,8 +1,13 @@
-import type { IdentitySnapshot, IdentitySource, IdentityState, TrustBundle } from "../../src/core/identity.ts";
+import { CountersignError } from "../../src/core/errors.ts";
+import type { IdentitySnapshot, IdentitySource, IdentityState, JwtSvid, TrustBundle } from "../../src/core/identity.ts";
 import { parseTrustDomain } from "../../src/core/spiffe-id.ts";
 import { type TestCa, type TestIssued, testSvid } from "./cert-factory.ts";
 
 export interface ControlledIdentity extends IdentitySource {
+  /** Goes with what `serve` serves from now on. */
+  jwtBundles: IdentitySnapshot["jwtBundles"];
+  /** What fetchJwtSvid does; by default it rejects. */
+  jwtSvid: (audience: string, hint: string) => JwtSvid | Promise<JwtSvid>;
   set(state: IdentityState): void;
   /** Serves this SVID with these trust domains' bundles, as the next generation. */
   serve(issued: TestIssued, cas: readonly TestCa[]): void;
@@ -15,6 +20,11 @@ export function controlledIdentity(): ControlledIdentity {
   const listeners = new Set<(state: IdentityState) => void>();
   const source: ControlledIdentity = {
     description: "a test",
+    jwtBundles: undefined,
+    jwtSvid: () => Promise.reject(new CountersignError("E_WORKLOAD_API_DENIED", "no identity issued")),
+    async fetchJwtSvid(audience, hint) {
+      return source.jwtSvid(audience, hint);
+    },
     get state() {
       return state;
     },
@@ -28,7 +38,8 @@ export function controlledIdentity(): ControlledIdentity {
       for (const listener of listeners) listener(state);
     },
     serve(issued, cas) {
-      source.set({ kind: "serving", snapshot: snapshotOf(issued, cas, ++generation) });
+      const { jwtBundles } = source;
+      source.set({ kind: "serving", snapshot: { ...snapshotOf(issued, cas, ++generation), jwtBundles } });
     },
   };
   return source;
