@@ -1,7 +1,7 @@
 import { HTAB, SP, TOKEN_LOWER, VALUE_BYTE } from "../http1/byte-classes.ts";
 import { NameFinder } from "../http1/known-names.ts";
 import { DynamicTable } from "./hpack-dynamic-table.ts";
-import { HeaderField, LAST_PSEUDO_ROLE, ROLE_NONE, roleOf } from "./hpack-field.ts";
+import { HeaderField, ROLE_NONE, ROLE_UNKNOWN_PSEUDO, roleOf } from "./hpack-field.ts";
 import { FIRST_DYNAMIC, STATIC_TABLE } from "./hpack-static-table.ts";
 import { decodeHuffman } from "./huffman.ts";
 
@@ -243,7 +243,7 @@ export class HpackDecoder {
     const name = source.toString("latin1", from, to);
     this.#name = name;
     this.#role = roleOf(name);
-    const isPseudo = this.#role !== ROLE_NONE && this.#role <= LAST_PSEUDO_ROLE;
+    const isPseudo = this.#role !== ROLE_NONE && this.#role <= ROLE_UNKNOWN_PSEUDO;
     this.#nameValid = isLowerToken(source, isPseudo ? from + 1 : from, to);
   }
 }

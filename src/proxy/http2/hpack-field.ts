@@ -7,7 +7,7 @@ export const ROLE_PATH = 4;
 /** `:protocol` of an extended CONNECT (RFC 8441). */
 export const ROLE_PROTOCOL = 5;
 export const ROLE_STATUS = 6;
-/** Any other name that begins with a colon. */
+/** Any other name that begins with a colon. Roles from 1 up to this one are pseudo-headers. */
 export const ROLE_UNKNOWN_PSEUDO = 7;
 export const ROLE_HOST = 8;
 export const ROLE_COOKIE = 9;
@@ -18,9 +18,6 @@ export const ROLE_EXPECT = 12;
 export const ROLE_CONNECTION_SPECIFIC = 13;
 /** A name that some apps read as a framing field, since CGI turns `-` into `_`. */
 export const ROLE_IMITATION = 14;
-
-/** Roles up to this one are pseudo-headers. */
-export const LAST_PSEUDO_ROLE: number = ROLE_UNKNOWN_PSEUDO;
 
 const ROLES: ReadonlyMap<string, number> = new Map([
   [":method", ROLE_METHOD],

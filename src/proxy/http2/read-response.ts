@@ -3,13 +3,13 @@ import type { BodyFraming, Fields, ResponseHead } from "../http1/http1-events.ts
 import { mayBeTrailer } from "../http1/trailer-names.ts";
 import {
   type HeaderField,
-  LAST_PSEUDO_ROLE,
   ROLE_CONNECTION_SPECIFIC,
   ROLE_CONTENT_LENGTH,
   ROLE_IMITATION,
   ROLE_NONE,
   ROLE_STATUS,
   ROLE_TE,
+  ROLE_UNKNOWN_PSEUDO,
 } from "./hpack-field.ts";
 import {
   BAD_NAME,
@@ -61,7 +61,7 @@ export function readResponse(
     const { name, value, role } = field;
     if (!field.valid) return field.nameValid ? BAD_VALUE : BAD_NAME;
     if (role !== ROLE_NONE) {
-      if (role <= LAST_PSEUDO_ROLE) return PSEUDO;
+      if (role <= ROLE_UNKNOWN_PSEUDO) return PSEUDO;
       if (role === ROLE_CONTENT_LENGTH) {
         if (length !== -1) return LENGTH;
         length = parseContentLength(value);
@@ -117,7 +117,7 @@ export function readTrailers(fields: readonly HeaderField[], count: number): Fie
     const field = fields[at] as HeaderField;
     const { name, role } = field;
     if (!field.valid) return field.nameValid ? BAD_VALUE : BAD_NAME;
-    if (role !== ROLE_NONE && role <= LAST_PSEUDO_ROLE) return TRAILER_PSEUDO;
+    if (role !== ROLE_NONE && role <= ROLE_UNKNOWN_PSEUDO) return TRAILER_PSEUDO;
     if (role === ROLE_CONNECTION_SPECIFIC) return CONNECTION_FIELD;
     if (!mayBeTrailer(name)) continue;
     raw ??= [];
