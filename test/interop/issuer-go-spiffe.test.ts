@@ -1,24 +1,12 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { expect, it, type TestContext } from "vitest";
+import { expect, it } from "vitest";
 import { expectWorkloadApi } from "./expected-steps.ts";
-import { runClient, startIssuerProcess, succeeds, temporaryFolder } from "./issuer-process.ts";
-
-const source = join(import.meta.dirname, "go-spiffe");
-
-function buildClient(test: TestContext): { readonly folder: string; readonly client: string } {
-  test.skip(!succeeds("go", ["version"]), "install Go 1.24 or later (https://go.dev/dl) to run it");
-  test.skip(!succeeds("go", ["mod", "download"], source), "the modules of test/interop/go-spiffe cannot be downloaded");
-  const folder = temporaryFolder();
-  test.onTestFinished(() => folder.remove());
-  const client = join(folder.path, "go-client");
-  expect(succeeds("go", ["build", "-o", client, "."], source)).toBe(true);
-  return { folder: folder.path, client };
-}
+import { buildGoClient } from "./go-client.ts";
+import { runClient, startIssuerProcess } from "./issuer-process.ts";
 
 it("the issuer serves go-spiffe: SVIDs, three rotations, bundles, JWT-SVIDs, sources", async (test) => {
-  const { folder, client } = buildClient(test);
+  const { folder, client } = buildGoClient(test);
 
   const uid = process.getuid?.();
   const sha256 = createHash("sha256").update(readFileSync(client)).digest("hex");
@@ -39,7 +27,7 @@ it("the issuer serves go-spiffe: SVIDs, three rotations, bundles, JWT-SVIDs, sou
 });
 
 it("go-spiffe is told who it is when no entry matches", async (test) => {
-  const { folder, client } = buildClient(test);
+  const { folder, client } = buildGoClient(test);
   const issuer = await startIssuerProcess(folder, "[]");
   test.onTestFinished(async () => void (await issuer.stop()));
   await expect(runClient(client, [], issuer.address)).rejects.toThrow(

@@ -1,5 +1,9 @@
 // Command go-spiffe uses every call of the SPIFFE Workload API through github.com/spiffe/go-spiffe/v2, as its users do, and
 // prints one JSON line a result. The socket comes from SPIFFE_ENDPOINT_SOCKET. The first error ends it with status 1.
+//
+//	go-spiffe                 all calls, and three rotations
+//	go-spiffe serve ID        an HTTPS server that only ID may call, until it is killed
+//	go-spiffe call ID URL…    calls URLs at a server that must prove ID
 package main
 
 import (
@@ -21,9 +25,20 @@ const rotations = 3
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	if err := run(ctx); err != nil {
+	if err := command(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+}
+
+func command(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == "serve":
+		return serve(ctx, args[1])
+	case len(args) > 2 && args[0] == "call":
+		return call(ctx, args[1], args[2:])
+	default:
+		return run(ctx)
 	}
 }
 
