@@ -1,9 +1,12 @@
 import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { startApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
+import { auditRecord } from "../support/audit-records.ts";
+import { createTestCa, type TestIssued } from "../support/cert-factory.ts";
 import {
   type CountersignProcesses,
   countersignProcesses,
@@ -143,8 +146,20 @@ it("two issuers on one machine federate, and apps of both domains call each othe
   expect(await ask(port, "/accounts", { method: "DELETE" })).toMatchObject({ status: 403 });
 
   const back = processes.run(writeBack(await web.port("in")));
+  await back.next("ready");
   const answer = await ask(await back.port("out"), "/carts");
   expect(answer).toMatchObject({ status: 200, body: expect.stringContaining(`URI=${idOf(bank)}`) as string });
+
+  // A third domain that the bank trusts for itself can speak for itself, and for nobody else.
+  const third = createTestCa("third.test");
+  writeFileSync(join(dir, "third.pem"), third.bundlePem);
+  const set = ["issuer", "bundle", "set", "third.test", join(dir, "third.pem"), "-c", join(dir, "bank.test.yaml")];
+  expect(await processes.command(...set)).toMatchObject({ code: 0 });
+  const inbound = await ledger.port("in");
+  const asThird = (): Promise<unknown> => getOverTls(inbound, third.issue({ spiffeId: "spiffe://third.test/app" }));
+  await expect.poll(asThird).toBe(403);
+  expect(await getOverTls(inbound, third.issue({ spiffeId: idOf(shop) }))).toBe("refused");
+  await auditRecord(join(dir, "ledger.jsonl"), ({ reason }) => reason === "E_CHAIN_UNTRUSTED");
 
   shopIssuer.issuer.signal("SIGTERM");
   await shopIssuer.issuer.ended;
@@ -162,6 +177,26 @@ it("two issuers on one machine federate, and apps of both domains call each othe
     }),
   );
 });
+
+/** The status that a caller with this certificate gets, or that its connection is refused. */
+function getOverTls(port: number, { chainPem, keyPem }: TestIssued): Promise<number | "refused"> {
+  return new Promise((resolve) => {
+    const options = {
+      host: "127.0.0.1",
+      port,
+      path: "/accounts",
+      cert: chainPem,
+      key: keyPem,
+      rejectUnauthorized: false,
+    };
+    const call = request({ ...options, agent: false }, (response) => {
+      response.resume();
+      resolve(response.statusCode ?? 0);
+    });
+    call.on("error", () => resolve("refused"));
+    call.end();
+  });
+}
 
 /** Another sidecar of the bank's app, which calls the shop's. */
 function writeBack(to: number): string {
