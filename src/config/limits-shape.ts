@@ -1,27 +1,17 @@
 import type { LimitsConfig } from "./sidecar-config.ts";
-import { object, unsupported, withDefault } from "./yaml-collections.ts";
+import { object, withDefault } from "./yaml-collections.ts";
 import { duration, integer, size } from "./yaml-scalars.ts";
-import { refine, type Shape } from "./yaml-shape.ts";
+import type { Shape } from "./yaml-shape.ts";
 
 /** What a peer can take of us, at most. */
-export const limits: Shape<LimitsConfig> = refine(
-  object({
-    connections: withDefault(integer({ min: 1, max: 1_000_000 }), 4096, "Connections that a listener holds at once."),
-    headBytes: withDefault(size({ min: 1024, max: 2 ** 20 }), "60KiB", "Size of all header fields of a message."),
-    headFields: withDefault(integer({ min: 1, max: 10_000 }), 100, "Number of header fields of a message."),
-    requestLine: withDefault(size({ min: 256, max: 2 ** 20 }), "16KiB", "Size of the request line."),
-    streams: unsupported("HTTP/2 streams of a connection."),
-    streamBuffer: unsupported("Bytes held for a stream, each way; 64 KiB."),
-  }),
-  ({ connections, headBytes, headFields, requestLine }) => ({
-    connections,
-    headBytes,
-    headFields,
-    requestLine,
-    streams: 100,
-    streamBuffer: 65_536,
-  }),
-);
+export const limits: Shape<LimitsConfig> = object({
+  connections: withDefault(integer({ min: 1, max: 1_000_000 }), 4096, "Connections that a listener holds at once."),
+  headBytes: withDefault(size({ min: 1024, max: 2 ** 20 }), "60KiB", "Size of all header fields of a message."),
+  headFields: withDefault(integer({ min: 1, max: 10_000 }), 100, "Number of header fields of a message."),
+  requestLine: withDefault(size({ min: 256, max: 2 ** 20 }), "16KiB", "Size of the request line."),
+  streams: withDefault(integer({ min: 1, max: 10_000 }), 100, "Streams that one HTTP/2 connection may have open."),
+  streamBuffer: withDefault(size({ min: 1024, max: 2 ** 24 }), "64KiB", "What is held of a stream whose reader rests."),
+});
 
 /** A limit on what a peer may take its time for: it cannot be none. */
 const limited = duration({ min: 1 });

@@ -80,7 +80,11 @@ const inbound = object({
     "What becomes of x-forwarded-client-cert.",
   ),
   upgrades: withDefault(list(upgradeToken, { max: 16 }), ["websocket"], "Upgrade tokens that become tunnels."),
-  tunnels: unsupported("Inbounds whose streams may arrive here."),
+  tunnels: withDefault(
+    list(text({ max: 128 }), { max: 64 }),
+    [],
+    "Names of other inbounds that sidecars may reach through this one: TCP that rides on connections to it.",
+  ),
   xff: unsupported("Whether our own hop is added to x-forwarded-for."),
   jwtSvid: inboundJwtSvid,
 });
@@ -114,6 +118,7 @@ export const inboundShape: Shape<InboundConfig> = refine(inbound, (value, node, 
     svidHint: chosen?.hint ?? "",
     appSource: value.appSource,
     xfcc: value.xfcc,
+    tunnels: value.tunnels,
     upgrades: value.upgrades,
     jwtSvid,
   };
@@ -150,7 +155,10 @@ const outbound = object({
   origins,
   browser,
   allow,
-  tunnels: unsupported("Inbounds to reach through a tunnel."),
+  tunnel: optional(
+    text({ max: 128 }),
+    "The inbound of the other sidecar that TCP connections are for, by name. Default: the one that listens at to.",
+  ),
   jwtSvid: outboundJwtSvid,
 });
 
@@ -169,6 +177,7 @@ const outboundListener: Shape<OutboundConfig> = refine(outbound, (value, node, c
     to,
     identity: [first, ...others],
     svidHint: value.svid?.hint ?? "",
+    tunnel: value.tunnel ?? "",
     authority: value.authority,
     protocol: value.protocol,
     origins: value.origins,

@@ -42,6 +42,8 @@ export interface InboundConfig {
   /** Local address to dial the app from, or undefined. */
   readonly appSource: string | undefined;
   readonly xfcc: XfccMode;
+  /** Other inbounds that tunnels to this one may lead to, by name. */
+  readonly tunnels: readonly string[];
   /** Lower-case Upgrade tokens that become tunnels. Default ["websocket"]. */
   readonly upgrades: readonly string[];
   readonly jwtSvid: InboundJwtSvid | undefined;
@@ -63,6 +65,8 @@ export interface OutboundConfig {
   readonly to: readonly { readonly host: string; readonly port: number }[];
   readonly identity: readonly [ExpectedIdentity, ...ExpectedIdentity[]];
   readonly svidHint: string;
+  /** The other sidecar's inbound that TCP connections are for; "": the one that listens at `to`. */
+  readonly tunnel: string;
   /** Replaces Host toward the server, or undefined. */
   readonly authority: string | undefined;
   readonly protocol: ProtocolSetting;
@@ -148,6 +152,22 @@ export interface LimitsConfig {
   readonly streamBuffer: number;
 }
 
+/** Policies at a URL. */
+export interface PolicyUrlConfig {
+  readonly url: string;
+  /** PEM file of the Ed25519 key that signs them; undefined: https alone is believed. */
+  readonly publicKey: string | undefined;
+  /** Signed with the policies. */
+  readonly name: string;
+  /** PEM file of the authorities to trust; undefined: the system's. */
+  readonly ca: string | undefined;
+  readonly refreshMs: number;
+  readonly maxAgeMs: number;
+  /** Folder of the kept copy. */
+  readonly cache: string;
+  readonly at: SourcePosition;
+}
+
 /** Milliseconds; 0 is "none". */
 export interface TimeoutsConfig {
   readonly handshake: number;
@@ -220,6 +240,8 @@ export interface SidecarConfig {
   readonly outboundAsWritten: readonly (OutboundConfig | ForwardConfig)[];
   /** Absolute paths of policy files or folders, with the place that names each. */
   readonly policies: readonly { readonly path: string; readonly at: SourcePosition }[];
+  /** Policies at URLs: read after those of the paths. */
+  readonly policyUrls: readonly PolicyUrlConfig[];
   readonly authorization: AuthorizationConfig;
   readonly trustedProxies: readonly string[];
   readonly extensionProviders: readonly ExtensionProviderConfig[];

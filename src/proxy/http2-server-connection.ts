@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { ErrorCode } from "../core/error-codes.ts";
+import { CountersignError } from "../core/errors.ts";
 import { finishOutcome } from "./call-outcomes.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
 import { type CallOwner, HttpCall } from "./http-call.ts";
@@ -18,10 +19,42 @@ import type { Http2Stream } from "./http2/http2-stream.ts";
 import { localAnswer } from "./local-answer.ts";
 import { monotonicMs } from "./monotonic.ts";
 import type { ServerTimeouts } from "./server-timeouts.ts";
-import type { SocketTransport, TransportOwner } from "./transport.ts";
+import { StreamTransport } from "./stream-transport.ts";
+import type { Transport, TransportOwner } from "./transport.ts";
+import { TUNNEL_PROTOCOL, tunnelNameOf } from "./tunnel-names.ts";
 import { UNREADABLE_HEAD } from "./unreadable-head.ts";
 
+/** What a stream of the connection carries: a call, or a tunnel that stands for a connection of its own. */
+export interface StreamUser {
+  readonly deadlineMs: number;
+  onDeadline(nowMs: number): void;
+  /** Calls that this connection answers for: those of a tunnel are its listener's. */
+  readonly calls: number;
+  reauthorize(): void;
+  onTick(): void;
+  cut(code: ErrorCode, detail: string): void;
+  onData(chunk: Uint8Array, nowMs: number): void;
+  onEnd(trailers: Fields | undefined): void;
+  /** The caller has given it up. */
+  onReset(detail: string): void;
+  /** The whole connection has ended. */
+  onConnectionGone(reason: string): void;
+  onStreamWritable(): void;
+  onTransportWritable(): void;
+  onClosed(): void;
+}
+
+/** Opens what a tunnel leads to, over its stream. */
+export interface TunnelEntrance {
+  /** False if no inbound of that name may be reached from here. */
+  open(name: string, transport: StreamTransport<StreamUser>): boolean;
+}
+
 export interface Http2ServerOptions {
+  /** Set where the caller has agreed on our own ALPN name. */
+  readonly tunnels: TunnelEntrance | undefined;
+  /** HTTP calls are served as well. */
+  readonly servesHttp: boolean;
   readonly limits: Http1Limits & { readonly streams: number; readonly streamBuffer: number };
   readonly timeouts: ServerTimeouts;
   readonly onClosed: () => void;
@@ -31,18 +64,18 @@ const LINGER_MS = 2000;
 const WEBSOCKET_KEY_BYTES = 16;
 
 /** The caller's HTTP/2 connection: each of its streams is a call. */
-export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2Handler<ServerStream> {
-  readonly #transport: SocketTransport;
+export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2Handler<StreamUser> {
+  readonly #transport: Transport;
   readonly #service: HttpService;
   readonly #options: Http2ServerOptions;
-  readonly #codec: Http2Codec<ServerStream>;
+  readonly #codec: Http2Codec<StreamUser>;
   /** While no stream is open. */
   #idleDeadlineMs: number;
   #draining = false;
   #lingering = false;
   #nowMs = 0;
 
-  constructor(transport: SocketTransport, service: HttpService, options: Http2ServerOptions) {
+  constructor(transport: Transport, service: HttpService, options: Http2ServerOptions) {
     this.#transport = transport;
     this.#service = service;
     this.#options = options;
@@ -68,19 +101,19 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 
   get calls(): number {
     let calls = 0;
-    for (const { user } of this.#codec.streams()) if (user !== undefined && !user.call.done) calls++;
+    for (const { user } of this.#codec.streams()) if (user !== undefined) calls += user.calls;
     return calls;
   }
 
   /** A new policy is in force: the calls under way are decided again. */
   reauthorize(): void {
-    for (const { user } of this.#codec.streams()) user?.call.reauthorize();
+    for (const { user } of this.#codec.streams()) user?.reauthorize();
     this.#transport.touch();
   }
 
   /** About twice a second. */
   onTick(): void {
-    for (const { user } of this.#codec.streams()) user?.call.onTick();
+    for (const { user } of this.#codec.streams()) user?.onTick();
   }
 
   /** Takes no new stream once the caller has heard of it; open ones go on. */
@@ -95,11 +128,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 
   /** Ends the connection now, and its calls with this code. */
   cut(code: ErrorCode, detail: string): void {
-    for (const { user } of this.#codec.streams()) {
-      if (user === undefined || user.call.done) continue;
-      user.call.outcome.close = code;
-      user.call.refuse(code, detail);
-    }
+    for (const { user } of this.#codec.streams()) user?.cut(code, detail);
     this.#codec.abandon(NO_ERROR, code, "");
     this.#transport.flush();
     this.#transport.destroy();
@@ -147,7 +176,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   }
 
   #endCalls(reason: string): void {
-    for (const { user } of this.#codec.streams()) user?.call.onCallerGone(reason);
+    for (const { user } of this.#codec.streams()) user?.onConnectionGone(reason);
   }
 
   #violated({ code, detail }: Http2Violation): void {
@@ -182,7 +211,15 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 
   // ── codec events ──
 
-  onRequest(stream: Http2Stream<ServerStream>, head: RequestHead): void {
+  onRequest(stream: Http2Stream<StreamUser>, head: RequestHead): void {
+    if (head.upgrade === TUNNEL_PROTOCOL && head.method === "CONNECT") {
+      this.#openTunnel(stream, tunnelNameOf(head.path));
+      return;
+    }
+    if (!this.#options.servesHttp) {
+      this.#answer(stream, 405, "E_HTTP_CONNECT", "this listener takes tunnels of other sidecars, no HTTP");
+      return;
+    }
     const user = new ServerStream(this.#transport, this.#codec, stream, this.#options.timeouts);
     stream.user = user;
     const seen = head.method === "CONNECT" && head.upgrade !== undefined ? asUpgrade(head) : head;
@@ -193,40 +230,67 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     call.start();
   }
 
-  onBadRequest(stream: Http2Stream<ServerStream>, fault: Http2Fault): void {
+  onBadRequest(stream: Http2Stream<StreamUser>, fault: Http2Fault): void {
     const status = ANSWERED[fault.code];
-    const id = this.#refused(fault.code, fault.detail, status);
-    if (status === undefined) {
-      this.#codec.resetStream(stream, PROTOCOL_ERROR);
+    if (status !== undefined) {
+      this.#answer(stream, status, fault.code, fault.detail);
       return;
     }
-    const answer = localAnswer(status, fault.code, this.#service.answerDetail(fault.detail), id, "GET", false);
+    this.#refused(fault.code, fault.detail);
+    this.#codec.resetStream(stream, PROTOCOL_ERROR);
+  }
+
+  #answer(stream: Http2Stream<StreamUser>, status: number, code: ErrorCode, detail: string): void {
+    const id = this.#refused(code, detail, status);
+    const answer = localAnswer(status, code, this.#service.answerDetail(detail), id, "GET", false);
     writeResponse(this.#codec, stream, answer.response);
     this.#codec.data(stream, answer.body);
     this.#codec.endAndCancel(stream);
+  }
+
+  /** A stream that stands for a connection to an inbound listener of ours. It is told so at once: what becomes of it is the listener's to say. */
+  #openTunnel(stream: Http2Stream<StreamUser>, name: string): void {
+    const { tunnels } = this.#options;
+    if (tunnels === undefined) {
+      this.#answer(stream, 405, "E_TUNNEL_REFUSED", "tunnels are for callers that have agreed on them by ALPN");
+      return;
+    }
+    const transport = new StreamTransport(this.#codec, stream, this.#transport);
+    stream.user = new TunnelStream(transport);
+    this.#codec.beginHeaders(stream);
+    this.#codec.status(200);
+    this.#codec.endHeaders(stream, false);
+    this.#transport.touch();
+    if (tunnels.open(name, transport)) return;
+    this.#refused(
+      "E_TUNNEL_REFUSED",
+      `no inbound ${JSON.stringify(name.slice(0, 64))} may be reached from this listener`,
+    );
+    transport.abort();
   }
 
   onResponse(): void {
     // a server gets none
   }
 
-  onData(stream: Http2Stream<ServerStream>, chunk: Uint8Array): void {
+  onData(stream: Http2Stream<StreamUser>, chunk: Uint8Array): void {
     stream.user?.onData(chunk, this.#nowMs);
   }
 
-  onEnd(stream: Http2Stream<ServerStream>, trailers: Fields | undefined): void {
+  onEnd(stream: Http2Stream<StreamUser>, trailers: Fields | undefined): void {
     stream.user?.onEnd(trailers);
   }
 
-  onReset(stream: Http2Stream<ServerStream>, _errorCode: number, detail: string): void {
-    const call = stream.user?.call;
-    if (call === undefined || call.done) return;
-    call.outcome.detail = detail;
-    call.onCallerGone("caller-reset");
+  onReset(stream: Http2Stream<StreamUser>, _errorCode: number, detail: string): void {
+    stream.user?.onReset(detail);
   }
 
-  onStreamWritable(stream: Http2Stream<ServerStream>): void {
+  onStreamWritable(stream: Http2Stream<StreamUser>): void {
     stream.user?.onStreamWritable();
+  }
+
+  onStreamClosed(stream: Http2Stream<StreamUser>): void {
+    stream.user?.onClosed();
   }
 
   onSettings(): void {
@@ -249,10 +313,10 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 }
 
 /** The one stream of a call: its caller's half. */
-class ServerStream implements DownstreamStream, CallOwner {
-  readonly #transport: SocketTransport;
-  readonly #codec: Http2Codec<ServerStream>;
-  readonly #stream: Http2Stream<ServerStream>;
+class ServerStream implements StreamUser, DownstreamStream, CallOwner {
+  readonly #transport: Transport;
+  readonly #codec: Http2Codec<StreamUser>;
+  readonly #stream: Http2Stream<StreamUser>;
   readonly #timeouts: ServerTimeouts;
   #call: HttpCall | undefined;
   /** By when the caller has to go on: with its body, or with reading ours. */
@@ -262,9 +326,9 @@ class ServerStream implements DownstreamStream, CallOwner {
   #awaitsTunnel = false;
 
   constructor(
-    transport: SocketTransport,
-    codec: Http2Codec<ServerStream>,
-    stream: Http2Stream<ServerStream>,
+    transport: Transport,
+    codec: Http2Codec<StreamUser>,
+    stream: Http2Stream<StreamUser>,
     timeouts: ServerTimeouts,
   ) {
     this.#transport = transport;
@@ -281,6 +345,40 @@ class ServerStream implements DownstreamStream, CallOwner {
   awaitTunnel(): void {
     this.#awaitsTunnel = true;
     this.#codec.pause(this.#stream);
+  }
+
+  get calls(): number {
+    return this.#call === undefined || this.#call.done ? 0 : 1;
+  }
+
+  reauthorize(): void {
+    this.call.reauthorize();
+  }
+
+  onTick(): void {
+    this.call.onTick();
+  }
+
+  cut(code: ErrorCode, detail: string): void {
+    const { call } = this;
+    if (call.done) return;
+    call.outcome.close = code;
+    call.refuse(code, detail);
+  }
+
+  onReset(detail: string): void {
+    const { call } = this;
+    if (call.done) return;
+    call.outcome.detail = detail;
+    call.onCallerGone("caller-reset");
+  }
+
+  onConnectionGone(reason: string): void {
+    this.call.onCallerGone(reason);
+  }
+
+  onClosed(): void {
+    // the call has had its own end
   }
 
   get call(): HttpCall {
@@ -399,6 +497,61 @@ class ServerStream implements DownstreamStream, CallOwner {
   }
 }
 
+/** A tunnel's stream. Its calls, time limits and policy are those of the connection that it stands for. */
+class TunnelStream implements StreamUser {
+  readonly deadlineMs = Number.POSITIVE_INFINITY;
+  readonly calls = 0;
+  readonly #transport: StreamTransport<StreamUser>;
+
+  constructor(transport: StreamTransport<StreamUser>) {
+    this.#transport = transport;
+  }
+
+  onDeadline(): void {
+    // has none
+  }
+
+  reauthorize(): void {
+    // its listener does
+  }
+
+  onTick(): void {
+    // its listener does
+  }
+
+  cut(code: ErrorCode, detail: string): void {
+    this.#transport.onClosed(new CountersignError(code, detail));
+  }
+
+  onData(chunk: Uint8Array): void {
+    this.#transport.onData(chunk);
+  }
+
+  onEnd(): void {
+    this.#transport.onEnd();
+  }
+
+  onReset(): void {
+    this.#transport.onClosed(undefined);
+  }
+
+  onConnectionGone(): void {
+    this.#transport.onClosed(undefined);
+  }
+
+  onStreamWritable(): void {
+    this.#transport.onStreamWritable();
+  }
+
+  onTransportWritable(): void {
+    this.#transport.onCarrierWritable();
+  }
+
+  onClosed(): void {
+    this.#transport.onClosed(undefined);
+  }
+}
+
 /** Requests that are well-formed HTTP/2 and yet refused by a limit are answered; malformed ones get their stream reset (RFC 9113 section 8.1.1). */
 const ANSWERED: Partial<Record<ErrorCode, number>> = {
   E_HTTP_HEAD_TOO_LARGE: 431,
@@ -409,8 +562,8 @@ const ANSWERED: Partial<Record<ErrorCode, number>> = {
 };
 
 function writeResponse(
-  codec: Http2Codec<ServerStream>,
-  stream: Http2Stream<ServerStream>,
+  codec: Http2Codec<StreamUser>,
+  stream: Http2Stream<StreamUser>,
   response: OutgoingResponse,
 ): void {
   codec.beginHeaders(stream);

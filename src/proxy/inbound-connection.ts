@@ -1,8 +1,7 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { decide, policyReadsHttp } from "../authz/decide.ts";
+import { type EffectiveMtls, effectiveMtls } from "../authz/authentication.ts";
 import { readPeerChain, serverTlsOptions } from "../certs/tls-context.ts";
-import type { InboundConfig } from "../config/sidecar-config.ts";
 import type { ConnectionFacts } from "../core/call-facts.ts";
 import type { ConnectionContext } from "../core/call-outcome.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
@@ -12,26 +11,16 @@ import { canonicalIpAddress } from "../core/ip-address.ts";
 import { nextDecisionId } from "./call-identifiers.ts";
 import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
-import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
 import { writeResponseHead } from "./http1/write-head.ts";
-import { type InboundContext, InboundHttp } from "./inbound-http.ts";
+import { type InboundListenerParts, InboundServing } from "./inbound-serving.ts";
 import { localAnswer } from "./local-answer.ts";
 import type { OpenConnection } from "./open-connection.ts";
 import { recordRefusal } from "./refusals.ts";
 import { currentSvid, type Runtime } from "./runtime.ts";
-import { ServedProtocol } from "./served-protocol.ts";
-import type { TcpRelayParts } from "./tcp-relay.ts";
-import { NOBODY, SocketTransport, type Transport } from "./transport.ts";
+import { NOBODY, SocketTransport } from "./transport.ts";
+import { TUNNEL_ALPN } from "./tunnel-names.ts";
 import { addressText, reasonOf } from "./upstream/dial.ts";
-import type { HttpPool } from "./upstream/http-pool.ts";
 
-export interface InboundListenerParts {
-  readonly config: InboundConfig;
-  readonly pool: HttpPool;
-}
-
-const HTTP1_ALPN = "http/1.1";
-const HTTP2_ALPN = "h2";
 const IGNORED = (): void => undefined;
 
 /** A connection from the mesh: told TLS from plaintext, verified, its protocol told, then served. */
@@ -43,12 +32,12 @@ export class InboundConnection implements OpenConnection {
   readonly #sourceIp: string;
   readonly #onClosed: () => void;
   #context: ConnectionContext;
-  #inbound: InboundContext | undefined;
+  /** Once the caller is known. */
+  #serving: InboundServing | undefined;
   #end: ConnectionEnd | undefined;
   #verifyAgain: ((snapshot: IdentitySnapshot, nowMs: number) => CountersignError | undefined) | undefined;
   /** Set while the connection has no protocol yet. */
   #guard: (HasDeadline & { deadlineMs: number }) | undefined;
-  readonly #served = new ServedProtocol();
   #draining = false;
   #closed = false;
   /** What to end: the TLS socket once there is one. Closing the raw one under it, from inside a TLS event, would free what OpenSSL
@@ -70,7 +59,7 @@ export class InboundConnection implements OpenConnection {
     const raw = this.#raw;
     raw.on("error", IGNORED);
     raw.once("close", () => this.#gone());
-    if (this.#parts.config.mtls === "disable") {
+    if (this.#mtls === "disable") {
       this.#plaintext(new SocketTransport(raw, NOBODY), undefined);
       return;
     }
@@ -93,14 +82,18 @@ export class InboundConnection implements OpenConnection {
     raw.once("end", onEnd);
   }
 
+  /** What is taken now: the configuration says it, and PeerAuthentication documents may change it at any time. */
+  get #mtls(): EffectiveMtls {
+    return effectiveMtls(this.#runtime.inForce.policy, this.#parts.config);
+  }
+
   #firstChunk(first: Buffer): void {
-    const { config } = this.#parts;
     if (first[0] === 0x16) {
       this.#raw.unshift(first);
       this.#handshake();
       return;
     }
-    if (config.mtls === "permissive") {
+    if (this.#mtls !== "strict") {
       this.#unwatch();
       this.#plaintext(new SocketTransport(this.#raw, NOBODY), first);
       return;
@@ -175,33 +168,27 @@ export class InboundConnection implements OpenConnection {
   /** Configuration outranks ALPN: a TCP listener takes whatever name is offered. */
   #chooseAlpn(offered: readonly string[]): string | undefined {
     const { protocol } = this.#parts.config;
+    if (offered.includes(TUNNEL_ALPN)) return TUNNEL_ALPN;
     if (protocol === "tcp") return offered[0];
-    if (offered.includes(HTTP2_ALPN)) return HTTP2_ALPN;
-    if (offered.includes(HTTP1_ALPN)) return HTTP1_ALPN;
+    if (offered.includes("h2")) return "h2";
+    if (offered.includes("http/1.1")) return "http/1.1";
     return protocol === "auto" ? offered[0] : undefined;
   }
 
   #secured(tls: TLSSocket, svid: Svid, peer: Peer): void {
-    const { config } = this.#parts;
     const transport = new SocketTransport(tls, NOBODY);
     this.#end = connectionEnd(Math.min(peer.validUntilMs, svid.notAfterMs), this.#runtime.timeouts.connectionAge);
-    this.#identified(peer, svid, tls);
-    if (config.protocol === "tcp") this.#serveTcp(transport, undefined);
-    else if (tls.alpnProtocol === HTTP2_ALPN) this.#serveHttp2(transport, undefined);
-    else if (tls.alpnProtocol === HTTP1_ALPN) this.#serveHttp1(transport, undefined);
-    else this.#sniff(transport, undefined);
+    const alpn: unknown = tls.alpnProtocol;
+    this.#identified(peer, svid, tls).start(transport, typeof alpn === "string" ? alpn : "", undefined);
   }
 
   #plaintext(transport: SocketTransport, first: Uint8Array | undefined): void {
-    const { config } = this.#parts;
     this.#end = connectionEnd(Number.POSITIVE_INFINITY, this.#runtime.timeouts.connectionAge);
-    this.#identified(undefined, undefined, undefined);
-    if (config.protocol === "tcp") this.#serveTcp(transport, first);
-    else this.#sniff(transport, first);
+    this.#identified(undefined, undefined, undefined).start(transport, "", first);
   }
 
-  #identified(peer: Peer | undefined, svid: Svid | undefined, tls: TLSSocket | undefined): void {
-    const { config, pool } = this.#parts;
+  #identified(peer: Peer | undefined, svid: Svid | undefined, tls: TLSSocket | undefined): InboundServing {
+    const { config } = this.#parts;
     const servername: unknown = tls === undefined ? undefined : tls.servername;
     this.#context = this.#makeContext(peer, svid, tls);
     const facts: ConnectionFacts = {
@@ -212,89 +199,9 @@ export class InboundConnection implements OpenConnection {
       destinationPort: config.appPort,
       sni: typeof servername === "string" ? servername : "",
     };
-    this.#inbound = {
-      context: this.#context,
-      facts,
-      peer,
-      svid,
-      xfcc: config.xfcc,
-      upgrades: config.upgrades,
-      jwtSvid: config.jwtSvid,
-      pool,
-      closing: this.#draining,
-    };
-  }
-
-  #sniff(transport: SocketTransport, first: Uint8Array | undefined): void {
-    const { deadlines, timeouts } = this.#runtime;
-    // what speaks HTTP for certain has a head's time to begin
-    const patience = this.#parts.config.protocol === "auto" ? timeouts.classify : timeouts.head;
-    sniffFirstBytes(transport, first, deadlines, patience, (sniffed) => this.#classified(transport, sniffed));
-  }
-
-  #classified(transport: SocketTransport, sniffed: Sniffed): void {
-    switch (sniffed.kind) {
-      case "http1":
-        this.#serveHttp1(transport, sniffed.bytes);
-        return;
-      case "http2":
-        this.#serveHttp2(transport, sniffed.bytes);
-        return;
-      case "tls":
-      case "opaque":
-      case "silent":
-      case "more":
-        if (this.#parts.config.protocol !== "auto") {
-          this.#serveHttp1(transport, sniffed.bytes);
-          return;
-        }
-        // The caller must not choose which rules see it (authorization section 7).
-        if (policyReadsHttp(this.#runtime.inForce.policy, this.#parts.config.appPort)) {
-          const code = sniffed.kind === "silent" ? "E_CLASSIFY_TIMEOUT" : "E_CLASSIFY";
-          this.#refuse(
-            new CountersignError(code, "policies with HTTP fields apply, and the caller does not speak HTTP"),
-          );
-          return;
-        }
-        this.#serveTcp(transport, sniffed.bytes);
-        return;
-      case "gone":
-        this.#socket.destroy();
-        return;
-    }
-  }
-
-  #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {
-    this.#served.serveHttp1(this.#runtime, transport, this.#service(), first);
-  }
-
-  #service(): InboundHttp {
-    const inbound = this.#inbound;
-    if (inbound === undefined) throw new TypeError("served before it was identified");
-    return new InboundHttp(this.#runtime, inbound);
-  }
-
-  #serveHttp2(transport: SocketTransport, first: Uint8Array | undefined): void {
-    this.#served.serveHttp2(this.#runtime, transport, this.#service(), first);
-  }
-
-  #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
-    const inbound = this.#inbound;
-    if (inbound === undefined) throw new TypeError("served before it was identified");
-    const { config } = this.#parts;
-    const relay: TcpRelayParts = {
-      runtime: this.#runtime,
-      context: inbound.context,
-      facts: inbound.facts,
-      decide: (facts) => decide(this.#runtime.inForce.policy, facts),
-      dial: () => ({
-        endpoints: [config.app],
-        source: config.appSource,
-        identity: undefined,
-        withoutAlpn: NO_ENDPOINTS,
-      }),
-    };
-    this.#served.serveTcp(relay, transport, early, this.#startedMs);
+    const caller = { peer, svid, context: this.#context, facts, startedMs: this.#startedMs };
+    this.#serving = new InboundServing(this.#runtime, this.#parts, caller, this.#draining);
+    return this.#serving;
   }
 
   #makeContext(peer: Peer | undefined, svid: Svid | undefined, tls: TLSSocket | undefined): ConnectionContext {
@@ -345,17 +252,17 @@ export class InboundConnection implements OpenConnection {
   }
 
   get calls(): number {
-    return this.#served.calls;
+    return this.#serving?.calls ?? 0;
   }
 
   drain(): void {
     this.#draining = true;
-    if (this.#inbound !== undefined) this.#inbound.closing = true;
-    if (!this.#served.drain() && this.#inbound === undefined) this.#socket.destroy();
+    if (this.#serving === undefined) this.#socket.destroy();
+    else this.#serving.drain();
   }
 
   cut(code: ErrorCode, detail: string): void {
-    this.#served.cut(code, detail);
+    this.#serving?.cut(code, detail);
     this.#socket.destroy();
   }
 
@@ -369,19 +276,27 @@ export class InboundConnection implements OpenConnection {
   }
 
   onPolicy(): void {
-    this.#served.reauthorize();
+    if (this.#serving !== undefined) {
+      const mtls = this.#mtls;
+      const { tlsVersion } = this.#context;
+      if (mtls === "strict" && tlsVersion === undefined) {
+        this.cut("E_PLAINTEXT_REFUSED", "the policy in force takes only mutual TLS here");
+        return;
+      }
+      // what was said by mutual TLS stays said; the caller comes back as the policy wants it
+      if (mtls === "disable" && tlsVersion !== undefined && !this.#draining) this.drain();
+    }
+    this.#serving?.reauthorize();
   }
 
   onTick(nowWallMs: number): void {
-    this.#served.onTick(nowWallMs);
+    this.#serving?.onTick(nowWallMs);
     const end = this.#end;
     if (end === undefined) return;
     if (nowWallMs >= end.cutMs) this.cut("E_PEER_EXPIRED_OPEN", "the identity that opened the connection expired");
     else if (nowWallMs >= end.drainMs && !this.#draining) this.drain();
   }
 }
-
-const NO_ENDPOINTS: Set<string> = new Set();
 
 function looksLikeHttp1(first: Uint8Array): boolean {
   // an upper-case method and a space within the first bytes; good enough to choose between an answer and silence

@@ -34,6 +34,9 @@ export interface Listener {
   readonly connections: Pick<DenseSet<OpenConnection>, "size" | "list">;
   /** Takes no new connection; open ones go on. */
   stopAccepting(): void;
+  /** Takes a connection that came another way, under the same limit. `make` is as `accept`, which it is not started by. False if the
+   *  listener is full or closed. */
+  adopt(make: (onClosed: () => void) => OpenConnection): boolean;
   /** Changes what new connections become. */
   accept: ListenerOptions["accept"];
 }
@@ -50,6 +53,20 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     accept: options.accept,
     address: options.listen,
     stopAccepting: () => void server.close(),
+    adopt: (make: (onClosed: () => void) => OpenConnection) => {
+      if (!server.listening || connections.size >= options.maxConnections()) return false;
+      register(make);
+      return true;
+    },
+  };
+  const register = <T extends OpenConnection>(make: (onClosed: () => void) => T): T => {
+    let place: Place | undefined;
+    const connection = make(() => {
+      if (place !== undefined && connections.delete(place)) options.onClosed();
+    });
+    place = connections.add(connection);
+    options.onOpened();
+    return connection;
   };
   server.on("connection", (socket) => {
     if (connections.size >= options.maxConnections()) {
@@ -58,14 +75,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       socket.destroy();
       return;
     }
-    let place: Place | undefined;
-    const onClosed = (): void => {
-      if (place !== undefined && connections.delete(place)) options.onClosed();
-    };
-    const connection = listener.accept(socket, onClosed);
-    place = connections.add(connection);
-    options.onOpened();
-    connection.start();
+    register((onClosed) => listener.accept(socket, onClosed)).start();
   });
   if (options.listen.kind === "unix") await removeStaleSocket(options.listen.path);
   await listenOn(server, options.listen);

@@ -144,12 +144,13 @@ export class OutboundConnection implements OpenConnection {
   }
 
   #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
-    const { config, endpoints, withoutAlpn } = this.#parts;
+    const { config, endpoints, pool, withoutAlpn } = this.#parts;
     const relay: TcpRelayParts = {
       runtime: this.#runtime,
       context: this.#currentContext(),
       facts: this.#facts(),
       decide: (facts) => decideOutbound(this.#runtime.inForce.policy, facts),
+      tunnel: (permit, done) => pool.tunnel(permit, config.tunnel, done),
       dial: () => {
         const ours = currentSvid(this.#runtime, config.svidHint);
         if (ours instanceof CountersignError) return ours;

@@ -1,10 +1,10 @@
 import type { ErrorCode } from "../core/error-codes.ts";
 import type { HttpService } from "./http-service.ts";
 import { Http1ServerConnection } from "./http1-server-connection.ts";
-import { Http2ServerConnection } from "./http2-server-connection.ts";
+import { Http2ServerConnection, type TunnelEntrance } from "./http2-server-connection.ts";
 import type { Runtime } from "./runtime.ts";
 import { TcpRelay, type TcpRelayParts } from "./tcp-relay.ts";
-import type { SocketTransport, Transport } from "./transport.ts";
+import type { Transport } from "./transport.ts";
 
 /** What a connection carries once its protocol is told, in either direction: HTTP or opaque TCP. Before that it carries nothing. */
 export class ServedProtocol {
@@ -25,12 +25,22 @@ export class ServedProtocol {
     transport.resume();
   }
 
-  /** As serveHttp1. */
-  serveHttp2(runtime: Runtime, transport: SocketTransport, service: HttpService, first: Uint8Array | undefined): void {
+  /** As serveHttp1. `tunnels`: where streams that stand for connections lead, if the caller may open such; `servesHttp` false: to nothing
+   *  else. */
+  serveHttp2(
+    runtime: Runtime,
+    transport: Transport,
+    service: HttpService,
+    first: Uint8Array | undefined,
+    tunnels?: TunnelEntrance,
+    servesHttp = true,
+  ): void {
     const { limits, timeouts, deadlines } = runtime;
     const http = new Http2ServerConnection(transport, service, {
       limits,
       timeouts,
+      tunnels,
+      servesHttp,
       onClosed: () => deadlines.delete(http),
     });
     this.#http = http;

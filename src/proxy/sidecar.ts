@@ -17,11 +17,14 @@ import { listeningPlace } from "./forward/destination-addresses.ts";
 import { machineAddresses } from "./forward/machine-addresses.ts";
 import { assembleForward, type EgressSurroundings } from "./forward/open-forward.ts";
 import { InboundConnection } from "./inbound-connection.ts";
+import type { InboundListenerParts } from "./inbound-serving.ts";
 import { type Listener, type ListenerOptions, openListener } from "./listener.ts";
 import { OutboundConnection } from "./outbound-connection.ts";
 import { recordRefusal } from "./refusals.ts";
 import { type CallRecorder, currentSvid, type PolicyInForce, type ProxyLog, type Runtime } from "./runtime.ts";
 import { adoptPlainSocket } from "./socket-reads.ts";
+import { TUNNEL_ALPN } from "./tunnel-names.ts";
+import { OpenInbounds } from "./tunnelled-connection.ts";
 import { createCheckedLookup } from "./upstream/checked-lookup.ts";
 import { addressText } from "./upstream/dial.ts";
 import { HttpPool, type PlaintextVersion } from "./upstream/http-pool.ts";
@@ -77,7 +80,8 @@ const TICK_MS = 500;
 /** During a drain an idle connection is kept this long, for the request that its client may be writing just now. */
 const IDLE_GRACE_MS = 250;
 const DRAIN_POLL_MS = 20;
-const HTTP_ALPN = ["h2", "http/1.1"] as const;
+const HTTP_ALPN = [TUNNEL_ALPN, "h2", "http/1.1"] as const;
+const TCP_ALPN = [TUNNEL_ALPN] as const;
 
 /** Opens all listeners of a configuration and serves. Rejects with CountersignError E_LISTEN when one can't be opened: then none is. */
 export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
@@ -117,6 +121,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     timeouts: config.timeouts,
     draining: false,
   };
+  const inbounds = new OpenInbounds(runtime);
   const surroundings: EgressSurroundings = {
     lookup: createCheckedLookup(
       parts.resolve ?? createSystemResolve(runtime.deadlines, () => runtime.timeouts.connect),
@@ -125,7 +130,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
   };
 
   try {
-    entries = await openAll(runtime, surroundings, config, []);
+    entries = await openAll(runtime, inbounds, surroundings, config, []);
   } catch (error) {
     guards.close();
     jwtSvids.close();
@@ -146,7 +151,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
         for (const connection of entry.listener.connections.list()) connection.onIdentity(state.snapshot);
       } else if (ours instanceof CountersignError) {
         // fail closed: what was opened with an identity that we no longer have ends with it
-        entry.pool.expire(Number.POSITIVE_INFINITY);
+        entry.pool.end(ours);
         for (const connection of entry.listener.connections.list()) connection.onIdentityLost(ours);
       }
     }
@@ -197,10 +202,11 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       for (const entry of freed) entry.listener.stopAccepting();
       let opened: Entry[];
       try {
-        opened = await openAll(runtime, surroundings, next, kept);
+        opened = await openAll(runtime, inbounds, surroundings, next, kept);
       } catch (error) {
         const again = await openAll(
           runtime,
+          inbounds,
           surroundings,
           config,
           entries.filter((entry) => !freed.includes(entry)),
@@ -280,6 +286,7 @@ function namesAddress(config: SidecarConfig, address: Address): boolean {
 /** Opens what `kept` doesn't cover already. On failure everything that it opened is closed again. */
 async function openAll(
   runtime: Runtime,
+  inbounds: OpenInbounds,
   surroundings: EgressSurroundings,
   config: SidecarConfig,
   kept: readonly Entry[],
@@ -291,7 +298,7 @@ async function openAll(
       for (const one of wanted(config, direction)) {
         let entry = kept.find((other) => other.direction === direction && isDeepStrictEqual(other.config, one));
         if (entry === undefined) {
-          entry = await openEntry(runtime, surroundings, config, direction, one);
+          entry = await openEntry(runtime, inbounds, surroundings, config, direction, one);
           opened.push(entry);
         }
         all.push(entry);
@@ -309,10 +316,18 @@ interface Served {
   readonly pool: Entry["pool"];
   /** For records of connections that are not served: where they would have led; "" where only the caller could say. */
   readonly target: string;
+  /** Of an inbound: as tunnels reach it. */
+  readonly inbound?: InboundListenerParts;
 }
 
 /** What the connections of a listener become, and the upstream connections that they share. */
-function serve(runtime: Runtime, surroundings: EgressSurroundings, config: SidecarConfig, one: ListenerConfig): Served {
+function serve(
+  runtime: Runtime,
+  inbounds: OpenInbounds,
+  surroundings: EgressSurroundings,
+  config: SidecarConfig,
+  one: ListenerConfig,
+): Served {
   const common = {
     identity: () => currentSvid(runtime, one.svidHint),
     limits: config.limits,
@@ -332,26 +347,29 @@ function serve(runtime: Runtime, surroundings: EgressSurroundings, config: Sidec
     return { accept, pool: pools, target: "" };
   }
   if ("app" in one) {
+    const tunnels = inbounds.gateOf(one.name, one.tunnels);
     const plaintext = appVersion(one);
     const pool = new HttpPool({ ...common, endpoints: [one.app], source: one.appSource, mesh: undefined, plaintext });
+    const parts: InboundListenerParts = { config: one, pool, tunnels };
     const accept: ListenerOptions["accept"] = (socket, onClosed) =>
-      new InboundConnection(runtime, { config: one, pool }, socket, onClosed);
-    return { accept, pool, target: addressText(one.app) };
+      new InboundConnection(runtime, parts, socket, onClosed);
+    return { accept, pool, target: addressText(one.app), inbound: parts };
   }
   const endpoints = endpointsOf(one);
-  const mesh = { expected: one.identity, alpn: HTTP_ALPN };
+  const mesh = { expected: one.identity, alpn: one.protocol === "tcp" ? TCP_ALPN : HTTP_ALPN };
   const pool = new HttpPool({ ...common, endpoints, source: undefined, mesh, plaintext: "asked" });
   return { accept: outboundAccept(runtime, one, endpoints, pool), pool, target: addressText(endpoints[0]) };
 }
 
 async function openEntry(
   runtime: Runtime,
+  inbounds: OpenInbounds,
   surroundings: EgressSurroundings,
   config: SidecarConfig,
   direction: "inbound" | "outbound",
   one: ListenerConfig,
 ): Promise<Entry> {
-  const { accept, pool, target } = serve(runtime, surroundings, config, one);
+  const { accept, pool, target, inbound } = serve(runtime, inbounds, surroundings, config, one);
   const listener = await openListener({
     name: one.name,
     direction,
@@ -387,6 +405,7 @@ async function openEntry(
     onOpened: () => runtime.recorder.connectionOpened(direction, one.name),
     onClosed: () => runtime.recorder.connectionClosed(direction, one.name),
   });
+  if (inbound !== undefined) inbounds.set({ parts: inbound, listener });
   runtime.log.info({ event: "listening", name: one.name, direction, address: addressText(listener.address) });
   return { direction, config: one, listener, pool };
 }

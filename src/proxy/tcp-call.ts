@@ -1,9 +1,10 @@
 import type { AuditSlot } from "../core/audit-log.ts";
 import type { CallOutcome } from "../core/call-outcome.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
+import { CountersignError } from "../core/errors.ts";
 import { finishOutcome, type OutcomeSinks, openRecord } from "./call-outcomes.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
-import { SocketTransport, type Transport, type TransportOwner } from "./transport.ts";
+import type { Transport, TransportOwner } from "./transport.ts";
 import { reasonOf } from "./upstream/dial.ts";
 
 export interface TcpCallOptions {
@@ -24,21 +25,19 @@ export class TcpCall implements HasDeadline {
   #upEnded = false;
   #done = false;
 
-  /** Both sockets are open; `early`: bytes of the caller that were read to tell the protocol. */
-  constructor(
-    options: TcpCallOptions,
-    down: Transport,
-    upSocket: SocketTransport["socket"],
-    early: Uint8Array | undefined,
-  ) {
+  /** Both sides are open; `early`: bytes of the caller that were read to tell the protocol. */
+  constructor(options: TcpCallOptions, down: Transport, up: Transport, early: Uint8Array | undefined) {
     this.#options = options;
     this.#down = down;
     this.deadlineMs = deadlineAfter(options.idleMs);
-    this.#up = new SocketTransport(upSocket, this.#upOwner());
+    this.#up = up;
+    up.owner = this.#upOwner();
     down.owner = this.#downOwner();
     options.sinks.audit.note(openRecord(options.outcome, "start", options.sinks.nowMs()));
     if (early !== undefined && early.length > 0) this.#fromCaller(early);
-    if (!this.#done && !this.#up.congested) down.resume();
+    if (this.#done) return;
+    if (!up.congested) down.resume();
+    up.resume();
   }
 
   #fromCaller(chunk: Uint8Array): void {
@@ -86,7 +85,13 @@ export class TcpCall implements HasDeadline {
   /** A socket that closed without saying its last byte takes the other with it: a cut stream must not look complete. */
   #gone(error: Error | undefined, ended: boolean, who: "caller" | "upstream"): void {
     if (this.#done) return;
-    if (ended && error === undefined) {
+    if (error instanceof CountersignError) {
+      // a stream of a connection that others share: what ended that one is the reason
+      const { outcome } = this.#options;
+      outcome.reason = error.code;
+      outcome.detail = error.message;
+      this.#finish(error.code);
+    } else if (ended && error === undefined) {
       // it had ended in order; the other side may still be talking to nobody
       this.#finish("ended");
     } else this.#finish(error === undefined ? `${who}-closed` : `${who}-${reasonOf(error)}`);

@@ -1,15 +1,17 @@
 import type { AuditSlot } from "../core/audit-log.ts";
 import type { CallFacts, ConnectionFacts } from "../core/call-facts.ts";
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
-import type { Decision, Permit } from "../core/decision.ts";
+import type { AskDecision, CallDecision, Decision, Permit } from "../core/decision.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
-import { CountersignError } from "../core/errors.ts";
+import { asCountersignError, CountersignError } from "../core/errors.ts";
+import type { Asked } from "./ask-providers.ts";
 import { finishOutcome, newOutcome } from "./call-outcomes.ts";
 import { monotonicMs } from "./monotonic.ts";
+import { Refusal } from "./refusal.ts";
 import { sinksOf } from "./refusals.ts";
 import type { Runtime } from "./runtime.ts";
 import { TcpCall } from "./tcp-call.ts";
-import type { Transport } from "./transport.ts";
+import { NOBODY, SocketTransport, type Transport } from "./transport.ts";
 import type { Dialed } from "./upstream/dial.ts";
 import { type DialPlan, dialAny } from "./upstream/dial-any.ts";
 
@@ -19,11 +21,33 @@ export interface TcpRelayParts {
   readonly facts: ConnectionFacts;
   /** The destination as the caller named it, for the record; absent: it named none. */
   readonly authority?: string;
-  readonly decide: (facts: CallFacts) => Decision;
+  readonly decide: (facts: CallFacts) => CallDecision;
+  /** Asks the providers that a decision waits for; never rejects. Absent: none can be asked here. */
+  readonly ask?: (
+    decision: AskDecision,
+    facts: CallFacts,
+    outcome: CallOutcome,
+    signal: AbortSignal,
+  ) => Promise<Asked<CallFacts> | Refusal>;
   /** Where to, or why nowhere. Asked once the connection is allowed. */
-  readonly dial: () =>
-    | Pick<DialPlan, "endpoints" | "serverName" | "source" | "identity" | "withoutAlpn">
-    | CountersignError;
+  readonly dial: () => TcpTarget | CountersignError;
+  /** A way that is tried before: a stream of a connection that others share. Calls `done` once, with undefined where there is no such way. */
+  readonly tunnel?:
+    | ((permit: Permit, done: (reached: ReachedTcp | CountersignError | undefined) => void) => void)
+    | undefined;
+}
+
+export type TcpTarget = Pick<DialPlan, "endpoints" | "serverName" | "source" | "identity" | "withoutAlpn">;
+
+/** The upstream's side of a connection. */
+export interface ReachedTcp {
+  readonly transport: Transport;
+  readonly destination: CallOutcome["destination"];
+  readonly address: string;
+  /** As of Dialed; undefined where somebody else watches over the identities. */
+  readonly verifyAgain: Dialed["verifyAgain"];
+  /** Wall clock at which the identities that opened it are over. */
+  readonly expiresMs: number;
 }
 
 /** How long an open connection waits between its progress records. */
@@ -36,6 +60,10 @@ export class TcpRelay {
   #outcome: CallOutcome | undefined;
   #slot: AuditSlot | undefined;
   #permit: Permit | undefined;
+  /** Bytes of the caller that came before the upstream was reached. */
+  readonly #early: Uint8Array[] = [];
+  /** Set while a provider is waited for. */
+  #waitingFor: AbortController | undefined;
   #call: TcpCall | undefined;
   #down: Transport | undefined;
   #verifyAgain: Dialed["verifyAgain"];
@@ -51,28 +79,48 @@ export class TcpRelay {
 
   /** `early`: bytes of the caller that were read already. The transport is paused or has no reader yet. */
   start(down: Transport, early: Uint8Array | undefined, startedMs: number): void {
-    const { runtime, context } = this.#parts;
+    const { context } = this.#parts;
     down.pause();
     this.#down = down;
     const outcome = newOutcome(context, "connection", "tcp", startedMs);
     outcome.authority = this.#parts.authority;
     this.#outcome = outcome;
-    if (!this.#decide()) return;
-    const slot = runtime.audit.reserve();
-    if (slot === undefined) {
-      this.cut("E_AUDIT_UNAVAILABLE", "no audit record could be reserved");
-      return;
-    }
-    this.#slot = slot;
     // a TLS socket hands out what came with the end of its handshake although it is paused
-    const waiting: Uint8Array[] = early === undefined ? [] : [early];
+    if (early !== undefined) this.#early.push(early);
     down.owner = {
-      onBytes: (chunk) => void waiting.push(Uint8Array.from(chunk)),
+      onBytes: (chunk) => void this.#early.push(Uint8Array.from(chunk)),
       onFin: () => undefined,
       onWritable: () => undefined,
       onGone: () =>
         this.#fail(new CountersignError("E_CALLER_GONE", "the caller left before the upstream was reached")),
     };
+    if (this.#decide()) this.#open(down);
+  }
+
+  /** Allowed: dials and relays. */
+  #open(down: Transport): void {
+    const { runtime } = this.#parts;
+    const slot = this.#slot ?? runtime.audit.reserve();
+    if (slot === undefined) {
+      this.cut("E_AUDIT_UNAVAILABLE", "no audit record could be reserved");
+      return;
+    }
+    this.#slot = slot;
+    const { tunnel } = this.#parts;
+    if (tunnel === undefined || this.#permit === undefined) {
+      this.#dial(down, slot);
+      return;
+    }
+    tunnel(this.#permit, (reached) => {
+      if (reached === undefined) this.#dial(down, slot);
+      else if (reached instanceof CountersignError) this.#fail(reached);
+      else this.#reached(reached, down, slot);
+    });
+  }
+
+  #dial(down: Transport, slot: AuditSlot): void {
+    if (this.#done) return;
+    const { runtime } = this.#parts;
     const target = this.#parts.dial();
     if (target instanceof CountersignError) {
       this.#fail(target);
@@ -88,50 +136,95 @@ export class TcpRelay {
     };
     dialAny(plan, 0, (result) => {
       if (result.kind === "failed") {
-        outcome.destinationAddress = result.address;
+        if (this.#outcome !== undefined) this.#outcome.destinationAddress = result.address;
         this.#fail(result.error);
         return;
       }
-      const { dialed } = result;
-      if (this.#done || (this.#permit?.policyVersion !== runtime.inForce.policy.version && !this.#decide())) {
-        dialed.socket.destroy();
-        return;
-      }
-      outcome.destinationAddress = result.address;
-      if (dialed.peer !== undefined)
-        outcome.destination = { spiffeId: dialed.peer.spiffeId, serial: dialed.peer.serial };
-      outcome.upstreamMs = monotonicMs() - outcome.durationMs;
-      this.#verifyAgain = dialed.verifyAgain;
-      if (dialed.peer !== undefined && target.identity !== undefined) {
-        this.#expiresMs = Math.min(dialed.peer.validUntilMs, target.identity.svid.notAfterMs);
-      }
-      // the identity may have changed while the handshake ran
-      this.reverify(Date.now());
-      if (this.#done) {
-        dialed.socket.destroy();
-        return;
-      }
-      this.#lastRecordMs = monotonicMs();
-      const idleMs = runtime.timeouts.tunnelIdle;
-      const onEnded = (): void => {
-        this.#done = true;
-        if (this.#call !== undefined) runtime.deadlines.delete(this.#call);
-      };
-      const call = new TcpCall(
-        { sinks: this.#outcomeSinks, outcome, slot, idleMs, onEnded },
-        down,
-        dialed.socket,
-        waiting.length > 1 ? Buffer.concat(waiting) : waiting[0],
-      );
-      this.#call = call;
-      if (!this.#done) runtime.deadlines.add(call);
+      const { dialed, address } = result;
+      this.#reached(reachedByDial(dialed, address, target.identity?.svid.notAfterMs), down, slot);
     });
+  }
+
+  /** The upstream's side is open. */
+  #reached(reached: ReachedTcp, down: Transport, slot: AuditSlot): void {
+    const { runtime } = this.#parts;
+    const { transport } = reached;
+    const outcome = this.#outcome;
+    if (
+      outcome === undefined ||
+      this.#done ||
+      (this.#permit?.policyVersion !== runtime.inForce.policy.version && !this.#decide())
+    ) {
+      transport.destroy();
+      return;
+    }
+    outcome.destinationAddress = reached.address;
+    if (reached.destination !== undefined) outcome.destination = reached.destination;
+    outcome.upstreamMs = monotonicMs() - outcome.durationMs;
+    this.#verifyAgain = reached.verifyAgain;
+    this.#expiresMs = reached.expiresMs;
+    // the identity may have changed while the handshake ran
+    this.reverify(Date.now());
+    if (this.#done) {
+      transport.destroy();
+      return;
+    }
+    this.#lastRecordMs = monotonicMs();
+    const idleMs = runtime.timeouts.tunnelIdle;
+    const onEnded = (): void => {
+      this.#done = true;
+      if (this.#call !== undefined) runtime.deadlines.delete(this.#call);
+    };
+    const call = new TcpCall(
+      { sinks: this.#outcomeSinks, outcome, slot, idleMs, onEnded },
+      down,
+      transport,
+      this.#early.length > 1 ? Buffer.concat(this.#early) : this.#early[0],
+    );
+    this.#call = call;
+    if (!this.#done) runtime.deadlines.add(call);
   }
 
   #decide(): boolean {
     const outcome = this.#outcome;
     if (outcome === undefined) throw new TypeError("decided before it started");
-    const decision = this.#parts.decide({ connection: this.#parts.facts, request: undefined });
+    const facts: CallFacts = { connection: this.#parts.facts, request: undefined };
+    const decision = this.#parts.decide(facts);
+    if (decision.kind !== "ask") return this.#decided(decision, outcome);
+    this.#wait(decision, facts, outcome);
+    return false;
+  }
+
+  /** Holds the connection until the providers have answered; a newer wait replaces this one. */
+  #wait(decision: AskDecision, facts: CallFacts, outcome: CallOutcome): void {
+    const waiting = new AbortController();
+    this.#waitingFor?.abort();
+    this.#waitingFor = waiting;
+    const { ask } = this.#parts;
+    const none = new CountersignError("E_EXT_AUTHZ_FAILED", "no provider can be asked about this connection");
+    const answer = ask?.(decision, facts, outcome, waiting.signal) ?? Promise.resolve(new Refusal(none, 403, []));
+    void answer
+      .catch((error: unknown) => new Refusal(asCountersignError(error, "E_EXT_AUTHZ_FAILED", none.message), 403, []))
+      .then((result) => {
+        if (this.#done || this.#waitingFor !== waiting) return;
+        this.#waitingFor = undefined;
+        const goesOn = this.#answered(result, decision.policyVersion, outcome);
+        if (goesOn && this.#call === undefined && this.#down !== undefined) this.#open(this.#down);
+      });
+  }
+
+  #answered(result: Asked<CallFacts> | Refusal, policyVersion: string, outcome: CallOutcome): boolean {
+    // asked by a policy that is not in force any more
+    if (policyVersion !== this.#parts.runtime.inForce.policy.version) return this.#decide();
+    if (!(result instanceof Refusal)) return this.#decided(result.decision, outcome);
+    outcome.policyVersion = policyVersion;
+    outcome.rule = result.rule;
+    outcome.decision = "deny";
+    this.cut(result.error.code, result.error.message);
+    return false;
+  }
+
+  #decided(decision: Decision, outcome: CallOutcome): boolean {
     if (decision.kind === "allow") {
       this.#permit = decision.permit;
       outcome.decision = "allow";
@@ -177,6 +270,7 @@ export class TcpRelay {
   }
 
   #fail(error: CountersignError): void {
+    if (this.#done) return;
     if (this.#outcome !== undefined) this.#outcome.decision = "error";
     this.cut(error.code, error.message);
   }
@@ -189,15 +283,31 @@ export class TcpRelay {
       return;
     }
     this.#done = true;
+    this.#waitingFor?.abort();
     const outcome = this.#outcome;
     if (outcome !== undefined) {
       outcome.reason = code;
       outcome.detail = detail;
       outcome.close = "refused";
-      if (code.startsWith("E_POLICY_")) outcome.decision = "deny";
+      if (code.startsWith("E_POLICY_") || code.startsWith("E_EXT_AUTHZ_")) outcome.decision = "deny";
       else if (outcome.decision === "allow") outcome.decision = "error";
       finishOutcome(this.#outcomeSinks, outcome, this.#slot);
     }
     this.#down?.abort();
   }
+}
+
+/** A connection that was dialled for one call. `ownUntilMs`: expiry of our own SVID. */
+export function reachedByDial(dialed: Dialed, address: string, ownUntilMs: number | undefined): ReachedTcp {
+  const { peer, verifyAgain } = dialed;
+  return {
+    transport: new SocketTransport(dialed.socket, NOBODY),
+    destination: peer === undefined ? undefined : { spiffeId: peer.spiffeId, serial: peer.serial },
+    address,
+    verifyAgain,
+    expiresMs:
+      peer === undefined || ownUntilMs === undefined
+        ? Number.POSITIVE_INFINITY
+        : Math.min(peer.validUntilMs, ownUntilMs),
+  };
 }

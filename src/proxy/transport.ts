@@ -25,6 +25,8 @@ export interface Transport {
   readonly congested: boolean;
   /** To be called after appending to `out`. */
   touch(): void;
+  /** As touch(); much at once is written at once. */
+  touchSoon(): void;
   /** Appends a copy of body bytes. Much at once is written at once. */
   writeBytes(chunk: Uint8Array): void;
   /** Writes what waits now instead of at the end of the turn. */
@@ -49,8 +51,21 @@ const HIGH_WATER_BYTES = 64 * 1024;
 /** From here on a copy costs more than lending the buffer until it is written. */
 const DETACH_BYTES = 16 * 1024;
 
-const dirty: SocketTransport[] = [];
+/** Something with output to write when the turn ends. */
+interface Flushable {
+  flush(): void;
+}
+
+const dirty: Flushable[] = [];
 let flushScheduled = false;
+
+/** Has `flush` called at the end of this event-loop turn. To be asked once a turn. */
+export function flushAtTurnEnd(transport: Flushable): void {
+  dirty.push(transport);
+  if (flushScheduled) return;
+  flushScheduled = true;
+  setImmediate(flushDirty);
+}
 
 function flushDirty(): void {
   flushScheduled = false;
@@ -119,15 +134,10 @@ export class SocketTransport implements Transport {
     return false;
   }
 
-  /** To be called after appending to `out`. */
   touch(): void {
     if (this.#dirty) return;
     this.#dirty = true;
-    dirty.push(this);
-    if (!flushScheduled) {
-      flushScheduled = true;
-      setImmediate(flushDirty);
-    }
+    flushAtTurnEnd(this);
   }
 
   writeBytes(chunk: Uint8Array): void {
@@ -135,7 +145,6 @@ export class SocketTransport implements Transport {
     this.touchSoon();
   }
 
-  /** As touch(); much at once is written at once. */
   touchSoon(): void {
     if (this.out.length >= HIGH_WATER_BYTES) this.#flushOut();
     else this.touch();

@@ -65,6 +65,10 @@ export const proxyCodes = {
     meaning: "a caller sent more frames of a kind, or larger header blocks, than any well-behaved one does",
     fix: "the record's detail says of which kind; find out whether the caller is broken or an attacker",
   },
+  E_TUNNEL_REFUSED: {
+    meaning: "a caller asked for a tunnel to an inbound that it may not reach from the listener that it called",
+    fix: "name the inbound in the called listener's tunnels, or call the inbound itself",
+  },
   E_UPSTREAM_NOT_HTTP2: {
     meaning: "an upstream that was to be reached by HTTP/2 does not speak it",
     fix: "let the app speak HTTP/2 without TLS (h2c prior knowledge), or call it by HTTP/1.1; gRPC needs HTTP/2",

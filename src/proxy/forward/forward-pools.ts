@@ -107,6 +107,10 @@ export class ForwardPools {
     for (const pool of this.#all()) pool.onIdentity(snapshot, fingerprint);
   }
 
+  end(problem: CountersignError): void {
+    for (const pool of this.#all()) pool.end(problem);
+  }
+
   expire(nowMs: number): void {
     for (const pool of this.#all()) pool.expire(nowMs);
   }

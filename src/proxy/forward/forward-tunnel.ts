@@ -11,7 +11,7 @@ import { monotonicMs } from "../monotonic.ts";
 import { sinksOf } from "../refusals.ts";
 import type { Runtime } from "../runtime.ts";
 import { TcpCall } from "../tcp-call.ts";
-import type { Transport } from "../transport.ts";
+import { NOBODY, SocketTransport, type Transport } from "../transport.ts";
 import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
 import { addressText, reasonOf } from "../upstream/dial.ts";
 import { dialAny } from "../upstream/dial-any.ts";
@@ -258,11 +258,10 @@ export class ForwardTunnel {
       if (this.#call !== undefined) runtime.deadlines.delete(this.#call);
     };
     const options = { sinks: this.#sinks, outcome: this.#outcome, slot, idleMs: runtime.timeouts.tunnelIdle, onEnded };
-    const call = new TcpCall(options, transport, up, bytes);
+    const call = new TcpCall(options, transport, new SocketTransport(up, NOBODY), bytes);
     this.#call = call;
     if (this.#done) return;
     runtime.deadlines.add(call);
-    up.resume();
   }
 
   #decide(): boolean {

@@ -48,6 +48,8 @@ export interface Http2Handler<User> {
   onSettings(): void;
   /** The other side takes no stream above this one. */
   onGoaway(lastStreamId: number, errorCode: number): void;
+  /** A stream has ended, in order or not: it counts no more. */
+  onStreamClosed(stream: Http2Stream<User>): void;
   /** The last stream has ended. */
   onIdle(): void;
 }
@@ -641,8 +643,7 @@ export class Http2Codec<User> implements FrameSink {
     const stream = this.#streams.get(streamId);
     if (stream === undefined) return true;
     const code = frames.readUint32(bytes, start);
-    this.#close(stream);
-    this.#handler.onReset(stream, code, `the other side reset the stream: ${frames.errorName(code)}`);
+    this.#lose(stream, code, `the other side reset the stream: ${frames.errorName(code)}`);
     return this.#violation === undefined;
   }
 
@@ -742,8 +743,7 @@ export class Http2Codec<User> implements FrameSink {
     if (this.#role === "client") {
       for (const stream of this.#streams.list()) {
         if (stream.id <= last) continue;
-        this.#close(stream);
-        this.#handler.onReset(stream, frames.REFUSED_STREAM, `not processed before GOAWAY ${frames.errorName(code)}`);
+        this.#lose(stream, frames.REFUSED_STREAM, `not processed before GOAWAY ${frames.errorName(code)}`);
       }
     }
     this.#handler.onGoaway(last, code);
@@ -977,8 +977,16 @@ export class Http2Codec<User> implements FrameSink {
   /** The other side broke the stream's rules. */
   #breakStream(stream: Http2Stream<User>, errorCode: number, detail: string): void {
     if (this.#flood("provokedResets")) return;
-    this.resetStream(stream, errorCode);
+    this.#writeReset(stream.id, errorCode);
+    this.#lose(stream, errorCode, detail);
+  }
+
+  /** A stream is over before its end. Its owner hears why before it hears that it is closed. */
+  #lose(stream: Http2Stream<User>, errorCode: number, detail: string): void {
+    if (stream.reset) return;
+    stream.reset = true;
     this.#handler.onReset(stream, errorCode, detail);
+    this.#close(stream);
   }
 
   #closeIfEnded(stream: Http2Stream<User>): void {
@@ -999,6 +1007,7 @@ export class Http2Codec<User> implements FrameSink {
       if (credited > 0) this.#creditConnection(credited);
     }
     this.#streams.delete(stream);
+    this.#handler.onStreamClosed(stream);
     if (this.#streams.size === 0) this.#handler.onIdle();
   }
 

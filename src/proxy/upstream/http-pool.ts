@@ -9,6 +9,8 @@ import type { Deadlines } from "../deadlines.ts";
 import type { OutgoingRequest, UpstreamStream } from "../http-streams.ts";
 import type { Http1Limits } from "../http1/http1-events.ts";
 import { monotonicMs } from "../monotonic.ts";
+import type { ReachedTcp } from "../tcp-relay.ts";
+import { TUNNEL_ALPN } from "../tunnel-names.ts";
 import type { Dialed } from "./dial.ts";
 import { dialAny } from "./dial-any.ts";
 import { type ClientConnectionOwner, Http1ClientConnection } from "./http1-client-connection.ts";
@@ -50,11 +52,15 @@ export interface PoolWaiter {
   onAcquireFailed(error: CountersignError): void;
 }
 
-/** A call that waits for a connection that others can share. */
+/** Who waits for a connection that others can share. */
 interface Waiting {
-  readonly permit: Permit;
-  readonly request: OutgoingRequest;
-  readonly waiter: PoolWaiter;
+  /** It needs a peer that takes extended CONNECT. */
+  readonly upgrades: boolean;
+  /** Takes its place on the connection. */
+  serve(connection: Http2ClientConnection): void;
+  /** The connection has no place for it, or there is no such connection: it asks again. */
+  again(): void;
+  fail(error: CountersignError): void;
 }
 
 /** A shared connection that is being made, with those who will be on it. */
@@ -64,10 +70,12 @@ interface SharedDial {
 }
 
 /** ALPN names that mean HTTP/2. */
-const HTTP2_ALPN: ReadonlySet<string> = new Set(["h2"]);
+const HTTP2_ALPN: ReadonlySet<string> = new Set(["h2", TUNNEL_ALPN]);
 const ONLY_HTTP1: readonly string[] = ["http/1.1"];
 /** How long an upstream that turned out not to speak HTTP/2 is taken for one that doesn't. */
 const HTTP1_MEMORY_MS = 60_000;
+/** How long a peer that is no sidecar of our kind is taken for none: finding out costs a handshake. */
+const NO_TUNNELS_MEMORY_MS = 600_000;
 
 /** Upstream connections of one listener. The pool belongs to its listener, and inside it a connection is found only by the
  *  fingerprint of the SVID that opened it: a call never rides on another identity, nor on an older one of ours. */
@@ -85,6 +93,8 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   readonly #withoutAlpn = new Set<string>();
   /** Until then (monotonic) the upstream is taken for one that speaks HTTP/1.1 only. */
   #http1UntilMs = Number.NEGATIVE_INFINITY;
+  /** Until then the other side is taken for no sidecar of our kind. */
+  #noTunnelsUntilMs = Number.NEGATIVE_INFINITY;
   #dialing = 0;
   #next = 0;
   #closed = false;
@@ -112,8 +122,11 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     const fingerprint = ours?.svid.fingerprint ?? "";
     if (this.#wantsShared(request)) {
       if (this.#takeShared(fingerprint, request, waiter)) return;
-      if (!this.#isHttp1Now) {
-        this.#awaitShared(ours, fingerprint, { permit, request, waiter });
+      // a peer that takes no upgrade on HTTP/2 gets HTTP/1.1 for it
+      const refused =
+        request.upgrade !== undefined && this.#shared.some((one) => this.#refusesUpgrade(one, fingerprint));
+      if (!refused && !this.#isHttp1Now) {
+        this.#awaitShared(ours, fingerprint, this.#callWaiting(permit, request, waiter));
         return;
       }
       if (request.needsHttp2 && mesh === undefined) {
@@ -157,13 +170,57 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     return false;
   }
 
-  /** Joins a connection that is being made, or begins one. */
-  #awaitShared(ours: OurIdentity | undefined, fingerprint: string, waiting: Waiting): void {
-    // a peer that takes no upgrade on HTTP/2 gets HTTP/1.1 for it
-    if (waiting.request.upgrade !== undefined && this.#shared.some((one) => this.#refusesUpgrade(one, fingerprint))) {
-      this.#dialOwn(ours, waiting.waiter, ONLY_HTTP1);
+  #callWaiting(permit: Permit, request: OutgoingRequest, waiter: PoolWaiter): Waiting {
+    return {
+      upgrades: request.upgrade !== undefined,
+      serve: (connection) => void waiter.onAcquired(connection.place(), connection.destination, connection.address),
+      again: () => this.acquire(permit, false, request, waiter),
+      fail: (error) => waiter.onAcquireFailed(error),
+    };
+  }
+
+  /** A stream that stands for a TCP connection to the other sidecar's inbound, on a connection that calls share. `done` gets undefined where the
+   *  other side is no such sidecar: it gets plain TLS. Only a call that holds a Permit may ask. */
+  tunnel(permit: Permit, inbound: string, done: (reached: ReachedTcp | CountersignError | undefined) => void): void {
+    const { mesh, identity } = this.#options;
+    if (mesh === undefined || this.#noTunnelsUntilMs > monotonicMs()) {
+      done(undefined);
       return;
     }
+    const ours = identity();
+    if (ours instanceof CountersignError) {
+      done(ours);
+      return;
+    }
+    const { fingerprint } = ours.svid;
+    const serve = (connection: Http2ClientConnection): void =>
+      done({
+        transport: connection.openTunnel(inbound),
+        destination: connection.destination,
+        address: connection.address,
+        verifyAgain: undefined,
+        expiresMs: connection.expiresMs,
+      });
+    const open = this.#shared.find(
+      (one) => one.svidFingerprint === fingerprint && one.hasRoom && one.takesCalls && one.takesTunnels,
+    );
+    if (open !== undefined) {
+      serve(open);
+      return;
+    }
+    this.#awaitShared(ours, fingerprint, {
+      upgrades: false,
+      serve: (connection) => {
+        if (connection.takesTunnels) serve(connection);
+        else done(undefined);
+      },
+      again: () => this.tunnel(permit, inbound, done),
+      fail: done,
+    });
+  }
+
+  /** Joins a connection that is being made, or begins one. */
+  #awaitShared(ours: OurIdentity | undefined, fingerprint: string, waiting: Waiting): void {
     const underWay = this.#sharedDials.find(
       (one) => one.fingerprint === fingerprint && one.waiting.length < this.#options.limits.streams,
     );
@@ -172,7 +229,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
       return;
     }
     if (this.#isFull) {
-      waiting.waiter.onAcquireFailed(this.#tooMany());
+      waiting.fail(this.#tooMany());
       return;
     }
     const dial: SharedDial = { fingerprint, waiting: [waiting] };
@@ -180,7 +237,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     this.#dial(ours, this.#options.mesh?.alpn, (connected) => {
       if (connected instanceof CountersignError) {
         this.#endDial(dial);
-        for (const one of dial.waiting) one.waiter.onAcquireFailed(connected);
+        for (const one of dial.waiting) one.fail(connected);
         return;
       }
       this.#sharedConnected(dial, ours, connected);
@@ -197,23 +254,27 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
 
   #sharedConnected(dial: SharedDial, ours: OurIdentity | undefined, connected: Connected): void {
     if (ours !== undefined && !HTTP2_ALPN.has(connected.dialed.alpn)) {
-      // the peer chose HTTP/1.1: one call gets this connection, the others each their own
+      // the peer chose HTTP/1.1, or none: each call gets a connection of its own, the first of them this one
       this.#endDial(dial);
       this.#http1UntilMs = monotonicMs() + HTTP1_MEMORY_MS;
-      const [first, ...others] = dial.waiting;
-      if (first !== undefined) this.#useOwn(ours, connected, first.waiter);
-      for (const one of others) this.acquire(one.permit, false, one.request, one.waiter);
+      this.#noTunnelsUntilMs = monotonicMs() + NO_TUNNELS_MEMORY_MS;
+      const connection = this.#addOwn(ours, connected);
+      const isUseful = this.#options.mesh?.alpn.includes("http/1.1") === true;
+      if (isUseful && this.#changedMeanwhile(ours, connection) === undefined) this.onIdle(connection);
+      else connection.close();
+      for (const one of dial.waiting) one.again();
       return;
     }
     const connection = this.#addShared(ours, connected);
     const problem = ours === undefined ? undefined : this.#changedMeanwhile(ours, connection);
     if (problem !== undefined) {
       this.#endDial(dial);
-      for (const one of dial.waiting) one.waiter.onAcquireFailed(problem);
+      for (const one of dial.waiting) one.fail(problem);
       return;
     }
     // a peer that was asked by ALPN has said so already; an app is believed once it has answered in HTTP/2
-    if (ours !== undefined && !dial.waiting.some((one) => one.request.upgrade !== undefined)) {
+    if (!connection.takesTunnels) this.#noTunnelsUntilMs = monotonicMs() + NO_TUNNELS_MEMORY_MS;
+    if (ours !== undefined && !dial.waiting.some((one) => one.upgrades)) {
       this.#endDial(dial);
       this.#shared.push(connection);
       this.#serve(connection, dial.waiting);
@@ -234,16 +295,11 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
 
   #serve(connection: Http2ClientConnection, waiting: readonly Waiting[]): void {
     for (const one of waiting) {
-      const fits = one.request.upgrade === undefined || connection.takesExtendedConnect;
-      if (fits && connection.hasRoom && !this.#closed) {
-        one.waiter.onAcquired(connection.place(), connection.destination, connection.address);
-      } else this.acquire(one.permit, false, one.request, one.waiter);
+      const fits = !one.upgrades || connection.takesExtendedConnect;
+      if (fits && connection.hasRoom && !this.#closed) one.serve(connection);
+      else one.again();
     }
     if (this.#closed) connection.close();
-  }
-
-  onRoom(): void {
-    // calls that found no room have a connection of their own under way
   }
 
   onSharedClosed(connection: Http2ClientConnection, error: CountersignError | undefined): void {
@@ -257,8 +313,8 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     const notHttp2 = error === undefined || error.code === "E_UPSTREAM_NOT_HTTP2";
     if (notHttp2) this.#http1UntilMs = monotonicMs() + HTTP1_MEMORY_MS;
     for (const one of waiting) {
-      if (notHttp2 && this.#options.plaintext !== "http2") this.acquire(one.permit, false, one.request, one.waiter);
-      else one.waiter.onAcquireFailed(error ?? NOT_HTTP2);
+      if (notHttp2 && this.#options.plaintext !== "http2") one.again();
+      else one.fail(error ?? NOT_HTTP2);
     }
   }
 
@@ -308,10 +364,15 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     });
   }
 
-  #useOwn(ours: OurIdentity | undefined, connected: Connected, waiter: PoolWaiter): void {
+  #addOwn(ours: OurIdentity | undefined, connected: Connected): Http1ClientConnection {
     const { limits } = this.#options;
     const connection = new Http1ClientConnection({ ...lifeOf(ours, connected), limits }, this);
     this.#add(connection);
+    return connection;
+  }
+
+  #useOwn(ours: OurIdentity | undefined, connected: Connected, waiter: PoolWaiter): void {
+    const connection = this.#addOwn(ours, connected);
     const problem = ours === undefined ? undefined : this.#changedMeanwhile(ours, connection);
     if (problem !== undefined) {
       waiter.onAcquireFailed(problem);
@@ -377,6 +438,11 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     for (const connection of older) connection.close();
     const nowMs = Date.now();
     for (const connection of this.#connections) connection.reverify(snapshot, nowMs);
+  }
+
+  /** We have no identity any more: what was opened with it ends. */
+  end(problem: CountersignError): void {
+    for (const connection of this.#connections) connection.fail(problem);
   }
 
   /** Ends what runs on identities that are over: calls to a server whose SVID, or ours, has expired. */

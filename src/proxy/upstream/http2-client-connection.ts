@@ -1,8 +1,10 @@
 import { STATUS_CODES } from "node:http";
 import type { ErrorCode } from "../../core/error-codes.ts";
 import { CountersignError } from "../../core/errors.ts";
+import { printable } from "../../core/safe-text.ts";
 import { deadlineAfter, type HasDeadline } from "../deadlines.ts";
 import type { OutgoingRequest, UpstreamReceiver, UpstreamStream } from "../http-streams.ts";
+import { fieldValue } from "../http1/field-value.ts";
 import { isHopByHop } from "../http1/hop-by-hop.ts";
 import type { Fields, Http1Limits, ResponseHead } from "../http1/http1-events.ts";
 import { webSocketAccept } from "../http1/websocket-accept.ts";
@@ -12,7 +14,9 @@ import { CANCEL, NO_ERROR, REFUSED_STREAM } from "../http2/frames.ts";
 import { Http2Codec, type Http2Handler } from "../http2/http2-codec.ts";
 import type { Http2Stream } from "../http2/http2-stream.ts";
 import { monotonicMs } from "../monotonic.ts";
-import { SocketTransport, type TransportOwner } from "../transport.ts";
+import { StreamTransport } from "../stream-transport.ts";
+import { SocketTransport, type Transport, type TransportOwner } from "../transport.ts";
+import { TUNNEL_ALPN, TUNNEL_AUTHORITY, TUNNEL_PROTOCOL, tunnelPath } from "../tunnel-names.ts";
 import { reasonOf } from "./dial.ts";
 import { PooledConnection, type PooledParts } from "./pooled-connection.ts";
 
@@ -24,21 +28,30 @@ export interface Http2ClientParts extends PooledParts {
   readonly settleMs: number;
 }
 
+/** What a stream of the connection carries: a call, or a tunnel that stands for a connection of its own. */
+interface StreamUser {
+  onHead(head: ResponseHead): void;
+  onData(chunk: Uint8Array): void;
+  onEnd(trailers: Fields | undefined): void;
+  fail(error: CountersignError): void;
+  onStreamWritable(): void;
+  onTransportWritable(): void;
+  onClosed(): void;
+}
+
 export interface Http2ClientOwner {
   /** The other side has sent its settings: it speaks HTTP/2, and now says how many streams it takes. */
   onSettled(connection: Http2ClientConnection): void;
-  /** A stream has ended: another can be opened. */
-  onRoom(connection: Http2ClientConnection): void;
   onSharedClosed(connection: Http2ClientConnection, error: CountersignError | undefined): void;
 }
 
 /** One HTTP/2 connection to an upstream, shared by many calls. */
 export class Http2ClientConnection
   extends PooledConnection
-  implements TransportOwner, HasDeadline, Http2Handler<ClientStream>
+  implements TransportOwner, HasDeadline, Http2Handler<StreamUser>
 {
   readonly #transport: SocketTransport;
-  readonly #codec: Http2Codec<ClientStream>;
+  readonly #codec: Http2Codec<StreamUser>;
   readonly #owner: Http2ClientOwner;
   readonly #idleMs: number;
   readonly scheme: "http" | "https";
@@ -53,6 +66,7 @@ export class Http2ClientConnection
     this.#owner = owner;
     this.#idleMs = parts.idleMs;
     this.scheme = parts.dialed.peer === undefined ? "http" : "https";
+    this.takesTunnels = parts.dialed.alpn === TUNNEL_ALPN;
     this.#transport = new SocketTransport(parts.dialed.socket, this);
     const { limits } = parts;
     this.#codec = new Http2Codec("client", this.#transport.out, this, {
@@ -92,13 +106,34 @@ export class Http2ClientConnection
     return this.#retired || this.#codec.isSpent || this.#transport.closed;
   }
 
+  /** The other side is a sidecar of our kind. */
+  readonly takesTunnels: boolean;
+
   get takesExtendedConnect(): boolean {
-    return this.#codec.takesExtendedConnect;
+    return this.takesTunnels || this.#codec.takesExtendedConnect;
   }
 
   /** A place for one call. The stream itself is opened by `send`, so that its number fits the order on the wire. */
   place(): UpstreamStream {
     return new ClientStream(this, this.#codec, this.#transport);
+  }
+
+  /** Opens a stream that stands for a connection to an inbound of the other sidecar; "": the one that this connection came to. */
+  openTunnel(inbound: string): Transport {
+    const codec = this.#codec;
+    this.#calls++;
+    const stream = codec.open("CONNECT");
+    const transport = new StreamTransport(codec, stream, this.#transport);
+    stream.user = new TunnelStream(transport, this.address);
+    codec.beginHeaders(stream);
+    codec.field(":method", "CONNECT");
+    codec.field(":protocol", TUNNEL_PROTOCOL);
+    codec.field(":scheme", this.scheme);
+    codec.field(":authority", TUNNEL_AUTHORITY);
+    codec.field(":path", tunnelPath(inbound));
+    codec.endHeaders(stream, false);
+    this.#transport.touch();
+    return transport;
   }
 
   noteCall(): void {
@@ -129,9 +164,8 @@ export class Http2ClientConnection
     this.#failure ??= error;
     this.#retired = true;
     for (const stream of this.#codec.streams()) {
-      const user = stream.user;
+      stream.user?.fail(error);
       this.#codec.resetStream(stream, CANCEL);
-      user?.fail(error);
     }
   }
 
@@ -187,26 +221,29 @@ export class Http2ClientConnection
     // a client gets none
   }
 
-  onResponse(stream: Http2Stream<ClientStream>, head: ResponseHead): void {
+  onResponse(stream: Http2Stream<StreamUser>, head: ResponseHead): void {
     // HTTP/2 has no reason phrase; HTTP/1.1 clients like to see the usual one
     stream.user?.onHead({ ...head, reason: STATUS_CODES[head.status] ?? "" });
   }
 
-  onData(stream: Http2Stream<ClientStream>, chunk: Uint8Array): void {
-    stream.user?.receiver?.onResponseData(chunk);
+  onData(stream: Http2Stream<StreamUser>, chunk: Uint8Array): void {
+    stream.user?.onData(chunk);
   }
 
-  onEnd(stream: Http2Stream<ClientStream>, trailers: Fields | undefined): void {
+  onEnd(stream: Http2Stream<StreamUser>, trailers: Fields | undefined): void {
     stream.user?.onEnd(trailers);
-    this.onStreamDone();
   }
 
-  onReset(stream: Http2Stream<ClientStream>, errorCode: number, detail: string): void {
+  onStreamClosed(stream: Http2Stream<StreamUser>): void {
+    stream.user?.onClosed();
+  }
+
+  onReset(stream: Http2Stream<StreamUser>, errorCode: number, detail: string): void {
     const code: ErrorCode = errorCode === REFUSED_STREAM ? "E_UPSTREAM_REFUSED_STREAM" : "E_UPSTREAM_RESET";
     stream.user?.fail(new CountersignError(code, `${this.address}: ${detail}`));
   }
 
-  onStreamWritable(stream: Http2Stream<ClientStream>): void {
+  onStreamWritable(stream: Http2Stream<StreamUser>): void {
     stream.user?.onStreamWritable();
   }
 
@@ -226,27 +263,23 @@ export class Http2ClientConnection
       this.#end();
     }
   }
-
-  onStreamDone(): void {
-    if (!this.#retired) this.#owner.onRoom(this);
-  }
 }
 
 const LINGER_MS = 2000;
 
 /** One call's stream. */
-class ClientStream implements UpstreamStream {
+class ClientStream implements UpstreamStream, StreamUser {
   readonly #connection: Http2ClientConnection;
-  readonly #codec: Http2Codec<ClientStream>;
+  readonly #codec: Http2Codec<StreamUser>;
   readonly #transport: SocketTransport;
-  #stream: Http2Stream<ClientStream> | undefined;
+  #stream: Http2Stream<StreamUser> | undefined;
   receiver: UpstreamReceiver | undefined;
   #upgrade: string | undefined;
   #webSocketKey: string | undefined;
   #awaitsTransport = false;
   readonly callsBefore: number;
 
-  constructor(connection: Http2ClientConnection, codec: Http2Codec<ClientStream>, transport: SocketTransport) {
+  constructor(connection: Http2ClientConnection, codec: Http2Codec<StreamUser>, transport: SocketTransport) {
     this.#connection = connection;
     this.#codec = codec;
     this.#transport = transport;
@@ -307,7 +340,6 @@ class ClientStream implements UpstreamStream {
     if (this.#stream === undefined) return;
     this.#codec.resetStream(this.#stream, this.#stream.remoteEnded ? NO_ERROR : CANCEL);
     this.#transport.touch();
-    this.#connection.onStreamDone();
   }
 
   get congested(): boolean {
@@ -361,8 +393,16 @@ class ClientStream implements UpstreamStream {
     });
   }
 
+  onData(chunk: Uint8Array): void {
+    this.receiver?.onResponseData(chunk);
+  }
+
   onEnd(trailers: Fields | undefined): void {
     this.receiver?.onResponseEnd(trailers);
+  }
+
+  onClosed(): void {
+    // the receiver has heard of the end
   }
 
   fail(error: CountersignError): void {
@@ -374,4 +414,46 @@ class ClientStream implements UpstreamStream {
 
 function welcomesTrailers(te: string): boolean {
   return te === "trailers" || te.split(",").some((coding) => coding.trim().toLowerCase() === "trailers");
+}
+
+/** A tunnel's stream. */
+class TunnelStream implements StreamUser {
+  readonly #transport: StreamTransport<StreamUser>;
+  readonly #address: string;
+
+  constructor(transport: StreamTransport<StreamUser>, address: string) {
+    this.#transport = transport;
+    this.#address = address;
+  }
+
+  onHead({ status, fields }: ResponseHead): void {
+    if (status >= 200 && status < 300) return;
+    const code = fieldValue(fields, "x-countersign-code") ?? `status ${status}`;
+    const error = new CountersignError("E_TUNNEL_REFUSED", `${this.#address} refused the tunnel: ${printable(code)}`);
+    this.#transport.abort(error);
+  }
+
+  onData(chunk: Uint8Array): void {
+    this.#transport.onData(chunk);
+  }
+
+  onEnd(): void {
+    this.#transport.onEnd();
+  }
+
+  fail(error: CountersignError): void {
+    this.#transport.onClosed(error);
+  }
+
+  onStreamWritable(): void {
+    this.#transport.onStreamWritable();
+  }
+
+  onTransportWritable(): void {
+    this.#transport.onCarrierWritable();
+  }
+
+  onClosed(): void {
+    this.#transport.onClosed(undefined);
+  }
 }

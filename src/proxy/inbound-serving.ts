@@ -1,0 +1,197 @@
+import { decideCall, policyReadsHttp } from "../authz/decide.ts";
+import type { InboundConfig } from "../config/sidecar-config.ts";
+import type { ConnectionFacts } from "../core/call-facts.ts";
+import type { ConnectionContext } from "../core/call-outcome.ts";
+import type { ErrorCode } from "../core/error-codes.ts";
+import { CountersignError } from "../core/errors.ts";
+import type { Peer, Svid } from "../core/identity.ts";
+import { askProviders } from "./ask-providers.ts";
+import { connectionQuestion } from "./ext-authz/check-question.ts";
+import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
+import type { TunnelEntrance } from "./http2-server-connection.ts";
+import { type InboundContext, InboundHttp } from "./inbound-http.ts";
+import { recordRefusal } from "./refusals.ts";
+import type { Runtime } from "./runtime.ts";
+import { ServedProtocol } from "./served-protocol.ts";
+import type { TcpRelayParts } from "./tcp-relay.ts";
+import type { Transport } from "./transport.ts";
+import { TUNNEL_ALPN } from "./tunnel-names.ts";
+import type { HttpPool } from "./upstream/http-pool.ts";
+
+/** What connections to one inbound listener share. */
+export interface InboundListenerParts {
+  readonly config: InboundConfig;
+  readonly pool: HttpPool;
+  readonly tunnels: TunnelGate;
+}
+
+/** A stream that stands for a connection. */
+export interface TunnelTransport extends Transport {
+  /** Told once that it is over. */
+  onceClosed: (() => void) | undefined;
+}
+
+/** Finds the inbound that a tunnel names. */
+export interface TunnelGate {
+  /** Hands a tunnel to that inbound; false if no such inbound may be reached, or it is full. `name` "": the one that it came to. */
+  open(name: string, caller: InboundCaller, transport: TunnelTransport): boolean;
+}
+
+/** Who calls, once that is known. */
+export interface InboundCaller {
+  readonly peer: Peer | undefined;
+  /** The SVID that this side showed in the handshake; undefined for plaintext. */
+  readonly svid: Svid | undefined;
+  readonly context: ConnectionContext;
+  readonly facts: ConnectionFacts;
+  /** Monotonic. */
+  readonly startedMs: number;
+}
+
+/** A connection whose caller is known, a socket's or a tunnel's: its protocol is told, then it is served. */
+export class InboundServing {
+  readonly #runtime: Runtime;
+  readonly #parts: InboundListenerParts;
+  readonly #caller: InboundCaller;
+  readonly #inbound: InboundContext;
+  readonly #served = new ServedProtocol();
+
+  constructor(runtime: Runtime, parts: InboundListenerParts, caller: InboundCaller, closing: boolean) {
+    const { config, pool } = parts;
+    const { context, facts, peer, svid } = caller;
+    this.#runtime = runtime;
+    this.#parts = parts;
+    this.#caller = caller;
+    this.#inbound = {
+      context,
+      facts,
+      peer,
+      svid,
+      xfcc: config.xfcc,
+      upgrades: config.upgrades,
+      jwtSvid: config.jwtSvid,
+      pool,
+      closing,
+    };
+  }
+
+  /** `alpn`: the name that was agreed on, "" without one; `first`: bytes that were read already. */
+  start(transport: Transport, alpn: string, first: Uint8Array | undefined): void {
+    const { protocol } = this.#parts.config;
+    if (alpn === TUNNEL_ALPN) this.#serveHttp2(transport, first, protocol !== "tcp");
+    else if (protocol === "tcp") this.#serveTcp(transport, first);
+    else if (alpn === HTTP2_ALPN) this.#serveHttp2(transport, first);
+    else if (alpn === HTTP1_ALPN) this.#serveHttp1(transport, first);
+    else this.#sniff(transport, first);
+  }
+
+  #sniff(transport: Transport, first: Uint8Array | undefined): void {
+    const { deadlines, timeouts } = this.#runtime;
+    // what speaks HTTP for certain has a head's time to begin
+    const patience = this.#parts.config.protocol === "auto" ? timeouts.classify : timeouts.head;
+    sniffFirstBytes(transport, first, deadlines, patience, (sniffed) => this.#classified(transport, sniffed));
+  }
+
+  #classified(transport: Transport, sniffed: Sniffed): void {
+    switch (sniffed.kind) {
+      case "http1":
+        this.#serveHttp1(transport, sniffed.bytes);
+        return;
+      case "http2":
+        this.#serveHttp2(transport, sniffed.bytes);
+        return;
+      case "tls":
+      case "opaque":
+      case "silent":
+      case "more":
+        if (this.#parts.config.protocol !== "auto") {
+          this.#serveHttp1(transport, sniffed.bytes);
+          return;
+        }
+        // The caller must not choose which rules see it (authorization section 7).
+        if (policyReadsHttp(this.#runtime.inForce.policy, this.#parts.config.appPort)) {
+          const code = sniffed.kind === "silent" ? "E_CLASSIFY_TIMEOUT" : "E_CLASSIFY";
+          const why = "policies with HTTP fields apply, and the caller does not speak HTTP";
+          recordRefusal(this.#runtime, this.#caller.context, new CountersignError(code, why), this.#caller.startedMs);
+          transport.destroy();
+          return;
+        }
+        this.#serveTcp(transport, sniffed.bytes);
+        return;
+      case "gone":
+        transport.destroy();
+        return;
+    }
+  }
+
+  #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {
+    this.#served.serveHttp1(this.#runtime, transport, new InboundHttp(this.#runtime, this.#inbound), first);
+  }
+
+  #serveHttp2(transport: Transport, first: Uint8Array | undefined, servesHttp = true): void {
+    const service = new InboundHttp(this.#runtime, this.#inbound);
+    this.#served.serveHttp2(this.#runtime, transport, service, first, this.#entrance(), servesHttp);
+  }
+
+  /** Only a caller with an identity opens tunnels: what they lead to asks for one. */
+  #entrance(): TunnelEntrance | undefined {
+    if (this.#caller.peer === undefined) return undefined;
+    const { tunnels } = this.#parts;
+    return { open: (name, transport) => tunnels.open(name, this.#caller, transport) };
+  }
+
+  #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
+    const { config } = this.#parts;
+    const { context, facts, startedMs } = this.#caller;
+    const relay: TcpRelayParts = {
+      runtime: this.#runtime,
+      context,
+      facts,
+      decide: (call) => decideCall(this.#runtime.inForce.policy, call),
+      ask: (decision, call, outcome, signal) => {
+        const { policy, providers } = this.#runtime.inForce;
+        return askProviders(decision, call, {
+          providers,
+          question: () => connectionQuestion(context, facts, undefined, outcome.startedUs),
+          // what is said of headers has no meaning here
+          changed: (asked) => asked,
+          decide: (asked) => decideCall(policy, asked),
+          signal,
+        });
+      },
+      dial: () => ({
+        endpoints: [config.app],
+        source: config.appSource,
+        identity: undefined,
+        withoutAlpn: NO_ENDPOINTS,
+      }),
+    };
+    this.#served.serveTcp(relay, transport, early, startedMs);
+  }
+
+  get calls(): number {
+    return this.#served.calls;
+  }
+
+  /** False if nothing is served yet. */
+  drain(): boolean {
+    this.#inbound.closing = true;
+    return this.#served.drain();
+  }
+
+  cut(code: ErrorCode, detail: string): void {
+    this.#served.cut(code, detail);
+  }
+
+  reauthorize(): void {
+    this.#served.reauthorize();
+  }
+
+  onTick(nowWallMs: number): void {
+    this.#served.onTick(nowWallMs);
+  }
+}
+
+const HTTP1_ALPN = "http/1.1";
+const HTTP2_ALPN = "h2";
+const NO_ENDPOINTS: Set<string> = new Set();
