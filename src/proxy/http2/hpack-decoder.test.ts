@@ -243,11 +243,18 @@ describe("limits of a header list", () => {
 
   test("a list too large keeps the table right for the next one", () => {
     const decoder = new HpackDecoder({ ...LIMITS, fields: 1 });
-    expect(decode(decoder, INDEXED_METHOD, literal(0x40, "x-a", "1"), literal(0x00, "x-b", "2"))).toBeUndefined();
+    const late = [literal(0x40, "x-a", "1"), literal(0x00, "x-b", "2"), literal(0x40, "x-c", "3")];
+    expect(decode(decoder, INDEXED_METHOD, ...late)).toBeUndefined();
     expect(decoder.tooLarge).toBe(true);
-    expect(decode(decoder, Buffer.of(0xbe))).toBeUndefined();
-    expect(decoder.tooLarge).toBe(false);
-    expect(linesOf(decoder)).toEqual(["x-a: 1"]);
+    expect(linesOf(decoder)).toEqual([":method: GET"]);
+    for (const [index, line] of [
+      [0xbe, "x-c: 3"],
+      [0xbf, "x-a: 1"],
+    ] as const) {
+      expect(decode(decoder, Buffer.of(index))).toBeUndefined();
+      expect(decoder.tooLarge).toBe(false);
+      expect(linesOf(decoder)).toEqual([line]);
+    }
   });
 
   test("what follows a list too large is still judged", () => {

@@ -179,6 +179,14 @@ describe("the encoder's table", () => {
     expect(pair.send([])).toHaveLength(0);
   });
 
+  test("is filled to its last byte", () => {
+    const pair = new Pair();
+    pair.encoder.setMaxTableBytes(4 * 34);
+    const four: Pairs = ["a", "b", "c", "d"].map((name) => [name, "1"]);
+    for (let round = 0; round < 2; round++) pair.send(four);
+    expect(pair.send(four)).toHaveLength(4);
+  });
+
   test("is not flushed by one large field", () => {
     const pair = new Pair();
     const large: Pairs = [["x-large", "v".repeat(3000)]];
