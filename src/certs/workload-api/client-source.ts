@@ -9,6 +9,7 @@ import { type KeptStream, keepStream } from "./keep-stream.ts";
 import type { JwtBundlesResponse, X509SvidResponse } from "./proto.ts";
 import { readJwtBundles } from "./read-jwt-bundles.ts";
 import { readX509Response } from "./read-x509-response.ts";
+import { socketStamp } from "./socket-stamp.ts";
 import { createWorkloadApiClient } from "./workload-api-client.ts";
 
 /** identity.workloadApi of the configuration. */
@@ -123,10 +124,12 @@ export function createWorkloadApiSource(options: WorkloadApiOptions, clock: Cloc
     return true;
   };
 
+  const whatIsThere = (): string => socketStamp(address);
   const svidStream: KeptStream = keepStream({
     open: (handlers) => client.watchX509Svids(handlers),
     address,
     clock,
+    whatIsThere,
     onMessage: onSvids,
     onProblem(problem) {
       fail(problem);
@@ -139,6 +142,7 @@ export function createWorkloadApiSource(options: WorkloadApiOptions, clock: Cloc
           open: (handlers) => client.watchJwtBundles(handlers),
           address,
           clock,
+          whatIsThere,
           onMessage: onJwtBundles,
           // The SVIDs' stream says what is wrong with the agent; what is wrong with this one alone is no loss of identity.
           onProblem: ({ code, message }) =>

@@ -393,6 +393,21 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
     );
     await expectState("serving", undefined, next);
   },
+  "an agent that comes back after long: it is not waited for": async () => {
+    const { issued } = await beginServing();
+    relay.close();
+    await expectState("stale", "E_WORKLOAD_API_UNAVAILABLE", issued);
+    for (const seconds of [1, 2, 3, 4, 5, 6, 7, 8]) {
+      const before = clock.pending;
+      clock.advance(seconds * SECOND);
+      // oxlint-disable-next-line no-await-in-loop -- one try after the other
+      await vi.waitFor(() => expect(clock.pending).toBe(before));
+    }
+    relay = await startSocketRelay(join(dir, "relay.sock"), join(dir, "agent.sock"));
+    clock.advance(500); // of the nine seconds until the next try
+    (await agent.nextCall()).send({ svids: [message(issued)] });
+    await expectState("serving", undefined, issued);
+  },
   "Unavailable over and over": async () => {
     begin();
     let call = await agent.nextCall();
