@@ -1,7 +1,19 @@
 import type { AuditState } from "../audit/audit-log.ts";
+import type { PolicySourceState } from "../config/policy-set-source.ts";
 import { CountersignError, type CountersignErrors } from "../core/errors.ts";
 import type { IdentitySource } from "../core/identity.ts";
 import { problemOf, type StatusIdentity, type StatusProblem, statusIdentity } from "./status-identity.ts";
+
+/** Where policies come from that do not lie in files. */
+export interface StatusPolicySource {
+  readonly name: string;
+  /** When the server last said that this is the newest. */
+  readonly confirmedAt: string;
+  readonly ageSeconds: number;
+  /** Of signed policies. */
+  readonly version?: number | undefined;
+  readonly problem?: StatusProblem | undefined;
+}
 
 export interface StatusListener {
   readonly name: string;
@@ -27,11 +39,40 @@ export interface StatusDocument {
   readonly identity: StatusIdentity;
   readonly listeners: readonly StatusListener[];
   readonly policy?:
-    | { readonly version: string; readonly loadedAt: string; readonly policies: number; readonly rules: number }
+    | {
+        readonly version: string;
+        readonly loadedAt: string;
+        readonly policies: number;
+        readonly rules: number;
+        /** Of every source but files; absent: there is none. */
+        readonly sources?: readonly StatusPolicySource[] | undefined;
+      }
     | undefined;
+  /** Where the keys of RequestAuthentication documents come from; absent: none are fetched. */
+  readonly keySources?: readonly StatusKeySource[] | undefined;
+  /** Who is asked about calls that CUSTOM policies name; absent: nobody. */
+  readonly providers?: readonly StatusProvider[] | undefined;
   /** Why the newest configuration or policies are not in force. */
   readonly reloadProblems: readonly StatusProblem[];
   readonly audit: AuditState;
+}
+
+export interface StatusKeySource {
+  /** URL of the keys, or the issuer that is asked for it. */
+  readonly from: string;
+  readonly keys: number;
+  /** Absent: never fetched yet. */
+  readonly loadedAt?: string | undefined;
+  readonly ageSeconds?: number | undefined;
+  /** Why the newest fetch failed. */
+  readonly problem?: StatusProblem | undefined;
+}
+
+export interface StatusProvider {
+  readonly name: string;
+  readonly allowed: number;
+  readonly denied: number;
+  readonly failed: number;
 }
 
 /** What the running sidecar knows, gathered by whoever wires it together. */
@@ -47,11 +88,50 @@ export interface StatusInput {
   readonly wantedHints?: ReadonlyMap<string, string>;
   readonly listeners: readonly StatusListener[];
   readonly policy:
-    | { readonly version: string; readonly loadedAtMs: number; readonly policies: number; readonly rules: number }
+    | {
+        readonly version: string;
+        readonly loadedAtMs: number;
+        readonly policies: number;
+        readonly rules: number;
+        readonly sources?: readonly PolicySourceState[];
+      }
     | undefined;
+  readonly keySources?: readonly {
+    readonly from: string;
+    readonly keys: number;
+    readonly loadedAtMs: number | undefined;
+    readonly problem: CountersignError | undefined;
+  }[];
+  readonly providers?: readonly StatusProvider[];
   /** The failure of the last reload, or undefined when it worked. */
   readonly reloadError: CountersignError | CountersignErrors | undefined;
   readonly audit: AuditState;
+}
+
+function policySources(sources: readonly PolicySourceState[], nowMs: number): StatusPolicySource[] | undefined {
+  if (sources.length === 0) return undefined;
+  return sources.map(({ name, confirmedAtMs, version, problem }) => ({
+    name,
+    confirmedAt: new Date(confirmedAtMs).toISOString(),
+    ageSeconds: Math.max(0, Math.floor((nowMs - confirmedAtMs) / 1000)),
+    version,
+    problem: problem === undefined ? undefined : problemOf(problem),
+  }));
+}
+
+function keySources(sources: StatusInput["keySources"], nowMs: number): StatusKeySource[] | undefined {
+  if (sources === undefined || sources.length === 0) return undefined;
+  return sources.map(({ from, keys, loadedAtMs, problem }) => ({
+    from,
+    keys,
+    ...(loadedAtMs === undefined
+      ? {}
+      : {
+          loadedAt: new Date(loadedAtMs).toISOString(),
+          ageSeconds: Math.max(0, Math.floor((nowMs - loadedAtMs) / 1000)),
+        }),
+    problem: problem === undefined ? undefined : problemOf(problem),
+  }));
 }
 
 /** Why the sidecar can't serve calls now; empty: it is ready. A reload that failed is no reason: the last good one serves. */
@@ -107,7 +187,10 @@ export function statusDocument(input: StatusInput): StatusDocument {
             loadedAt: new Date(policy.loadedAtMs).toISOString(),
             policies: policy.policies,
             rules: policy.rules,
+            sources: policySources(policy.sources ?? [], input.nowMs),
           },
+    keySources: keySources(input.keySources, input.nowMs),
+    providers: input.providers === undefined || input.providers.length === 0 ? undefined : input.providers,
     reloadProblems:
       reloadError === undefined
         ? []

@@ -58,7 +58,16 @@ it.each<[string, string, string]>([
   ["a trust domain", READS, READS.replace("principals: [example.org/ns/shop/sa/web]", "trustDomains: [example.org]")],
 ])("finds %s that changed by calls that it makes up", async (_, before, after) => {
   const { policy } = policyWorkspace({ "before.yaml": policyOf(before), "after.yaml": policyOf(after) });
-  const { code, out } = await policy("diff", "before.yaml", "after.yaml", "-c", "c.yaml", "--json");
+  const { code, out } = await policy(
+    "diff",
+    "before.yaml",
+    "after.yaml",
+    "-c",
+    "c.yaml",
+    "--generate",
+    "3000",
+    "--json",
+  );
   expect(code).toBe(1);
   expect((JSON.parse(out) as { changed: number }).changed).toBeGreaterThan(0);
 });

@@ -5,7 +5,7 @@ import type { IdentityLogEntry } from "../certs/identity-log.ts";
 import { createIdentitySource } from "../certs/identity-source.ts";
 import { createSwappableSource } from "../certs/swappable-source.ts";
 import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
-import { readPolicyFiles } from "../config/policy-source.ts";
+import { openPolicySet, type PolicySet } from "../config/policy-set.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { formatAddress } from "../config/yaml-addresses.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
@@ -76,6 +76,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     config,
     text: started.text,
     policies,
+    set: started.set,
     log,
     telemetry,
     audit,
@@ -88,7 +89,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   const version = countersignVersion();
   const policyStatus = (): StatusInput["policy"] => {
     const { policy, loadedAtMs } = policies.state;
-    return { version: policy.version, loadedAtMs, policies: policy.policyCount, rules: policy.ruleCount };
+    const counts = { policies: policy.policyCount, rules: policy.ruleCount };
+    return { version: policy.version, loadedAtMs, ...counts, sources: active.policySources };
   };
   const statusInput = (): StatusInput => ({
     version,
@@ -176,6 +178,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
 interface Started {
   readonly config: SidecarConfig;
   readonly policies: SidecarPolicies;
+  readonly set: PolicySet;
   readonly warnings: Awaited<ReturnType<typeof loadSidecarConfig>>["warnings"];
   readonly text: string;
 }
@@ -184,8 +187,9 @@ interface Started {
 async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
   try {
     const { config, warnings, text } = await loadSidecarConfig(file, io.env);
-    const files = await readPolicyFiles(config.policies);
-    return { config, policies: createSidecarPolicies(config, files, () => systemClock.nowMs()), warnings, text };
+    const set = await openPolicySet(config, systemClock);
+    const policies = createSidecarPolicies(config, set.files, () => systemClock.nowMs());
+    return { config, policies, set, warnings, text };
   } catch (error) {
     if (!(error instanceof CountersignErrors)) throw error;
     io.err(`${error.errors.map(formatError).join("\n")}\n`);

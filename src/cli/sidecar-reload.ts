@@ -3,9 +3,10 @@ import type { RunningAuditLog } from "../audit/audit-log.ts";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import type { SwappableSource } from "../certs/swappable-source.ts";
 import { parseSidecarConfig } from "../config/load-sidecar-config.ts";
-import { readPolicyFiles } from "../config/policy-source.ts";
+import { openPolicySet, type PolicySet } from "../config/policy-set.ts";
+import type { PolicySourceState } from "../config/policy-set-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
-import { type FilesChange, type FilesWatch, watchConfigFile, watchPolicyFiles } from "../config/watch-files.ts";
+import { type FilesChange, type FilesWatch, watchConfigFile } from "../config/watch-files.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { IdentitySource, IdentityState } from "../core/identity.ts";
 import { trustDomainOf } from "../core/spiffe-id.ts";
@@ -25,6 +26,8 @@ export interface ReloadParts {
   /** The configuration's text as it was read. */
   readonly text: string;
   readonly policies: SidecarPolicies;
+  /** Where they came from. */
+  readonly set: PolicySet;
   readonly log: ReturnType<typeof createLogger>;
   readonly telemetry: Telemetry;
   readonly audit: RunningAuditLog;
@@ -40,6 +43,8 @@ export interface Reloads {
   readonly config: SidecarConfig;
   /** Why the newest configuration, or the newest policies, are not in force. */
   readonly error: CountersignErrors | undefined;
+  /** Of every source of policies but files. */
+  readonly policySources: readonly PolicySourceState[];
   /** What `cluster.local` and the aliases stand for is known once an SVID says which trust domain is ours. */
   adoptIdentity(state: IdentityState): void;
   /** Says which policies are in force. */
@@ -61,6 +66,9 @@ export function createReloads(parts: ReloadParts): Reloads {
   let heldText: string | undefined;
   let configWatch: FilesWatch | undefined;
   let policyWatch: FilesWatch | undefined;
+  let { set } = parts;
+  /** By source: the problem that was last spoken of. */
+  const sourceProblems = new Map<string, string>();
   let watching = new AbortController();
   /** Reloads one after another: two at once could interleave their listeners. */
   let turn: Promise<void> = Promise.resolve();
@@ -99,9 +107,31 @@ export function createReloads(parts: ReloadParts): Reloads {
       sidecar?.setPolicy(prepared.policy);
       policyError = undefined;
       if (sidecar !== undefined) announce();
+      keepPolicies();
     } catch (error) {
       policyFailed(asErrors(error));
     }
+  }
+  function keepPolicies(): void {
+    void set.keep(policies.files).then((problems) => {
+      for (const problem of problems) log.warn({ event: "policy.not-kept", code: problem.code }, formatError(problem));
+    });
+  }
+  /** Says once what is wrong with a source, and once that it is over. */
+  function onSourceState(): void {
+    for (const { name, problem } of set.states) {
+      const known = sourceProblems.get(name);
+      if (problem === undefined) sourceProblems.delete(name);
+      else sourceProblems.set(name, problem.message);
+      if (problem !== undefined && problem.message !== known) {
+        telemetry.reloadFailed("policy");
+        log.warn({ event: "policy.source-failed", source: name, code: problem.code }, formatError(problem));
+        audit.event({ kind: "policy", reason: "policy.source-failed", detail: `${name}: ${formatError(problem)}` });
+      } else if (problem === undefined && known !== undefined) {
+        log.info({ event: "policy.source-restored", source: name }, "the source of policies answers again");
+      }
+    }
+    keepPolicies();
   }
   async function adoptConfig(text: string): Promise<void> {
     heldText = undefined;
@@ -115,13 +145,15 @@ export function createReloads(parts: ReloadParts): Reloads {
         return;
       }
       heldText = text;
-      const prepared = policies.prepare({ config: next, files: await readPolicyFiles(next.policies) });
+      const nextSet = await openPolicySet(next, systemClock);
+      const prepared = policies.prepare({ config: next, files: nextSet.files });
       heldText = undefined;
       await bringIntoForce(next, prepared.policy);
       prepared.commit();
       configError = undefined;
       policyError = undefined;
       log.level = next.logLevel;
+      set = nextSet;
       watchPolicies();
       log.info({ event: "config.loaded" }, "configuration in force");
       announce();
@@ -171,8 +203,8 @@ export function createReloads(parts: ReloadParts): Reloads {
     watching.abort();
     watching = new AbortController();
     const signal = stop === undefined ? watching.signal : AbortSignal.any([watching.signal, stop]);
-    const initial = policies.files;
-    policyWatch = watchPolicyFiles(config.policies, { initial, clock: systemClock, onChange: onPolicyFiles, signal });
+    policyWatch = set.watch({ onChange: onPolicyFiles, onState: onSourceState, signal });
+    keepPolicies();
   }
   return {
     get config() {
@@ -181,6 +213,9 @@ export function createReloads(parts: ReloadParts): Reloads {
     get error() {
       const errors = [...(configError?.errors ?? []), ...(policyError?.errors ?? [])];
       return errors.length === 0 ? undefined : new CountersignErrors(errors);
+    },
+    get policySources() {
+      return set.states;
     },
     adoptIdentity(state) {
       if (state.kind !== "serving" && state.kind !== "stale") return;

@@ -27,7 +27,25 @@ export function formatStatus(document: StatusDocument, colour: boolean): string 
     policy === undefined
       ? "none"
       : `version ${show(policy.version)}, ${plural(policy.policies, "policy", "policies")}, ${plural(policy.rules, "rule", "rules")}, loaded ${duration((nowMs - Date.parse(policy.loadedAt)) / 1000)} ago`,
+    ...(policy?.sources ?? []).map(
+      ({ name, ageSeconds, version, problem }) =>
+        `from ${show(name)}, confirmed ${duration(ageSeconds)} ago${version === undefined ? "" : `, version ${show(version)}`}${problem === undefined ? "" : `: ${paint(red, problemText(problem))}`}`,
+    ),
   ]);
+  section(
+    "keys",
+    (document.keySources ?? []).map(
+      ({ from, keys, ageSeconds, problem }) =>
+        `${plural(keys, "key", "keys")} from ${show(from)}${ageSeconds === undefined ? "" : `, fetched ${duration(ageSeconds)} ago`}${problem === undefined ? "" : `: ${paint(red, problemText(problem))}`}`,
+    ),
+  );
+  section(
+    "providers",
+    (document.providers ?? []).map(
+      ({ name, allowed, denied, failed }) =>
+        `${show(name)}: ${show(allowed)} allowed, ${show(denied)} denied, ${failed === 0 ? "0" : paint(red, show(failed))} failed`,
+    ),
+  );
   section(
     "reload",
     document.reloadProblems.length === 0

@@ -2,7 +2,7 @@ import { dirname, resolve } from "node:path";
 import type { Environment } from "./environment.ts";
 import { collectProblems, type Invalid, invalid } from "./problems.ts";
 import type { SidecarConfig } from "./sidecar-config.ts";
-import { absentWorkload, sidecarFields } from "./sidecar-shape.ts";
+import { absentWorkload, policySources, sidecarFields } from "./sidecar-shape.ts";
 import type { Field } from "./yaml-collections.ts";
 import { inside, type ReadContext } from "./yaml-shape.ts";
 import { parseYamlTree } from "./yaml-tree.ts";
@@ -10,7 +10,7 @@ import { parseYamlTree } from "./yaml-tree.ts";
 /** What the meaning of policies depends on. */
 export type PolicyPart = Pick<
   SidecarConfig,
-  "workload" | "trustDomainAliases" | "inbound" | "policies" | "authorization"
+  "workload" | "trustDomainAliases" | "inbound" | "policies" | "policyUrls" | "authorization"
 > &
   // absent: they could not be read
   Partial<Pick<SidecarConfig, "extensionProviders">>;
@@ -22,7 +22,7 @@ export function policyPartOfBroken(text: string, file: string, environment: Envi
   const root = parseYamlTree(text, file, environment, problems);
   if (root?.kind !== "map") return undefined;
   const context: ReadContext = { path: "", folder: dirname(resolve(file)), environment, problems };
-  const read = <T>(key: keyof PolicyPart, field: Field<T>): T | Invalid => {
+  const read = <T>(key: Exclude<keyof PolicyPart, "policyUrls">, field: Field<T>): T | Invalid => {
     const node = root.entries.find((entry) => entry.key === key)?.value;
     return field.read(node, root.at, inside(context, key));
   };
@@ -34,7 +34,7 @@ export function policyPartOfBroken(text: string, file: string, environment: Envi
   const inbound = read("inbound", sidecarFields.inbound);
   const extensionProviders = read("extensionProviders", sidecarFields.extensionProviders);
   return {
-    policies,
+    ...policySources(policies),
     authorization,
     workload: workload === invalid || workload === undefined ? absentWorkload : workload,
     trustDomainAliases: trustDomainAliases === invalid ? [] : trustDomainAliases,

@@ -1,10 +1,9 @@
-import { resolve } from "node:path";
-import type { SourcePosition } from "../core/errors.ts";
 import { auditShape } from "./audit-shape.ts";
 import { checkProviderHosts, extensionProviderShape } from "./extension-providers-shape.ts";
 import { identityShape } from "./identity-shape.ts";
 import { limits, timeouts } from "./limits-shape.ts";
 import { inboundShape, outboundShape, ownListenAddress } from "./listener-shapes.ts";
+import { type PolicyItem, policyItem } from "./policy-url-shape.ts";
 import { type Invalid, invalid } from "./problems.ts";
 import type { Address, AuthorizationConfig, ForwardConfig, OutboundConfig, SidecarConfig } from "./sidecar-config.ts";
 import { trustDomain } from "./spiffe-shapes.ts";
@@ -50,17 +49,6 @@ const authorization: Shape<AuthorizationConfig> = refine(
     rootNamespace,
   }),
 );
-
-const policyPath: Shape<{ path: string; at: SourcePosition }> = refine(text({ max: 4096 }), (value, node, context) => {
-  if (/^https:\/\//i.test(value)) {
-    const message = `${context.path} is a URL, which is not built in this version`;
-    return context.problems.error("E_CONFIG_UNSUPPORTED", node.at, message, "name a file or a folder");
-  }
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(value)) {
-    return context.problems.error("E_CONFIG_VALUE", node.at, `${context.path} is a URL`, "name a file or a folder");
-  }
-  return { path: resolve(context.folder, value), at: node.at };
-});
 
 function endpoint(description: string) {
   return optional(object({ listen: required(ownListenAddress(), description) }), `${description} Absent: off.`);
@@ -111,7 +99,7 @@ export const sidecarFields = {
     [],
     "What the app may call: plaintext in, mTLS to the server's sidecar; or the egress proxy.",
   ),
-  policies: withDefault(list(policyPath, { max: 256 }), [], "Files or folders of Istio policy documents."),
+  policies: withDefault(list(policyItem, { max: 256 }), [], "Files, folders or URLs of Istio policy documents."),
   authorization: withDefault(authorization, {}, "How policies are read."),
   trustedProxies: withDefault(list(cidr, { max: 1000 }), [], "Peers whose x-forwarded-for is believed."),
   extensionProviders: withDefault(
@@ -162,6 +150,14 @@ const sidecar = object(sidecarFields);
 /** No namespace and no labels: only policies of the root namespace without selector apply. */
 export const absentWorkload: SidecarConfig["workload"] = { namespace: "", labels: new Map() };
 
+/** Paths apart from URLs. */
+export function policySources(items: readonly PolicyItem[]): Pick<SidecarConfig, "policies" | "policyUrls"> {
+  return {
+    policies: items.flatMap((item) => (item.kind === "path" ? [{ path: item.path, at: item.at }] : [])),
+    policyUrls: items.flatMap((item) => (item.kind === "url" ? [item.url] : [])),
+  };
+}
+
 /** All of countersign.yaml but the name of the file. */
 export const sidecarShape: Shape<Omit<SidecarConfig, "file">> = refine(sidecar, (value, node, context) => {
   const { inbound, outbound, policies, workload: chosen } = value;
@@ -195,7 +191,7 @@ export const sidecarShape: Shape<Omit<SidecarConfig, "file">> = refine(sidecar, 
     outbound: outbound.filter((one): one is OutboundConfig => !("forward" in one)),
     forward: outbound.filter((one): one is ForwardConfig => "forward" in one),
     outboundAsWritten: outbound,
-    policies,
+    ...policySources(policies),
     authorization: value.authorization,
     trustedProxies: value.trustedProxies,
     extensionProviders: value.extensionProviders,

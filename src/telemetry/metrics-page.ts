@@ -9,7 +9,14 @@ import type { Telemetry } from "./telemetry.ts";
 export interface MetricsState {
   readonly identity: IdentityState;
   readonly policy:
-    | { readonly version: string; readonly loadedAtMs: number; readonly policies: number; readonly rules: number }
+    | {
+        readonly version: string;
+        readonly loadedAtMs: number;
+        readonly policies: number;
+        readonly rules: number;
+        /** Of policies that do not lie in files. */
+        readonly sources?: readonly { readonly name: string; readonly confirmedAtMs: number }[];
+      }
     | undefined;
   readonly audit: {
     readonly healthy: boolean;
@@ -140,6 +147,15 @@ export async function createMetricsPage(
     const { policy } = state();
     if (policy !== undefined) metric.set((clock.nowMs() - policy.loadedAtMs) / 1000);
   });
+  gauge(
+    "countersign_policy_source_age_seconds",
+    "Time since a source last confirmed its policies.",
+    ["source"],
+    (metric) => {
+      for (const { name, confirmedAtMs } of state().policy?.sources ?? [])
+        metric.set({ source: name }, (clock.nowMs() - confirmedAtMs) / 1000);
+    },
+  );
   gauge("countersign_policies", "Policies in force.", [], (metric) => metric.set(state().policy?.policies ?? 0));
   gauge("countersign_policy_rules", "Rules in force.", [], (metric) => metric.set(state().policy?.rules ?? 0));
 

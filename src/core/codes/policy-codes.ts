@@ -105,6 +105,26 @@ export const policyCodes = {
     meaning: "a request that a policy command was asked about is not written as one",
     fix: "write the request as docs/authorization.md shows",
   },
+  E_POLICY_FETCH: {
+    meaning: "policies could not be fetched from their URL",
+    fix: "see that the server answers the URL with 200 and the policies; the last good ones stay in force",
+  },
+  E_POLICY_SIGNATURE: {
+    meaning: "policies from a URL have no signature that the configured key verifies",
+    fix: "sign them with `countersign policy sign`, and publish the .sig beside them",
+  },
+  E_POLICY_ROLLBACK: {
+    meaning: "policies from a URL are older than those that were taken before",
+    fix: "sign what is to be in force with a higher version",
+  },
+  E_POLICY_STALE: {
+    meaning: "policies from a URL have not been confirmed for longer than maxAge",
+    fix: "bring the server back, or raise maxAge",
+  },
+  E_POLICY_KEPT: {
+    meaning: "the kept copy of policies from a URL cannot be read, written or trusted",
+    fix: "give the cache folder to the sidecar's user, mode 0700, and its files mode 0600",
+  },
   E_POLICY_TEST: {
     meaning: "tables of tests are missing, or do not say what they are about",
     fix: "write a *.test.yaml with config: and tests:, and name it or its folder",

@@ -1,0 +1,87 @@
+import { createServer, type RequestListener, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { expect, it, onTestFinished } from "vitest";
+import { createPolicyFetch } from "./fetch-policies.ts";
+
+async function serve(answer: RequestListener): Promise<string> {
+  const server: Server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/orders.yaml`;
+}
+const never = new AbortController().signal;
+
+it("asks with the ETag that it is given, and for nothing compressed", async () => {
+  const seen: unknown[] = [];
+  const url = await serve(({ headers }, response) => {
+    seen.push([headers["if-none-match"], headers["accept-encoding"]]);
+    if (headers["if-none-match"] === '"v1"') response.writeHead(304).end();
+    else response.writeHead(200, { etag: '"v1"' }).end("a: é\n");
+  });
+  const fetch = createPolicyFetch(undefined);
+  expect(await fetch(url, undefined, never)).toEqual({ kind: "content", text: "a: é\n", etag: '"v1"' });
+  expect(await fetch(url, '"v1"', never)).toEqual({ kind: "unchanged" });
+  expect(seen).toEqual([
+    [undefined, "identity"],
+    ['"v1"', "identity"],
+  ]);
+});
+
+it.each<[string, RequestListener, object]>([
+  ["404", (_, response) => void response.writeHead(404).end(), { message: "the server answered 404" }],
+  [
+    "a redirect",
+    (_, response) => void response.writeHead(302, { location: "http://127.0.0.1:1/" }).end(),
+    { message: "the server answered 302, a redirect, which is not followed" },
+  ],
+  ["304 to nothing", (_, response) => void response.writeHead(304).end(), { message: /answered 304/ }],
+  ["bytes that are no UTF-8", (_, response) => void response.end(Buffer.from([0xff])), { message: /not UTF-8/ }],
+  [
+    "something compressed",
+    (_, response) => void response.writeHead(200, { "content-encoding": "gzip" }).end("x"),
+    { message: /compressed/ },
+  ],
+  [
+    "more than 4 MiB",
+    (_, response) => void response.end(Buffer.alloc(4 * 2 ** 20 + 1)),
+    { message: /UND_ERR_RES_EXCEEDED_MAX_SIZE/ },
+  ],
+  ["an answer that breaks off", (request) => void request.socket.destroy(), { message: /the fetch failed/ }],
+  [
+    "503 with a time to come again",
+    (_, response) => void response.writeHead(503, { "retry-after": "120" }).end(),
+    { message: "the server answered 503", waitMs: 120_000 },
+  ],
+  [
+    "503 with a time without bounds",
+    (_, response) => void response.writeHead(503, { "retry-after": "999999999" }).end(),
+    { waitMs: 3_600_000 },
+  ],
+])("refuses %s", async (_, answer, expected) => {
+  const url = await serve(answer);
+  const failed: unknown = await createPolicyFetch(undefined)(url, undefined, never).catch((error: unknown) => error);
+  const matched = Object.fromEntries(
+    Object.entries(expected).map(([key, value]) => [
+      key,
+      value instanceof RegExp ? expect.stringMatching(value) : value,
+    ]),
+  );
+  expect(failed).toMatchObject({ code: "E_POLICY_FETCH", ...matched });
+});
+
+it("ends when it is told to", async () => {
+  const stop = new AbortController();
+  const url = await serve(() => stop.abort());
+  await expect(createPolicyFetch(undefined)(url, undefined, stop.signal)).rejects.toMatchObject({
+    message: "no complete answer in time",
+  });
+});
+
+it("does not believe a server whose certificate nobody it trusts has issued", async () => {
+  await expect(createPolicyFetch("/nowhere/ca.pem")("https://127.0.0.1:1/", undefined, never)).rejects.toMatchObject({
+    message: "the file /nowhere/ca.pem cannot be read",
+  });
+});

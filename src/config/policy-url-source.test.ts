@@ -1,0 +1,282 @@
+import { generateKeyPairSync } from "node:crypto";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { type FakeClock, fakeClock } from "../../test/support/fake-clock.ts";
+import { CountersignError } from "../core/errors.ts";
+import { type FetchedPolicies, type PolicyFetch, PolicyFetchLater } from "./fetch-policies.ts";
+import { keptFile } from "./kept-policies.ts";
+import { signPolicies } from "./policy-signature.ts";
+import { openPolicyUrl } from "./policy-url-source.ts";
+import type { PolicyUrlConfig } from "./sidecar-config.ts";
+
+const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+const privatePem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+const URL = "https://p.example/orders.yaml";
+
+let root: string;
+let clock: FakeClock;
+let stop: AbortController;
+/** What the server has, or how it fails. */
+let content: string | CountersignError;
+let signature: string;
+let asked: { url: string; etag: string | undefined }[];
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "countersign-url-"));
+  writeFileSync(join(root, "p.pub"), publicKey.export({ type: "spki", format: "pem" }));
+  clock = fakeClock();
+  stop = new AbortController();
+  content = "one";
+  signature = "";
+  asked = [];
+});
+afterEach(() => {
+  stop.abort();
+  rmSync(root, { recursive: true, force: true });
+});
+
+const fetch: PolicyFetch = (url, etag) => {
+  asked.push({ url, etag });
+  if (content instanceof CountersignError) return Promise.reject(content);
+  if (url.endsWith(".sig")) return Promise.resolve({ kind: "content", text: signature, etag: undefined });
+  const own = `"${content}"`;
+  const answer: FetchedPolicies = etag === own ? { kind: "unchanged" } : { kind: "content", text: content, etag: own };
+  return Promise.resolve(answer);
+};
+
+const config = (over: Partial<PolicyUrlConfig> = {}): PolicyUrlConfig => ({
+  url: URL,
+  publicKey: undefined,
+  name: "orders.yaml",
+  ca: undefined,
+  refreshMs: 30_000,
+  maxAgeMs: 3_600_000,
+  cache: join(root, "cache"),
+  at: { file: "c.yaml", line: 3, column: 5 },
+  ...over,
+});
+const signed = (over: Partial<PolicyUrlConfig> = {}): PolicyUrlConfig =>
+  config({ publicKey: join(root, "p.pub"), ...over });
+const open = (one = config()) => openPolicyUrl(one, { clock, random: () => 0.5, fetch });
+const failure = (message = "down"): CountersignError => new CountersignError("E_POLICY_FETCH", message);
+const sign = (version: number, text = String(content)): void => {
+  signature = JSON.stringify(signPolicies(text, "orders.yaml", version, privatePem, ""));
+};
+const unsign = (): void => {
+  signature = "";
+};
+const inForce = (text: string) => [{ file: URL, text }];
+
+/** Opens, watches and keeps. */
+async function start(one = config()) {
+  const source = await open(one);
+  await source.keep(source.files);
+  const changes: string[] = [];
+  let states = 0;
+  const { reloadNow } = source.watch({
+    onChange: (files) => changes.push(files.map(({ text }) => text).join()),
+    onState: () => void states++,
+    signal: stop.signal,
+  });
+  /** Lets the look happen that is due. */
+  const look = async (ms: number): Promise<void> => {
+    const before = states;
+    clock.advance(ms);
+    await vi.waitFor(() => expect(states).toBe(before + 1), { interval: 1 });
+  };
+  return { source, changes, look, reloadNow };
+}
+
+describe("policies at a URL", () => {
+  it("are asked for again with their ETag, and reported when they are other ones", async () => {
+    const { source, changes, look } = await start();
+    expect(source.files).toEqual(inForce("one"));
+    await look(30_000);
+    expect(asked).toEqual([
+      { url: URL, etag: undefined },
+      { url: URL, etag: '"one"' },
+    ]);
+    expect(changes).toEqual([]);
+    expect(source.state).toMatchObject({ name: URL, confirmedAtMs: clock.nowMs(), problem: undefined });
+    content = "two";
+    await look(30_000);
+    expect(changes).toEqual(["two"]);
+  });
+
+  it("stay as they are while the server fails, which is asked ever more rarely, and age", async () => {
+    const { source, changes, look } = await start();
+    content = failure();
+    const openedMs = clock.nowMs();
+    await look(30_000);
+    expect(source.state.problem?.message).toBe("down");
+    expect(source.state.confirmedAtMs).toBe(openedMs);
+    clock.advance(59_999);
+    expect(asked).toHaveLength(2);
+    await look(1);
+    for (const wait of [120_000, 240_000, 480_000, 600_000, 600_000, 600_000]) await look(wait);
+    expect(source.state.problem?.message).toBe("down");
+    clock.advance(500_000);
+    await look(100_000);
+    await look(600_000);
+    expect(source.state.problem).toMatchObject({ code: "E_POLICY_STALE" });
+    content = "two";
+    await look(600_000);
+    expect(source.state.problem).toBeUndefined();
+    expect(changes).toEqual(["two"]);
+    await look(30_000);
+  });
+
+  it("are asked for when the server said so, not before", async () => {
+    const { look } = await start();
+    content = new PolicyFetchLater("busy", 900_000);
+    await look(30_000);
+    clock.advance(899_999);
+    expect(asked).toHaveLength(2);
+    await look(1);
+  });
+
+  it("are looked at now on SIGHUP, one look at a time", async () => {
+    const { changes, reloadNow } = await start();
+    content = "two";
+    await Promise.all([reloadNow(), reloadNow()]);
+    expect(changes).toEqual(["two"]);
+    expect(asked).toHaveLength(2);
+    expect(clock.pending).toBe(1);
+  });
+
+  it("hold no timer and report nothing after the signal", async () => {
+    const { changes, reloadNow } = await start();
+    content = "two";
+    const looking = reloadNow();
+    stop.abort();
+    await looking;
+    expect({ changes, pending: clock.pending }).toEqual({ changes: [], pending: 0 });
+  });
+});
+
+describe("the kept copy", () => {
+  it("starts a sidecar while the server is away, and says so", async () => {
+    await start();
+    content = failure();
+    clock.advance(3_600_000);
+    const source = await open();
+    expect(source.files).toEqual(inForce("one"));
+    expect(source.state.problem?.message).toBe("down");
+    expect(statSync(keptFile(join(root, "cache"), URL)).mode & 0o777).toBe(0o600);
+    expect(statSync(join(root, "cache")).mode & 0o777).toBe(0o700);
+  });
+
+  it("does not, once it is older than maxAge", async () => {
+    await start();
+    content = failure();
+    clock.advance(3_600_001);
+    await expect(open()).rejects.toMatchObject({
+      code: "E_POLICY_STALE",
+      message: `${URL}: the server last confirmed the policies 60 minutes ago; down`,
+      at: { file: "c.yaml", line: 3, column: 5 },
+    });
+  });
+
+  it("does not grow old while the server confirms it", async () => {
+    const { source, look } = await start();
+    for (let i = 0; i < 20; i++) {
+      await look(300_000);
+      await source.keep(source.files);
+    }
+    content = failure();
+    clock.advance(3_000_000);
+    expect((await open()).files).toEqual(inForce("one"));
+  });
+
+  it("is only of what came into force", async () => {
+    const { source, look } = await start();
+    content = "broken";
+    await look(30_000);
+    await source.keep(inForce("one"));
+    content = failure();
+    expect((await open()).files).toEqual(inForce("one"));
+  });
+
+  it.each<[string, () => void, string]>([
+    ["others can write", () => chmodSync(keptFile(join(root, "cache"), URL), 0o666), "can be written by other users"],
+    ["lies where others can", () => chmodSync(join(root, "cache"), 0o777), "can be written by other users"],
+    ["is no JSON", () => writeFileSync(keptFile(join(root, "cache"), URL), "{"), "cannot be read (not JSON)"],
+    [
+      "is of another URL",
+      () => writeFileSync(keptFile(join(root, "cache"), URL), '{"url":"x"}'),
+      "is not what was written",
+    ],
+  ])("that %s is not used", async (_, spoil, why) => {
+    await start();
+    spoil();
+    content = failure();
+    await expect(open()).rejects.toMatchObject({ code: "E_POLICY_FETCH" });
+    content = "two";
+    expect((await open()).files).toEqual(inForce("two"));
+    expect(why).toBeTruthy();
+  });
+
+  it("that cannot be written is an error of its own", async () => {
+    writeFileSync(join(root, "file"), "");
+    const source = await open(config({ cache: join(root, "file") }));
+    await expect(source.keep(source.files)).rejects.toMatchObject({ code: "E_POLICY_KEPT" });
+  });
+});
+
+describe("signed policies", () => {
+  it("are taken with a version that rises", async () => {
+    sign(7);
+    const { source, changes, look } = await start(signed());
+    expect(source.state.version).toBe(7);
+    content = "two";
+    sign(8);
+    await look(30_000);
+    expect({ changes, version: source.state.version }).toEqual({ changes: ["two"], version: 8 });
+  });
+
+  it.each<[string, () => void, string]>([
+    ["without a signature", unsign, "E_POLICY_SIGNATURE"],
+    ["signed for another text", () => sign(9, "three"), "E_POLICY_SIGNATURE"],
+    ["with an older version", () => sign(6), "E_POLICY_ROLLBACK"],
+    ["with the version of others", () => sign(7), "E_POLICY_ROLLBACK"],
+  ])("%s change nothing", async (_, spoil, code) => {
+    sign(7);
+    const { source, changes, look } = await start(signed());
+    content = "two";
+    spoil();
+    await look(30_000);
+    expect(changes).toEqual([]);
+    expect(source.state.problem?.code).toBe(code);
+  });
+
+  it("cannot be rolled back over a restart", async () => {
+    content = "old";
+    sign(6);
+    const old = signature;
+    content = "one";
+    sign(7);
+    await start(signed());
+    content = "old";
+    signature = old;
+    const source = await open(signed());
+    expect(source.files).toEqual(inForce("one"));
+    expect(source.state.problem?.code).toBe("E_POLICY_ROLLBACK");
+  });
+
+  it("are verified again in the kept copy", async () => {
+    sign(7);
+    await start(signed());
+    const file = keptFile(join(root, "cache"), URL);
+    writeFileSync(file, readFileSync(file, "utf8").replace('"one"', '"evil"'));
+    content = failure();
+    await expect(open(signed())).rejects.toMatchObject({ code: "E_POLICY_FETCH" });
+  });
+
+  it("do not start without their key, or from an unsigned kept copy", async () => {
+    await start();
+    content = failure();
+    await expect(open(signed())).rejects.toMatchObject({ code: "E_POLICY_FETCH" });
+    await expect(open(signed({ publicKey: join(root, "gone") }))).rejects.toMatchObject({ code: "E_POLICY_SIGNATURE" });
+  });
+});
