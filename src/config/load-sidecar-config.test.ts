@@ -95,7 +95,9 @@ describe("defaults", () => {
         svidHint: "",
         appSource: undefined,
         xfcc: "sanitize_set",
+        tunnels: [],
         upgrades: ["websocket"],
+        jwtSvid: undefined,
       },
     ]);
     expect(load(outbound("")).config.outbound).toEqual([
@@ -112,11 +114,13 @@ describe("defaults", () => {
           },
         ],
         svidHint: "",
+        tunnel: "",
         authority: undefined,
         protocol: "auto",
         origins: [],
         browser: "refuse",
         allowUids: undefined,
+        jwtSvid: undefined,
       },
     ]);
   });

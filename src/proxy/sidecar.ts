@@ -11,7 +11,7 @@ import { CountersignError } from "../core/errors.ts";
 import type { IdentitySource, IdentityState } from "../core/identity.ts";
 import { parseCidr } from "../core/ip-address.ts";
 import { systemClock } from "../sys/system-clock.ts";
-import { createCallGuards } from "./call-guards.ts";
+import { createCallGuards, type ProviderChecks } from "./call-guards.ts";
 import { Deadlines } from "./deadlines.ts";
 import { listeningPlace } from "./forward/destination-addresses.ts";
 import { machineAddresses } from "./forward/machine-addresses.ts";
@@ -58,6 +58,8 @@ export interface Sidecar {
   readonly activeCalls: number;
   /** Where issuers' keys come from. */
   readonly keySources: readonly JwksState[];
+  /** Who is asked about calls, and how that went. */
+  readonly providers: readonly ProviderChecks[];
   /** Puts a newly compiled policy in force, for open connections too. */
   setPolicy(policy: CompiledPolicy): void;
   /** Puts a new configuration in force: all of it, or, when a new listener can't be opened, none (rejects with E_LISTEN). */
@@ -73,7 +75,7 @@ interface Entry {
   readonly direction: "inbound" | "outbound";
   readonly config: ListenerConfig;
   readonly listener: Listener;
-  readonly pool: Pick<HttpPool, "size" | "onIdentity" | "expire" | "close">;
+  readonly pool: Pick<HttpPool, "size" | "onIdentity" | "end" | "expire" | "close">;
 }
 
 const TICK_MS = 500;
@@ -190,6 +192,9 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     },
     get keySources() {
       return guards.keySources;
+    },
+    get providers() {
+      return guards.providers;
     },
     setPolicy: applyPolicy,
     async setConfig(next, policy) {
