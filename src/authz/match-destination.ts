@@ -23,7 +23,8 @@ export function matchDestination(
         (inTextSet(set, destination) || templates.some((one) => matchesPathTemplate(one, destination))) !== negated
       );
     const fits = wantsAll
-      ? patterns.some((pattern) => covers(pattern, destination))
+      ? patterns.some((pattern) => covers(pattern, destination)) ||
+        templates.some((template) => template.tail === "" && matchesPathTemplate(template, destination))
       : patterns.some((pattern) => overlaps(pattern, destination)) ||
         templates.some((template) => templateOverlaps(template, destination));
     return fits !== negated;
@@ -48,6 +49,7 @@ function overlaps(pattern: TextPattern, start: string): boolean {
   }
 }
 
+/** May say yes too often: then a DENY refuses more, and an ALLOW grants less. */
 function templateOverlaps(template: PathTemplate, start: string): boolean {
   const [head = ""] = template.literals;
   return head.startsWith(start) || start.startsWith(head);

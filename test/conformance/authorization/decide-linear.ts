@@ -22,9 +22,12 @@ export interface LinearOptions {
   readonly direction?: "inbound" | "outbound";
   readonly fallback?: "allow" | "deny";
   readonly meanings?: Readonly<Record<string, Meaning>>;
+  /** A kind of field that counts as matching always: to see how often it decides. */
+  readonly without?: FieldModel["kind"] | "expression";
 }
 
 interface Setting {
+  readonly without: LinearOptions["without"];
   readonly action: PolicyModel["action"];
   readonly facts: CallFacts;
   /** Outbound: one of the facts' destination principals, or "". */
@@ -48,12 +51,12 @@ function decideOne(
   policy: CompiledPolicy,
   facts: CallFacts,
   destination: string,
-  { direction = "inbound", fallback, meanings = {} }: LinearOptions,
+  { direction = "inbound", fallback, meanings = {}, without }: LinearOptions,
 ): LinearDecision {
   const { options } = policy;
   const home = [options.localTrustDomain, ...options.trustDomainAliases].filter((name) => name !== undefined);
   const documents = policy.policies.filter((document) => document.direction.toLowerCase() === direction);
-  const setting = { facts, destination, strict: options.mode === "strict", home, meanings };
+  const setting = { facts, destination, strict: options.mode === "strict", home, meanings, without };
   const first = (action: PolicyModel["action"], some: readonly PolicyModel[]) => {
     for (const document of some) {
       if (document.action !== action) continue;
@@ -98,7 +101,9 @@ function ruleHolds(rule: RuleModel, setting: Setting): boolean {
     anyHolds(rule.sources) &&
     anyHolds(rule.operations) &&
     groupHolds(rule.conditions) &&
-    (rule.expression === undefined || expressionHolds(rule.expression.text, setting))
+    (rule.expression === undefined ||
+      setting.without === "expression" ||
+      expressionHolds(rule.expression.text, setting))
   );
 }
 
@@ -111,6 +116,7 @@ function expressionHolds(text: string, { meanings, facts, action }: Setting): bo
 
 function fieldHolds(field: FieldModel, group: FieldGroup, setting: Setting): boolean {
   const { action, facts, strict, destination } = setting;
+  if (field.kind === setting.without) return true;
   const grants = action === "ALLOW";
   const isStar = field.values.join() === "*";
   if (HTTP.includes(field.kind) && facts.request === undefined) return !grants;
@@ -133,10 +139,11 @@ function fieldHolds(field: FieldModel, group: FieldGroup, setting: Setting): boo
 function openHolds(field: FieldModel, { destination, home, action }: Setting): boolean {
   const start = destination.slice(0, -1);
   const values = field.values.flatMap((value) => expansions(value, home));
-  const tried = [
-    `${start}zzz`,
-    ...values.map((value) => value.replace(/^\*/, `${start}zzz`).replaceAll(/\{\*\*?\}|\*$/g, "zzz")),
-  ].filter((principal) => principal.startsWith(start));
+  // The end of a text that fits a value, set behind the beginning, is what could make it fit.
+  const samples = values.map((value) => value.replace(/^\*/, "zzz").replaceAll(/\{\*\*?\}|\*$/g, "zzz"));
+  const tried = ["zzz", ...samples.flatMap((sample) => [...sample].map((_, i) => sample.slice(i)))]
+    .map((end) => `${start}${end}`)
+    .concat(samples.filter((sample) => sample.startsWith(start)));
   const holds = tried.map((principal) => values.some((value) => principalHolds(value, principal)) !== field.negated);
   return action === "ALLOW" ? holds.every(Boolean) : holds.some(Boolean);
 }
