@@ -102,6 +102,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     wantedHints: wantedHints(active.config),
     listeners: sidecar?.listeners ?? [],
     policy: policyStatus(),
+    keySources: sidecar?.keySources ?? [],
+    providers: sidecar?.providers ?? [],
     reloadError: active.error,
     audit: audit.state,
   });
@@ -127,6 +129,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     const metricsState = (): MetricsState => ({
       identity: identity.state,
       policy: policyStatus(),
+      keySources: sidecar?.keySources ?? [],
+      providers: sidecar?.providers ?? [],
       audit: audit.state,
       ready: notReadyReasons(statusInput()).length === 0,
     });

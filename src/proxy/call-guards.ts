@@ -23,7 +23,17 @@ export interface CallGuards {
     listeners: () => readonly Address[],
   ): Pick<PolicyInForce, "tokens" | "providers">;
   readonly keySources: readonly JwksState[];
+  readonly providers: readonly ProviderChecks[];
   close(): void;
+}
+
+/** What a provider was asked since the start. */
+export interface ProviderChecks {
+  readonly name: string;
+  allowed: number;
+  denied: number;
+  /** Without a valid answer in time. */
+  failed: number;
 }
 
 export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
@@ -36,6 +46,12 @@ export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
   });
   /** By the configuration that made them. */
   let providers = new Map<string, AuthorizationProvider>();
+  const checks = new Map<string, ProviderChecks>();
+  const checksOf = (name: string): ProviderChecks => {
+    const known = checks.get(name) ?? { name, allowed: 0, denied: 0, failed: 0 };
+    checks.set(name, known);
+    return known;
+  };
   return {
     adopt(config, policy, listeners) {
       const strict = config.authorization.mode === "strict";
@@ -48,7 +64,7 @@ export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
       const used = new Map<string, AuthorizationProvider>();
       for (const one of config.extensionProviders) {
         const key = JSON.stringify({ ...one, at: undefined });
-        used.set(key, providers.get(key) ?? createProvider(one));
+        used.set(key, providers.get(key) ?? counted(createProvider(one), checksOf(one.name)));
       }
       for (const [key, provider] of providers) if (!used.has(key)) provider.close();
       providers = used;
@@ -60,6 +76,9 @@ export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
     get keySources() {
       return keys.states;
     },
+    get providers() {
+      return [...providers.values()].map(({ name }) => checksOf(name));
+    },
     close() {
       keys.close();
       for (const provider of providers.values()) provider.close();
@@ -69,6 +88,19 @@ export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
 
 function createProvider(config: ExtensionProviderConfig): AuthorizationProvider {
   return config.kind === "http" ? createHttpProvider(config) : createGrpcProvider(config);
+}
+
+function counted(provider: AuthorizationProvider, checks: ProviderChecks): AuthorizationProvider {
+  return {
+    ...provider,
+    async check(question, signal) {
+      const answer = await provider.check(question, signal);
+      if (answer.kind === "allow") checks.allowed++;
+      else if (answer.kind === "deny") checks.denied++;
+      else if (!signal.aborted) checks.failed++;
+      return answer;
+    },
+  };
 }
 
 /** The rules of the egress proxy, as of now: a policy's author may not have us ask what only we can reach. */

@@ -18,6 +18,21 @@ export interface MetricsState {
         readonly sources?: readonly { readonly name: string; readonly confirmedAtMs: number }[];
       }
     | undefined;
+  /** Where issuers' keys come from; absent: nowhere. */
+  readonly keySources?: readonly {
+    readonly from: string;
+    readonly keys: number;
+    readonly loadedAtMs: number | undefined;
+    readonly fetches: number;
+    readonly failures: number;
+  }[];
+  /** Who is asked about calls; absent: nobody. */
+  readonly providers?: readonly {
+    readonly name: string;
+    readonly allowed: number;
+    readonly denied: number;
+    readonly failed: number;
+  }[];
   readonly audit: {
     readonly healthy: boolean;
     readonly capacity: number;
@@ -158,6 +173,27 @@ export async function createMetricsPage(
   );
   gauge("countersign_policies", "Policies in force.", [], (metric) => metric.set(state().policy?.policies ?? 0));
   gauge("countersign_policy_rules", "Rules in force.", [], (metric) => metric.set(state().policy?.rules ?? 0));
+
+  gauge("countersign_jwks_keys", "Keys that verify tokens, by where they come from.", ["from"], (metric) => {
+    for (const { from, keys } of state().keySources ?? []) metric.set({ from }, keys);
+  });
+  gauge("countersign_jwks_age_seconds", "Time since these keys were fetched.", ["from"], (metric) => {
+    for (const { from, loadedAtMs } of state().keySources ?? [])
+      if (loadedAtMs !== undefined) metric.set({ from }, (clock.nowMs() - loadedAtMs) / 1000);
+  });
+  counter("countersign_jwks_fetches_total", "Fetches of keys that were begun.", ["from"], (metric) => {
+    for (const { from, fetches } of state().keySources ?? []) metric.inc({ from }, fetches);
+  });
+  counter("countersign_jwks_fetch_failures_total", "Fetches of keys that failed.", ["from"], (metric) => {
+    for (const { from, failures } of state().keySources ?? []) metric.inc({ from }, failures);
+  });
+  counter("countersign_ext_authz_checks_total", "Checks by external providers.", ["provider", "result"], (metric) => {
+    for (const { name: provider, allowed, denied, failed } of state().providers ?? []) {
+      metric.inc({ provider, result: "allowed" }, allowed);
+      metric.inc({ provider, result: "denied" }, denied);
+      metric.inc({ provider, result: "failed" }, failed);
+    }
+  });
 
   gauge("countersign_audit_queue", "Places taken in the audit queue.", [], (metric) =>
     metric.set(state().audit.queued),

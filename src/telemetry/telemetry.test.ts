@@ -139,6 +139,21 @@ describe("the page", () => {
     expect(page['countersign_event_loop_lag_seconds{quantile="1"}']).toBeGreaterThanOrEqual(0);
   });
 
+  it("shows where keys come from and how providers answer", async () => {
+    const from = "https://idp.example/jwks";
+    const keySources = [{ from, keys: 2, loadedAtMs: 940_000, fetches: 5, failures: 1 }];
+    const providers = [{ name: "opa", allowed: 3, denied: 2, failed: 1 }];
+    expect(await samples(createTelemetry(), { keySources, providers })).toMatchObject({
+      [`countersign_jwks_keys{from="${from}"}`]: 2,
+      [`countersign_jwks_age_seconds{from="${from}"}`]: 60,
+      [`countersign_jwks_fetches_total{from="${from}"}`]: 5,
+      [`countersign_jwks_fetch_failures_total{from="${from}"}`]: 1,
+      'countersign_ext_authz_checks_total{provider="opa",result="allowed"}': 3,
+      'countersign_ext_authz_checks_total{provider="opa",result="denied"}': 2,
+      'countersign_ext_authz_checks_total{provider="opa",result="failed"}': 1,
+    });
+  });
+
   it("counts nothing twice when it is read twice", async () => {
     const telemetry = createTelemetry();
     telemetry.recordCall(callOutcome());
