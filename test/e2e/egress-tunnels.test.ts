@@ -135,7 +135,7 @@ describe("TLS in a tunnel", () => {
     // a client that sends its ClientHello behind the request, in one write
     const hello = await clientHello("api.test");
     client.send(Buffer.concat([Buffer.from(`CONNECT api.test:${server.port} HTTP/1.1\r\nHost: a\r\n\r\n`), hello]));
-    const text = await client.until((received) => /\r\n\r\n\x16\x03\x03/.test(received));
+    const text = await client.until((received) => received.includes("\r\n\r\n\x16\x03\x03"));
     expect(text).toContain("200 Connection established");
     client.socket.destroy();
     const socks = await rawClient(egress.port);

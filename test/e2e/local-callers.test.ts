@@ -82,6 +82,13 @@ describe.runIf(process.platform === "linux")("allow.uids", () => {
     await expect(ask(web.port("out"), "/root")).rejects.toThrow(/socket hang up|ECONNRESET|EPIPE/);
   });
 
+  it("names the caller over TCP also where anybody may call", async () => {
+    const web = await startWeb("127.0.0.1:0", "browser: refuse");
+    expect((await ask(web.port("out"), "/")).status).toBe(200);
+    const { connection } = await web.audit.next(() => true);
+    expect(connection).toMatchObject({ sourceUid: ownUid, sourcePid: undefined });
+  });
+
   it("names the caller of a Unix socket also where anybody may call", async () => {
     const web = await startWeb(`unix://${join(dir, "out.sock")}`, "browser: refuse");
     expect((await ask(join(dir, "out.sock"), "/")).status).toBe(200);

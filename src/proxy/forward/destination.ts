@@ -43,7 +43,7 @@ export function makeDestination(
   bracketed: boolean,
 ): Destination | CountersignError {
   if (port < 1 || port > 65_535) return refused("has a port that is not between 1 and 65535");
-  const address = parseIpAddress(host);
+  const address = bracketed && !host.includes(":") ? undefined : parseIpAddress(host);
   if (address !== undefined) {
     const canonical = formatIpAddress(address);
     return { host: canonical, isAddress: true, port, mesh: rules.hosts.get(meshHostKey(canonical, port)) };
