@@ -1,5 +1,5 @@
 // The trust domain, its roots and the leaf that the tests of peer verification start from.
-import { X509Certificate } from "node:crypto";
+import { type KeyObject, X509Certificate } from "node:crypto";
 import type { TrustBundle } from "../../src/core/identity.ts";
 import { parseTrustDomain, type TrustDomain } from "../../src/core/spiffe-id.ts";
 import { type CertOptions, createTestCa, type TestCa, type TestIssued } from "./cert-factory.ts";
@@ -22,8 +22,24 @@ export function bundlesOf(...roots: readonly TestCa[]): ReadonlyMap<TrustDomain,
 }
 export const bundles = bundlesOf(root, rsaRoot, partner);
 
-export const chainOf = (issued: Pick<TestIssued, "chainDer">): X509Certificate[] =>
-  issued.chainDer.map((der) => new X509Certificate(der));
+const keys = new WeakMap<X509Certificate, KeyObject>();
+
+export function chainOf({ chainDer, key }: Pick<TestIssued, "chainDer" | "key">): X509Certificate[] {
+  const chain = chainDer.map((der) => new X509Certificate(der));
+  const [first] = chain;
+  if (first !== undefined) keys.set(first, key);
+  return chain;
+}
+
+/** The private key that goes with a chain of chainOf, if its leaf has the public half of it. */
+export function keyOfChain([first]: readonly X509Certificate[]): KeyObject | undefined {
+  const key = first && keys.get(first);
+  try {
+    return key !== undefined && first?.checkPrivateKey(key) === true ? key : undefined;
+  } catch {
+    return undefined;
+  }
+}
 export const leaf = (options: CertOptions = {}): X509Certificate[] => chainOf(root.issue({ spiffeId: id, ...options }));
 export const rsaLeaf = (options: CertOptions = {}): X509Certificate[] =>
   chainOf(rsaRoot.issue({ spiffeId: id, ...options }));
