@@ -11,6 +11,7 @@ import { formatAddress } from "../config/yaml-addresses.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { IdentitySource, IdentityState, Svid } from "../core/identity.ts";
 import { type Sidecar, startSidecar } from "../proxy/sidecar.ts";
+import { svidsInUse } from "../proxy/svid-use.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import { createLogger } from "../telemetry/logger.ts";
 import { createMetricsPage, type MetricsPage, type MetricsState } from "../telemetry/metrics-page.ts";
@@ -133,6 +134,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
       providers: sidecar?.providers ?? [],
       audit: audit.state,
       ready: notReadyReasons(statusInput()).length === 0,
+      svidsInUse: svidsInUse(),
     });
     const providers: AdminProviders = {
       status: () => statusDocument(statusInput()),

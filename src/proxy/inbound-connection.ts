@@ -17,6 +17,7 @@ import { localAnswer } from "./local-answer.ts";
 import type { OpenConnection } from "./open-connection.ts";
 import { recordRefusal } from "./refusals.ts";
 import { currentSvid, type Runtime } from "./runtime.ts";
+import { holdSvid } from "./svid-use.ts";
 import { NOBODY, SocketTransport } from "./transport.ts";
 import { TUNNEL_ALPN } from "./tunnel-names.ts";
 import { addressText, reasonOf } from "./upstream/dial.ts";
@@ -176,6 +177,7 @@ export class InboundConnection implements OpenConnection {
   }
 
   #secured(tls: TLSSocket, svid: Svid, peer: Peer): void {
+    holdSvid(svid, tls);
     const transport = new SocketTransport(tls, NOBODY);
     this.#end = connectionEnd(Math.min(peer.validUntilMs, svid.notAfterMs), this.#runtime.timeouts.connectionAge);
     const alpn: unknown = tls.alpnProtocol;

@@ -1,7 +1,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Counter, Gauge, Metric, MetricValueWithName } from "prom-client";
 import type { Clock } from "../core/clock.ts";
-import type { IdentityState } from "../core/identity.ts";
+import type { IdentityState, Svid } from "../core/identity.ts";
 import { DURATION_BOUNDS_MS, type DurationHistogram } from "./duration-histogram.ts";
 import type { Telemetry } from "./telemetry.ts";
 
@@ -43,6 +43,8 @@ export interface MetricsState {
     readonly refusalsFolded: number;
   };
   readonly ready: boolean;
+  /** Our SVIDs that open connections rest on, each with their number; absent: none. */
+  readonly svidsInUse?: ReadonlyMap<Svid, number>;
 }
 
 export interface MetricsPage {
@@ -149,6 +151,32 @@ export async function createMetricsPage(
     const { identity } = state();
     metric.set("snapshot" in identity ? identity.snapshot.generation : 0);
   });
+  const svidsInUse = (): ReadonlyMap<Svid, number> => state().svidsInUse ?? new Map<Svid, number>();
+  gauge(
+    "countersign_svid_connections",
+    "Open TLS connections by the SVID of ours that opened them: one of now, or an older one.",
+    ["svid"],
+    (metric) => {
+      const { identity } = state();
+      const now = new Set("snapshot" in identity ? identity.snapshot.svids.map(({ fingerprint }) => fingerprint) : []);
+      const count = { current: 0, older: 0 };
+      for (const [{ fingerprint }, connections] of svidsInUse())
+        count[now.has(fingerprint) ? "current" : "older"] += connections;
+      for (const svid of ["current", "older"] as const) metric.set({ svid }, count[svid]);
+    },
+  );
+  gauge("countersign_svid_generations_in_use", "SVIDs of ours that open connections rest on.", [], (metric) =>
+    metric.set(svidsInUse().size),
+  );
+  gauge(
+    "countersign_svid_oldest_in_use_seconds",
+    "Time since the oldest SVID of ours that an open connection rests on became valid; 0 without any.",
+    [],
+    (metric) => {
+      const oldestMs = Math.min(...Array.from(svidsInUse().keys(), ({ notBeforeMs }) => notBeforeMs));
+      metric.set(Number.isFinite(oldestMs) ? (clock.nowMs() - oldestMs) / 1000 : 0);
+    },
+  );
   counter("countersign_rotations_total", "SVID rotations.", [], (metric) => metric.inc(telemetry.rotations));
   counter("countersign_reload_failures_total", "Reloads that failed and changed nothing.", ["what"], (metric) => {
     for (const what of ["config", "policy", "identity"] as const) metric.inc({ what }, telemetry.reloadFailures[what]);

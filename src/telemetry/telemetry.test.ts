@@ -117,6 +117,27 @@ describe("the page", () => {
     expect(page.countersign_svid_generation).toBe(7);
   });
 
+  it("shows which of our SVIDs open connections rest on", async () => {
+    const svidOf = (fingerprint: string, notBeforeMs: number): Svid => ({ fingerprint, notBeforeMs }) as Svid;
+    const [current, older, oldest] = [svidOf("c", 900_000), svidOf("b", 500_000), svidOf("a", 100_000)];
+    const identity: IdentityState = {
+      kind: "serving",
+      snapshot: { generation: 3, svids: [current], bundles: new Map() },
+    };
+    const svidsInUse = new Map([
+      [oldest, 1],
+      [older, 2],
+      [current, 4],
+    ]);
+    expect(await samples(createTelemetry(), { identity, svidsInUse })).toMatchObject({
+      'countersign_svid_connections{svid="current"}': 4,
+      'countersign_svid_connections{svid="older"}': 3,
+      countersign_svid_generations_in_use: 3,
+      countersign_svid_oldest_in_use_seconds: 900,
+    });
+    expect(await samples(createTelemetry())).toMatchObject({ countersign_svid_oldest_in_use_seconds: 0 });
+  });
+
   it("shows policy, audit and process", async () => {
     const policy = { version: "abc", loadedAtMs: 990_000, policies: 2, rules: 5 };
     const page = await samples(createTelemetry(), { policy, ready: true });

@@ -8,6 +8,7 @@ import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot, Peer, Svid } from "../../core/identity.ts";
 import { type Deadlines, deadlineAfter, type HasDeadline } from "../deadlines.ts";
 import { newPlainSocket } from "../socket-reads.ts";
+import { holdSvid } from "../svid-use.ts";
 
 /** How to prove ourselves and what the server must prove. */
 export interface DialIdentity {
@@ -143,6 +144,7 @@ export function dial(options: DialOptions, done: (result: DialResult) => void): 
       }
       socket.removeListener("error", onTlsError);
       socket.removeListener("close", onTlsClose);
+      holdSvid(identity.svid, socket);
       raw.removeListener("close", onRawClose);
       raw.removeListener("error", onRawError);
       // the TLS socket reports the raw one's errors; without a listener one of them would end the process
