@@ -536,6 +536,13 @@ describe("an egress proxy", () => {
     expect(found[0]).toMatch(expected);
   });
 
+  it("without policies is warned about: it lets nothing pass", () => {
+    const { warnings } = load(egress("forward: {}"));
+    expect(warnings.map(({ code, message }) => [code, message])).toEqual([
+      ["W_CONFIG_NO_POLICIES", "there are no policies: every call through the egress proxy is denied"],
+    ]);
+  });
+
   it("beyond loopback needs allow.uids", () => {
     expect(problems('outbound: [{ listen: "0.0.0.0:3128", forward: {} }]')[0]).toContain("E_CONFIG_EXPOSED");
   });

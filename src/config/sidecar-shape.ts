@@ -183,6 +183,12 @@ export const sidecarShape: Shape<Omit<SidecarConfig, "file">> = refine(sidecar, 
       "add policies, or authorization: { default: allow }",
     );
   }
+  const proxies = outbound.filter((one) => "forward" in one);
+  if (proxies.length > 0 && policies.length === 0) {
+    const message = "there are no policies: every call through the egress proxy is denied";
+    const fix = "add policies with direction: OUTBOUND";
+    context.problems.warn("W_CONFIG_NO_POLICIES", placeOf(node, "outbound"), message, fix);
+  }
   return {
     workload: chosen ?? absentWorkload,
     identity: value.identity,

@@ -1,3 +1,4 @@
+import { connect as connectHttp2 } from "node:http2";
 import type { Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -271,6 +272,38 @@ describe("a CONNECT", () => {
   });
 });
 
+describe("a DENY that names an address", () => {
+  const denied = `${EVERYTHING}---
+apiVersion: countersign.dev/v1
+kind: AuthorizationPolicy
+metadata: { name: closed, namespace: shop }
+spec:
+  direction: OUTBOUND
+  action: DENY
+  rules: [{ when: [{ key: destination.ip, values: [127.0.0.5] }] }]
+`;
+
+  it("keeps a tunnel from it, whatever name leads there", async () => {
+    const egress = await start({
+      policies: denied,
+      names: { "api.test": ["127.0.0.5"], "other.test": ["127.0.0.5", "127.0.0.1"] },
+    });
+    expect(await (await connectTo(egress, `api.test:${server.port}`)).closed()).toContain(
+      "403 E_POLICY_DENIED_BY_RULE",
+    );
+    // another address of the name will do
+    const tls = await tlsInside(await connectTo(egress, `other.test:${server.port}`), "other.test");
+    expect(await echoed(tls, "hello")).toBe("tls:hello");
+  });
+
+  it("keeps a request from it", async () => {
+    const egress = await start({ policies: denied, names: { "api.test": ["127.0.0.5"] } });
+    const client = await rawClient(egress.port);
+    client.send(`GET http://api.test:${app.port}/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    expect(await client.closed()).toContain("x-countersign-code: E_POLICY_DENIED_BY_RULE");
+  });
+});
+
 describe("other bytes in a tunnel", () => {
   it("than TLS or HTTP are refused outside the mesh", async () => {
     const egress = await start();
@@ -456,6 +489,21 @@ describe("a tunnel into the mesh", () => {
     const { egress, target } = await startMeshed("tcp", server.port);
     const tls = await tlsInside(await connectTo(egress, target), "something.else");
     expect(await echoed(tls, "hello")).toBe("tls:hello");
+  });
+
+  it("serves HTTP/2 with prior knowledge, as gRPC clients speak it behind a CONNECT", async () => {
+    const { egress, target } = await startMeshed("http", app.port);
+    const client = await connectTo(egress, target);
+    client.socket.removeAllListeners("data");
+    const session = connectHttp2(`http://${target}`, { createConnection: () => client.socket });
+    const stream = session.request({ ":path": "/h2", ":method": "GET" });
+    let body = "";
+    for await (const chunk of stream as AsyncIterable<Buffer>) body += chunk.toString("latin1");
+    expect(body).toBe("GET /h2");
+    session.destroy();
+    expect(egress.sidecar.audit.ended).toMatchObject([
+      { kind: "request", protocol: "http/2", path: "/h2", authority: target, destination: { spiffeId: ORDERS } },
+    ]);
   });
 
   it("serves HTTP by mTLS request by request", async () => {

@@ -5,7 +5,7 @@ import { writeResponseHead } from "../http1/write-head.ts";
 import { endGently } from "../linger.ts";
 import { localAnswer } from "../local-answer.ts";
 import type { Transport } from "../transport.ts";
-import type { TunnelAnswer } from "./forward-tunnel.ts";
+import type { TunnelAnswer } from "./tunnel-parts.ts";
 
 const MAX_PHRASE = 200;
 

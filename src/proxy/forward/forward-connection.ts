@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import type { CallFacts, ConnectionFacts } from "../../core/call-facts.ts";
+import type { ConnectionFacts } from "../../core/call-facts.ts";
 import type { ConnectionContext } from "../../core/call-outcome.ts";
 import type { ErrorCode } from "../../core/error-codes.ts";
 import { CountersignError } from "../../core/errors.ts";
@@ -14,18 +14,17 @@ import { attestCaller, type LocalCaller, UNKNOWN_CALLER } from "../local-caller.
 import type { OpenConnection } from "../open-connection.ts";
 import { outboundContext, sourceAddressOf } from "../outbound-context.ts";
 import { recordRefusal } from "../refusals.ts";
-import { currentSvid, type Runtime } from "../runtime.ts";
+import type { Runtime } from "../runtime.ts";
 import { ServedProtocol } from "../served-protocol.ts";
-import type { TcpRelayParts } from "../tcp-relay.ts";
 import { NOBODY, SocketTransport } from "../transport.ts";
-import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
 import { connectAnswer } from "./connect-answer.ts";
-import { decideForward } from "./decide-forward.ts";
-import { type Destination, destinationText, makeDestination, readDestination } from "./destination.ts";
+import { type Destination, makeDestination, readDestination } from "./destination.ts";
 import { ForwardHttp, type ForwardHttpContext } from "./forward-http.ts";
 import type { ForwardListenerParts } from "./forward-listener-parts.ts";
-import { ForwardTunnel, type TunnelAnswer } from "./forward-tunnel.ts";
+import { ForwardTunnel } from "./forward-tunnel.ts";
+import { meshRelay } from "./mesh-relay.ts";
 import { Socks5Front, socks5ReplyTo } from "./socks5-front.ts";
+import type { TunnelAnswer } from "./tunnel-parts.ts";
 import { TLS_ALERT, tlsAlert } from "./wire/client-hello.ts";
 import { SOCKS5_REPLY, SOCKS5_VERSION, type Socks5Request, socks5ReplyBytes } from "./wire/socks5.ts";
 
@@ -218,46 +217,16 @@ export class ForwardConnection implements OpenConnection {
           if (version === "http1") this.#served.serveHttp1(this.#runtime, transport, service, first);
           else this.#served.serveHttp2(this.#runtime, transport, service, first);
         },
-        onMeshBytes: (addresses, facts, first) => this.#serveMesh(transport, destination, addresses, facts, first),
+        onMeshBytes: (addresses, facts, first) => {
+          const context = this.#currentContext();
+          const relay = meshRelay(this.#runtime, this.#parts, context, destination, addresses, facts);
+          this.#served.serveTcp(relay, transport, first, this.#startedMs);
+        },
       },
       this.#startedMs,
     );
     this.#tunnel = tunnel;
     tunnel.start(early);
-  }
-
-  /** Bytes that are not HTTP, inside mTLS: as through a listener that leads to this destination. */
-  #serveMesh(
-    transport: SocketTransport,
-    destination: Destination,
-    addresses: CheckedAddresses,
-    facts: CallFacts,
-    first: Uint8Array,
-  ): void {
-    const { config, withoutAlpn } = this.#parts;
-    const { mesh, host, port } = destination;
-    if (mesh === undefined) throw new TypeError("only destinations in the mesh take any bytes");
-    const [address, ...others] = addresses;
-    const endpoint = (one: string) => ({ kind: "tcp", host: one, port }) as const;
-    const relay: TcpRelayParts = {
-      runtime: this.#runtime,
-      context: this.#currentContext(),
-      facts: facts.connection,
-      authority: destinationText(destination),
-      decide: () => decideForward(this.#runtime.inForce.policy, facts),
-      dial: () => {
-        const ours = currentSvid(this.#runtime, config.svidHint);
-        if (ours instanceof CountersignError) return ours;
-        return {
-          endpoints: [endpoint(address), ...others.map(endpoint)],
-          serverName: host,
-          source: undefined,
-          identity: { ...ours, expected: mesh.identity, alpn: [] },
-          withoutAlpn,
-        };
-      },
-    };
-    this.#served.serveTcp(relay, transport, first, this.#startedMs);
   }
 
   #facts(): ConnectionFacts {

@@ -70,6 +70,11 @@ export class ForwardPools {
     });
   }
 
+  /** A stream of a shared connection to a destination in the mesh, as HttpPool.tunnel. */
+  tunnel(destination: Destination, address: string, permit: Permit, done: Parameters<HttpPool["tunnel"]>[2]): void {
+    this.#pool(destination, address).tunnel(permit, "", done);
+  }
+
   #pool(destination: Destination, address: string): HttpPool {
     const { host, port, mesh } = destination;
     const key = `${host} ${port} ${address}`;

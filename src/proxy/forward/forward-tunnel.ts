@@ -1,51 +1,25 @@
 import type { Socket } from "node:net";
 import type { Address } from "../../config/sidecar-config.ts";
 import type { AuditSlot } from "../../core/audit-log.ts";
-import type { CallFacts, ConnectionFacts, HeaderList } from "../../core/call-facts.ts";
-import type { CallOutcome, ConnectionContext } from "../../core/call-outcome.ts";
+import type { CallFacts } from "../../core/call-facts.ts";
+import type { CallOutcome } from "../../core/call-outcome.ts";
 import type { Permit } from "../../core/decision.ts";
 import type { ErrorCode } from "../../core/error-codes.ts";
 import { CountersignError } from "../../core/errors.ts";
 import { finishOutcome, newOutcome } from "../call-outcomes.ts";
 import { monotonicMs } from "../monotonic.ts";
 import { sinksOf } from "../refusals.ts";
-import type { Runtime } from "../runtime.ts";
 import { TcpCall } from "../tcp-call.ts";
-import { NOBODY, SocketTransport, type Transport } from "../transport.ts";
+import { NOBODY, SocketTransport } from "../transport.ts";
 import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
 import { addressText, reasonOf } from "../upstream/dial.ts";
 import { dialAny } from "../upstream/dial-any.ts";
 import { decideForward } from "./decide-forward.ts";
-import { type Destination, destinationText } from "./destination.ts";
+import { destinationText } from "./destination.ts";
 import { tunnelFacts } from "./destination-facts.ts";
-import type { ForwardListenerParts } from "./forward-listener-parts.ts";
 import { type Opening, readOpening } from "./tunnel-opening.ts";
+import type { TunnelParts } from "./tunnel-parts.ts";
 import { TLS_ALERT, tlsAlert } from "./wire/client-hello.ts";
-
-/** How the caller hears what became of its tunnel, in its own protocol. */
-export interface TunnelAnswer {
-  /** The tunnel is open: what is read and written from now on is its content. */
-  accept(id: string): void;
-  /** It is not, for this reason. The connection ends with it. */
-  refuse(error: CountersignError, id: string): void;
-}
-
-export interface TunnelParts {
-  readonly runtime: Runtime;
-  readonly listener: ForwardListenerParts;
-  readonly context: ConnectionContext;
-  readonly facts: ConnectionFacts;
-  /** Of the CONNECT request that asked for it. */
-  readonly headers: HeaderList;
-  readonly method: string | undefined;
-  readonly destination: Destination;
-  readonly transport: Transport;
-  readonly answer: TunnelAnswer;
-  /** The tunnel carries HTTP, beginning with these bytes: each of its requests is a call of its own. */
-  readonly onHttp: (version: "http1" | "http2", first: Uint8Array) => void;
-  /** The tunnel carries other bytes to a destination in the mesh, where they go inside mTLS. */
-  readonly onMeshBytes: (addresses: CheckedAddresses, facts: CallFacts, first: Uint8Array) => void;
-}
 
 const PROGRESS_MS = 5 * 60_000;
 
