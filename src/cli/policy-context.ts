@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { loadPolicies } from "../authz/load-policies.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
+import { matchesExpected } from "../certs/expected-identity.ts";
 import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
 import { type PolicyPath, readPolicyFiles, type SourceFile } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
@@ -63,7 +64,14 @@ function policyPaths(config: SidecarConfig, named: readonly string[], cwd: strin
 
 function askContext(config: SidecarConfig): AskContext {
   const [first, ...more] = new Set(config.inbound.map(({ appPort }) => appPort));
-  return { see: seenBy(config.trustedProxies), defaultPort: more.length === 0 ? (first ?? 0) : 0, nowMs: Date.now() };
+  const expected = config.outbound.flatMap(({ identity }) => identity);
+  return {
+    see: seenBy(config.trustedProxies),
+    defaultPort: more.length === 0 ? (first ?? 0) : 0,
+    nowMs: Date.now(),
+    outboundDefault: ({ destination: { spiffeId } }) =>
+      spiffeId !== undefined && expected.some((one) => matchesExpected(one, spiffeId)) ? "allow" : "deny",
+  };
 }
 
 /** Which trust domain is ours, without asking an agent: what was said, else the SVID in the identity files, else the running sidecar,

@@ -21,6 +21,37 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   const trustDomain = ["--trust-domain <name>", "our own trust domain, where no SVID says it"] as const;
 
   program
+    .command("explain")
+    .description("what a sidecar would decide about a call, and why")
+    .requiredOption(...config)
+    .option(...trustDomain)
+    .option("--from <id>", "the caller's SPIFFE ID, or nobody (the default)")
+    .option("--ip <address>", "the TCP peer")
+    .option("--remote-ip <address>", "the client behind trusted proxies")
+    .option("--port <port>", "the app's port, where there are several")
+    .option("--destination-ip <address>", "the address that the caller connected to")
+    .option("--sni <name>", "the server name of the handshake")
+    .option("--to <id>", "an outbound call: the SPIFFE ID that answers")
+    .option("--tcp", "a TCP connection")
+    .option("--method <method>", "default GET")
+    .option("--host <authority>", "Host or :authority")
+    .option("--path <path>", "with its query; default /")
+    .option("--header <line...>", "'name: value'")
+    .option("--claims <json>", "the claims of a verified token")
+    .option("--time <time>", "like 2030-01-01T12:00:00Z; default now")
+    .option("--curl <line>", "the request as one types it for curl")
+    .option("--id <id>", "a call of the audit log")
+    .option("--audit <files...>", "audit files to look for it (default: the configuration's)")
+    .option("--requests <file>", "a file of requests, a JSON line each: one line is the answer to each")
+    .option("--all", "show every rule")
+    .option("--json", "as JSON")
+    .action(
+      act(async (options: import("./policy-explain.ts").ExplainArguments) => {
+        const { explain } = await import("./policy-explain.ts");
+        return explain(options, io);
+      }),
+    );
+  program
     .command("test")
     .description("tables of calls and what is to become of them (*.test.yaml)")
     .argument("[files...]", "tables, or folders of them (default: beside the configuration and below)")
@@ -68,6 +99,20 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
       act(async (files: string[], options: import("./policy-suggest.ts").SuggestArguments) => {
         const { suggest } = await import("./policy-suggest.ts");
         return suggest(files, options, io);
+      }),
+    );
+
+  program
+    .command("sign")
+    .description("sign a file of policies for sidecars that fetch it from a URL: writes <file>.sig")
+    .argument("<file>", "as the server will answer it")
+    .requiredOption("--key <file>", "Ed25519 private key in PEM")
+    .requiredOption("--policy-version <number>", "higher than all before; sidecars take no lower one")
+    .option("--name <name>", "as the configuration's name (default: the file's)")
+    .action(
+      act(async (file: string, options: import("./policy-sign.ts").SignArguments) => {
+        const { sign } = await import("./policy-sign.ts");
+        return sign(file, options, io);
       }),
     );
 

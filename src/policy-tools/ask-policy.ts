@@ -1,8 +1,8 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
-import { decide, decideOutbound } from "../authz/decide.ts";
-import { normalizeForPolicy } from "../authz/normalize-for-policy.ts";
+import { decideCall, decideOutbound } from "../authz/decide.ts";
+import { checkOutboundPath, normalizeForPolicy } from "../authz/normalize-for-policy.ts";
 import type { CallFacts, HeaderList, RequestIdentity } from "../core/call-facts.ts";
-import type { CallDecision, NearestRule, ProviderRequest, RuleId } from "../core/decision.ts";
+import type { CallDecision, Decision, DryRunVerdict, NearestRule, ProviderRequest, RuleId } from "../core/decision.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
 import type { Peer } from "../core/identity.ts";
 import { principalOf, type SpiffeId, trustDomainOf } from "../core/spiffe-id.ts";
@@ -20,6 +20,8 @@ export interface PolicyAnswer {
   readonly nearest: NearestRule | undefined;
   /** Every rule that had a say: beside the one that decided, those that ask, mark the record, or are a dry run. */
   readonly rules: readonly RuleId[];
+  /** What enforcing the dry-run policies as well would have changed; undefined without any. */
+  readonly dryRun: DryRunVerdict | undefined;
   /** Who must allow the call as well; asking them is left to the sidecar. */
   readonly providers: readonly ProviderRequest[];
   /** What policy saw; undefined for a request that is refused before policy is asked. */
@@ -36,6 +38,8 @@ export interface AskContext {
   readonly see: (call: AskedCall) => SeenCall;
   /** The port of calls that name none. */
   readonly defaultPort: number;
+  /** What becomes of an outbound call that no OUTBOUND policy speaks about: a configured destination is allowed, any other is not. */
+  readonly outboundDefault: (call: AskedCall) => "allow" | "deny";
   /** The time of calls that name none, in milliseconds since the epoch. */
   readonly nowMs: number;
 }
@@ -53,10 +57,15 @@ export function askPolicy(policy: CompiledPolicy, call: AskedCall, context: AskC
       detail: facts.why,
       nearest: undefined,
       rules: [],
+      dryRun: undefined,
       providers: [],
       facts: undefined,
     };
-  return answerOf(call.direction === "inbound" ? decide(policy, facts) : decideOutbound(policy, facts), facts);
+  const made =
+    call.direction === "inbound"
+      ? decideCall(policy, facts)
+      : decideOutbound(policy, facts, context.outboundDefault(call));
+  return answerOf(made, facts);
 }
 
 function answerOf(made: CallDecision, facts: CallFacts): PolicyAnswer {
@@ -67,18 +76,31 @@ function answerOf(made: CallDecision, facts: CallFacts): PolicyAnswer {
   const rules = [decided, notes?.auditRule, notes?.dryRun?.rule, ...providers.map(({ rule }) => rule)].filter(
     (rule) => rule !== undefined,
   );
-  if (decision.kind === "deny") {
-    const { rule, code, reason, nearest } = decision;
-    return { decision: "deny", rule, reason: code, detail: reason, nearest, rules, providers, facts };
+  const answer = { decision: decision.kind, rule: decided, rules, dryRun: notes?.dryRun, providers, facts };
+  if (decision.kind === "allow")
+    return { ...answer, reason: decision.reason, detail: allowText(decision), nearest: undefined };
+  // Looking for the nearest rule costs more than the verdict: it waits until somebody asks.
+  return {
+    ...answer,
+    reason: decision.code,
+    get detail() {
+      return decision.reason;
+    },
+    get nearest() {
+      return decision.nearest;
+    },
+  };
+}
+
+function allowText({ permit, reason }: Extract<Decision, { kind: "allow" }>): string {
+  switch (reason) {
+    case "rule":
+      return `ALLOW rule ${permit.rule ?? ""} matched`;
+    case "no-policy":
+      return "no policy speaks about the call";
+    case "default":
+      return "no ALLOW policy applies, and the default is to allow";
   }
-  const { rule } = decision.permit;
-  const detail =
-    rule !== undefined
-      ? `ALLOW rule ${rule} matched`
-      : decision.reason === "no-policy"
-        ? "no policy speaks about the call"
-        : "no ALLOW policy applies, and the default is to allow";
-  return { decision: "allow", rule, reason: decision.reason, detail, nearest: undefined, rules, providers, facts };
 }
 
 function factsOf(
@@ -112,11 +134,9 @@ function factsOf(
     return { refused: "E_HTTP_HOST", why: "the request has no Host, and policies compare hosts" };
   const question = path.indexOf("?");
   const plain = question === -1 ? path : path.slice(0, question);
-  // An outbound path is never rewritten, so policy sees it as it is sent.
+  const query = path.slice(plain.length);
   const normal =
-    call.direction === "outbound"
-      ? ({ ok: true, path: plain } as const)
-      : normalizeForPolicy(policy, plain, path.slice(plain.length));
+    call.direction === "inbound" ? normalizeForPolicy(policy, plain, query) : checkOutboundPath(policy, plain, query);
   if (!normal.ok) return { refused: normal.code, why: normal.reason };
   const identity = request.claims === undefined ? {} : { identity: identityOf(request.claims) };
   return { ...about, request: { method, authority: host, path: normal.path, headers, ...identity } };

@@ -23,8 +23,6 @@ interface Draft {
   tcp: boolean;
 }
 
-type Kind = FieldModel["kind"] | "destinationPrincipal" | "requestPrincipal" | "audience" | "presenter" | "claim";
-
 type Setter = (draft: Draft) => void;
 
 /** Calls that a set of policies can tell apart: each rule's own values, values beside them, and mixtures of both. The same policies and seed
@@ -149,8 +147,7 @@ function setterOf(field: FieldModel, value: string, home: string): readonly Sett
     (draft) => {
       draft[key] = to;
     };
-  const kind: Kind = field.kind;
-  switch (kind) {
+  switch (field.kind) {
     case "destinationPrincipal":
       return [set("destinationPrincipal", idLike(value, home))];
     case "requestPrincipal": {
@@ -163,7 +160,7 @@ function setterOf(field: FieldModel, value: string, home: string): readonly Sett
     case "presenter":
       return [claimSetter(["azp"], text)];
     case "claim":
-      return [claimSetter("claim" in field && Array.isArray(field.claim) ? (field.claim as string[]) : [], text)];
+      return [claimSetter(field.claim ?? [], text)];
     case "principal":
       return [set("principal", idLike(value, home))];
     case "namespace":

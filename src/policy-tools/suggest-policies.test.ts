@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { loadPolicies } from "../authz/load-policies.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import { parseSpiffeId, parseTrustDomain } from "../core/spiffe-id.ts";
-import { askPolicy } from "./ask-policy.ts";
+import { type AskContext, askPolicy } from "./ask-policy.ts";
 import type { AskedCall } from "./asked-call.ts";
 import { createSuggester, type SuggestOptions } from "./suggest-policies.ts";
 import { suggestionYaml } from "./suggest-yaml.ts";
@@ -18,7 +18,12 @@ const options: PolicyOptions = {
   trustDomainAliases: [],
   listeners: [{ name: "web", appPort: 8080, protocol: "auto" }],
 };
-const ask = { see: ({ source }: AskedCall) => ({ headers: [], remoteIp: source.ip }), defaultPort: 8080, nowMs: 0 };
+const ask: AskContext = {
+  see: ({ source }: AskedCall) => ({ headers: [], remoteIp: source.ip }),
+  defaultPort: 8080,
+  nowMs: 0,
+  outboundDefault: () => "allow",
+};
 
 interface Row {
   readonly from?: string;

@@ -1,0 +1,202 @@
+import { expect, it } from "vitest";
+import { auditLines } from "../../test/support/audit-lines.ts";
+import { ORDERS_YAML, policyWorkspace } from "../../test/support/policy-workspace.ts";
+
+const POLICIES = `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: callers, namespace: shop }
+spec:
+  rules:
+    - from: [{ source: { principals: [example.org/ns/shop/sa/web] } }]
+      to:
+        - operation: { methods: [GET], paths: ["/orders/{*}"] }
+        - operation: { methods: [POST], paths: [/orders] }
+      when: [{ key: "request.headers[x-tenant]", notValues: [evil] }]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: no-admin, namespace: shop }
+spec:
+  action: DENY
+  rules: [{ to: [{ operation: { paths: [/admin*] } }] }]
+`;
+const files = { "policies/p.yaml": POLICIES };
+const WEB = "example.org/ns/shop/sa/web";
+const RULE = "ns[shop]-policy[callers]-rule[0]";
+
+it("says what becomes of a call and shows the evaluation as a tree", async () => {
+  const { policy } = policyWorkspace(files);
+  expect(await policy("explain", "-c", "c.yaml", "--from", WEB, "--path", "/orders//7?x=1")).toEqual({
+    code: 0,
+    out: `ALLOW  GET /orders//7?x=1  (as /orders/7) by example.org/ns/shop/sa/web
+  ALLOW rule ns[shop]-policy[callers]-rule[0] matched
+
+DENY  no rule matches  (does not decide)
+  ✗ shop/no-admin  policies/p.yaml:12
+      ✗ rule 0
+          ✗ to[0].operation.paths: wants /admin*, has /orders/7
+
+ALLOW  the call is allowed
+  ✓ shop/callers  policies/p.yaml:1
+      ✓ rule 0
+          ✓ from[0].source.principals: wants example.org/ns/shop/sa/web, has example.org/ns/shop/sa/web
+          ✓ to: one of 2
+              ✓ to[0].operation.methods: wants GET, has GET
+              ✓ to[0].operation.paths: wants /orders/{*}, has /orders/7
+              ✗ to[1].operation.methods: wants POST, has GET
+              ✗ to[1].operation.paths: wants /orders, has /orders/7
+          ✓ when[0].notValues: wants none of evil, has no such header
+`,
+    err: "",
+  });
+});
+
+it("takes the request from a curl line, and never shows header values", async () => {
+  const { policy } = policyWorkspace(files);
+  const curl = "curl -X POST http://orders/orders -H 'x-tenant: evil' -H 'authorization: hunter2'";
+  const { code, out } = await policy("explain", "-c", "c.yaml", "--from", `spiffe://${WEB}`, "--curl", curl);
+  expect(code).toBe(1);
+  expect(out).toContain("DENY  POST orders/orders by");
+  expect(out).toContain("✗ when[0].notValues: wants none of evil, has another value");
+  expect(out).not.toContain("hunter2");
+});
+
+it("shows policy what the proxy shows it: no header that is ours alone, that Connection names, or that only a trusted proxy may send", async () => {
+  const keys = ["x-forwarded-client-cert", "x-countersign-id", "x-hop", "x-forwarded-for"];
+  const rules = keys.map((key) => `    - when: [{ key: "request.headers[${key}]", values: ["*"] }]\n`).join("");
+  const { policy, write } = policyWorkspace({
+    "policies/p.yaml": `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: p, namespace: shop }\nspec:\n  rules:\n${rules}`,
+  });
+  const asked = [
+    "explain",
+    "-c",
+    "c.yaml",
+    "--ip",
+    "10.0.0.1",
+    "--header",
+    "Connection: x-hop",
+    ...keys.map((key) => `${key}: 192.0.2.7`),
+  ];
+  expect((await policy(...asked)).code).toBe(1);
+  write("c.yaml", `${ORDERS_YAML}trustedProxies: [10.0.0.0/8]\n`);
+  const { code, out } = await policy(...asked, "--json");
+  expect(code).toBe(0);
+  expect(JSON.parse(out)).toMatchObject({ rule: "ns[shop]-policy[p]-rule[3]" });
+});
+
+it("refuses what the sidecar refuses before policy is asked", async () => {
+  const { policy } = policyWorkspace(files);
+  for (const [path, code] of [
+    ["/a%00", "E_PATH_NUL"],
+    ["/orders%2f7", "E_PATH_AMBIGUOUS"],
+    ["/a#b", "E_PATH_FRAGMENT"],
+  ] as const) {
+    const { out } = await policy("explain", "-c", "c.yaml", "--path", path, "--json");
+    expect(JSON.parse(out)).toMatchObject({ decision: "deny", rule: null, reason: code, nearest: null, trace: null });
+  }
+  const { out } = await policy("explain", "-c", "c.yaml", "--method", "get");
+  expect(out).toContain("E_HTTP_METHOD_CASE\n\npolicy is not asked about such a request");
+});
+
+it("answers each line of a file with one line, in order", async () => {
+  const lines = [
+    { source: { spiffeId: `spiffe://${WEB}`, ip: "10.0.0.1", remoteIp: "10.0.0.1" }, path: "/orders/7" },
+    { source: { spiffeId: null, ip: "10.0.0.1" }, path: "/admin" },
+    { source: { spiffeId: null, ip: "10.0.0.1" }, path: "/orders" },
+  ].map(({ source, path }) =>
+    JSON.stringify({
+      source,
+      destination: { ip: "10.0.0.2", port: 8080 },
+      connection: { sni: "" },
+      protocol: "http",
+      request: { method: "GET", host: "h", path, headers: {}, claims: null },
+    }),
+  );
+  const tcp = JSON.stringify({ source: { spiffeId: `spiffe://${WEB}`, ip: "10.0.0.1" }, protocol: "tcp" });
+  const { policy } = policyWorkspace({ ...files, "r.jsonl": `${[...lines, tcp].join("\n")}\n` });
+  const { code, out } = await policy("explain", "-c", "c.yaml", "--requests", "r.jsonl", "--json");
+  expect(code).toBe(0);
+  const answers = out
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { decision: string; trace: { steps: unknown[] } });
+  expect(answers).toMatchObject([
+    { decision: "allow", rule: RULE, reason: "rule", nearest: null },
+    { decision: "deny", rule: "ns[shop]-policy[no-admin]-rule[0]", reason: "E_POLICY_DENIED_BY_RULE" },
+    {
+      decision: "deny",
+      rule: null,
+      reason: "E_POLICY_DENIED_BY_DEFAULT",
+      nearest: { rule: RULE, field: "from[0].source.principals", actual: "no identity" },
+    },
+    { decision: "deny", reason: "E_POLICY_DENIED_BY_RULE" },
+  ]);
+  expect(answers[0]?.trace.steps).toHaveLength(2);
+});
+
+it("explains a call of the audit log again, beside what was decided then", async () => {
+  const over = { decision: "deny", reason: "E_POLICY_DENIED_BY_DEFAULT", policyVersion: "old" } as const;
+  const { policy } = policyWorkspace({ ...files, "audit.jsonl": auditLines([{}, { path: "/orders/7", over }]) });
+  const { code, out } = await policy("explain", "-c", "c.yaml", "--id", "call-1");
+  expect(code).toBe(0);
+  expect(out).toMatch(
+    /^recorded 2030-01-01T12:34:56\.789000Z: deny E_POLICY_DENIED_BY_DEFAULT, policy version old; now version [0-9a-f]{16}\nasked again, of what the record holds \(no headers\):\n\nALLOW {2}GET orders\.shop\/orders\/7 by/,
+  );
+  expect((await policy("explain", "-c", "c.yaml", "--id", "call-9")).err).toContain("no call with that id");
+});
+
+it("decides outbound calls by OUTBOUND policies, time by the time given, and names providers that must be asked", async () => {
+  const outbound = `apiVersion: countersign.dev/v1
+kind: AuthorizationPolicy
+metadata: { name: out, namespace: shop }
+spec:
+  direction: OUTBOUND
+  rules:
+    - to: [{ operation: { principals: [example.org/ns/pay/sa/payments], methods: [GET] } }]
+      conditions: "time.getHours('UTC') < 12"
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: ask, namespace: shop }
+spec:
+  action: CUSTOM
+  provider: { name: opa }
+  rules: [{ to: [{ operation: { paths: [/orders/secret] } }] }]
+`;
+  const { policy, write } = policyWorkspace({ ...files, "policies/out.yaml": outbound });
+  write(
+    "c.yaml",
+    `${ORDERS_YAML}extensionProviders: [{ name: opa, envoyExtAuthzGrpc: { service: 127.0.0.1, port: 9191 } }]\n`,
+  );
+  const asked = ["explain", "-c", "c.yaml", "--to", "example.org/ns/pay/sa/payments", "--host", "payments", "--time"];
+  const morning = await policy(...asked, "2030-01-01T08:00:00Z");
+  expect(morning.err).toBe("");
+  expect(morning.out).toContain("✓ conditions: time.getHours('UTC') < 12");
+  expect((await policy(...asked, "2030-01-01T18:00:00Z")).code).toBe(1);
+  const { code, out } = await policy("explain", "-c", "c.yaml", "--from", WEB, "--path", "/orders/secret");
+  expect(code).toBe(0);
+  expect(out).toContain("if opa allows it, which ns[shop]-policy[ask]-rule[0] asks");
+});
+
+it("needs to know our own trust domain, and takes it from what there is", async () => {
+  const { policy, write } = policyWorkspace(files);
+  expect((await policy("explain", "-c", "c.yaml")).err).toBe("");
+  write("c.yaml", ORDERS_YAML.replace(/identity:.*\n/, ""));
+  expect((await policy("explain", "-c", "c.yaml")).err).toContain("nobody here knows our own trust domain");
+  expect((await policy("explain", "-c", "c.yaml", "--trust-domain", "example.org")).err).toBe("");
+});
+
+it.each<[readonly string[], string]>([
+  [["--from", "no id"], "source.spiffeId: "],
+  [["--ip", "10"], 'source.ip "10" is no IP address'],
+  [["--port", "x"], "destination.port is no number"],
+  [["--header", "none"], "--header is not like"],
+  [["--claims", "{"], "--claims is not JSON"],
+  [["--tcp", "--curl", "curl x"], "a curl line is no TCP connection"],
+  [["--requests", "gone.jsonl"], "gone.jsonl: E_POLICY_REQUEST"],
+])("refuses %j", async (argv, why) => {
+  const { policy } = policyWorkspace(files);
+  const { code, out, err } = await policy("explain", "-c", "c.yaml", ...argv);
+  expect({ code, out }).toEqual({ code: 2, out: "" });
+  expect(err).toContain(why);
+});

@@ -1,0 +1,166 @@
+import { resolve } from "node:path";
+import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import { CountersignError } from "../core/errors.ts";
+import { askPolicy } from "../policy-tools/ask-policy.ts";
+import { type AskedCall, readAskedCall } from "../policy-tools/asked-call.ts";
+import type { AuditedCall } from "../policy-tools/audited-call.ts";
+import { parseCurlLine } from "../policy-tools/curl-line.ts";
+import { type ExplainedCall, explainCall } from "../policy-tools/explain-call.ts";
+import type { CliIo } from "./cli-io.ts";
+import { fileNamer } from "./findings-report.ts";
+import { auditFilesOf, readAuditedCalls } from "./policy-audit-calls.ts";
+import { loadPolicyContext, type PolicyContext } from "./policy-context.ts";
+import { explainedJson, explainedText } from "./policy-explain-view.ts";
+import { readRequestLines } from "./policy-request-lines.ts";
+
+export interface ExplainArguments {
+  readonly config: string;
+  readonly trustDomain?: string;
+  readonly from?: string;
+  readonly to?: string;
+  readonly ip?: string;
+  readonly remoteIp?: string;
+  readonly destinationIp?: string;
+  readonly port?: string;
+  readonly sni?: string;
+  readonly tcp?: true;
+  readonly method?: string;
+  readonly host?: string;
+  readonly path?: string;
+  readonly header?: readonly string[];
+  readonly claims?: string;
+  readonly time?: string;
+  readonly curl?: string;
+  readonly id?: string;
+  readonly audit?: readonly string[];
+  readonly requests?: string;
+  readonly all?: true;
+  readonly json?: true;
+}
+
+/** Sets with more rules than this have no trace in the answers to a file of requests, unless it is asked for. */
+const MAX_TRACED_RULES = 1000;
+/** Rules that people are shown of each step. */
+const SHOWN_RULES = 8;
+
+/** Says what a sidecar would decide about a call, and why. 0: allowed, or a file was answered; 1: denied. */
+export async function explain(asked: ExplainArguments, io: CliIo): Promise<number> {
+  const context = await loadPolicyContext(asked, io);
+  if (asked.requests !== undefined) return explainFile(resolve(io.cwd, asked.requests), context, asked, io);
+  const recorded = asked.id === undefined ? undefined : await recordedCall(asked.id, asked.audit ?? [], context, io);
+  const call = recorded?.call ?? callOf(asked);
+  const explained = explainCall(context.policy, call, context.ask);
+  if (asked.json === true) io.out(explainedJson(explained));
+  else {
+    if (recorded !== undefined) io.out(recordedText(recorded, context.policy));
+    const room = asked.all === true ? Number.POSITIVE_INFINITY : SHOWN_RULES;
+    const options = { room, nameFile: fileNamer(asked.config, io.cwd), colour: io.colour };
+    io.out(explainedText(call, explained, options));
+  }
+  return explained.answer.decision === "allow" ? 0 : 1;
+}
+
+/** One line for each line. */
+async function explainFile(
+  file: string,
+  { policy, ask }: PolicyContext,
+  { all, json }: ExplainArguments,
+  io: CliIo,
+): Promise<number> {
+  const traced = json === true && (all === true || policy.ruleCount <= MAX_TRACED_RULES);
+  await readRequestLines(file, (call) => {
+    const explained: ExplainedCall = traced
+      ? explainCall(policy, call, ask)
+      : { answer: askPolicy(policy, call, ask), trace: undefined };
+    if (json === true) io.out(explainedJson(explained));
+    else {
+      const { decision, rule, reason, detail } = explained.answer;
+      io.out(`${decision}  ${rule ?? reason}  ${detail}\n`);
+    }
+  });
+  return 0;
+}
+
+/** The last decision with that id. */
+async function recordedCall(
+  id: string,
+  named: readonly string[],
+  { config }: PolicyContext,
+  io: CliIo,
+): Promise<AuditedCall> {
+  let found: AuditedCall | undefined;
+  const files = auditFilesOf(named, config, io.cwd);
+  await readAuditedCalls(files, (call) => {
+    if (call.id === id) found = call;
+  });
+  if (found !== undefined) return found;
+  throw new CountersignError(
+    "E_POLICY_REQUEST",
+    "no call with that id, which policy decided about, is in the audit log",
+    {
+      fix: "look for it with `countersign audit tail -n all`, or name rotated files with --audit",
+    },
+  );
+}
+
+function recordedText({ time, decision, rule, reason, policyVersion }: AuditedCall, policy: CompiledPolicy): string {
+  const same = policyVersion === policy.version ? "the same policies" : `now version ${policy.version}`;
+  const by = rule ?? reason ?? "";
+  return `recorded ${time}: ${decision} ${by}, policy version ${policyVersion}; ${same}\nasked again, of what the record holds (no headers):\n\n`;
+}
+
+/** The call that the flags describe; a curl line says what they do not. */
+function callOf(asked: ExplainArguments): AskedCall {
+  const curl = asked.curl === undefined ? undefined : parseCurlLine(asked.curl);
+  if (asked.tcp === true && curl !== undefined)
+    throw new CountersignError("E_POLICY_REQUEST", "a curl line is no TCP connection", { fix: "give --tcp or --curl" });
+  const headers = headersOf(asked.header ?? [], curl?.headers ?? []);
+  const request = {
+    method: asked.method ?? curl?.method,
+    host: asked.host ?? curl?.host,
+    path: asked.path ?? curl?.path,
+    headers,
+    claims: asked.claims === undefined ? undefined : jsonOf(asked.claims),
+  };
+  return readAskedCall({
+    direction: asked.to === undefined ? "inbound" : "outbound",
+    source: { spiffeId: idOf(asked.from), ip: asked.ip, remoteIp: asked.remoteIp },
+    destination: {
+      spiffeId: idOf(asked.to),
+      ip: asked.destinationIp,
+      port: asked.port === undefined ? undefined : Number(asked.port),
+    },
+    connection: { sni: asked.sni },
+    time: asked.time,
+    ...(asked.tcp === true ? { protocol: "tcp" } : { request }),
+  });
+}
+
+/** With or without its scheme. */
+function idOf(principal: string | undefined): string | undefined {
+  if (principal === undefined || principal === "nobody") return undefined;
+  return principal.startsWith("spiffe://") ? principal : `spiffe://${principal}`;
+}
+
+function headersOf(lines: readonly string[], more: readonly string[]): Record<string, string[]> {
+  const headers: Record<string, string[]> = {};
+  const add = (name: string, value: string) => {
+    headers[name] = [...(headers[name] ?? []), value];
+  };
+  for (const line of lines) {
+    const [, name, value] = /^([^:]+):[ \t]*(.*)$/s.exec(line) ?? [];
+    if (name === undefined || value === undefined)
+      throw new CountersignError("E_POLICY_REQUEST", "--header is not like 'x-tenant: acme'");
+    add(name, value);
+  }
+  for (let i = 0; i + 1 < more.length; i += 2) add(more[i] ?? "", more[i + 1] ?? "");
+  return headers;
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new CountersignError("E_POLICY_REQUEST", '--claims is not JSON like {"iss": "…", "sub": "…"}');
+  }
+}
