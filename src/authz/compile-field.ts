@@ -28,6 +28,8 @@ export interface FieldContext {
   readonly home: readonly string[];
   /** The same source (or the same rule's conditions) names trust domains, which lifts the restriction to home. */
   readonly namesTrustDomain: boolean;
+  /** Written under countersign.dev/v1, where principals may be templates. */
+  readonly ours: boolean;
 }
 
 type CallMatch = (call: CallView) => boolean;
@@ -42,6 +44,7 @@ export function compileField(model: FieldModel, context: FieldContext, pool: Mat
     kind,
     negated,
     context.action === "ALLOW",
+    context.ours && kind === "principal",
     kind !== "principal" && kind !== "namespace" && kind !== "serviceAccount" ? false : context.namesTrustDomain,
     header,
     claim,
@@ -111,6 +114,7 @@ function identityMatch(
       return matchPrincipal(
         model.values.flatMap((value) => expandPrincipal(value, context.home)),
         reach,
+        context.ours,
       );
     case "namespace":
       return matchNamespace(model.values, reach);

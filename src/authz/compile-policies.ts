@@ -131,7 +131,13 @@ function compileRule(
 ): CompiledRule {
   const compileGroup = (group: FieldGroup): CompiledGroup => {
     const namesTrustDomain = group.some(({ kind, negated }) => kind === "trustDomain" && !negated);
-    const context: FieldContext = { mode: options.mode, action: policy.action, home, namesTrustDomain };
+    const context: FieldContext = {
+      mode: options.mode,
+      action: policy.action,
+      home,
+      namesTrustDomain,
+      ours: policy.ours,
+    };
     return group.map((field) => compileField(field, context, pool));
   };
   const fields = [...rule.sources.flat(), ...rule.conditions];

@@ -33,7 +33,9 @@ function indexPatterns(model: FieldModel, context: FieldContext): readonly TextP
   switch (kind) {
     case "principal":
     case "destinationPrincipal":
-      return values.flatMap((value) => expandPrincipal(value, context.home)).map(templatePattern);
+      return values
+        .flatMap((value) => expandPrincipal(value, context.home))
+        .map(context.ours ? templatePattern : parseTextPattern);
     case "trustDomain":
       return values.flatMap((value) => expandTrustDomain(value, context.home)).map(parseTextPattern);
     case "namespace":

@@ -23,8 +23,10 @@ function reachesTrustDomain(pattern: TextPattern): boolean {
   }
 }
 
-/** `values` are already expanded over the trust domain's aliases. Templates name their trust domain, so their reach is plain. */
-export function matchPrincipal(values: readonly string[], reach: Reach): ConnectionMatch {
+/** `values` are already expanded over the trust domain's aliases. Templates, where they are allowed, name their trust domain, so their reach is
+ *  plain. */
+export function matchPrincipal(values: readonly string[], reach: Reach, mayBeTemplates: boolean): ConnectionMatch {
+  if (!mayBeTemplates) return matchPlainPrincipal(values, reach);
   const templates = values.filter(isPathTemplate).map(compilePrincipalTemplate);
   const plain = matchPlainPrincipal(
     values.filter((value) => !isPathTemplate(value)),

@@ -2,11 +2,14 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
+import { effectiveMtls, jwtRulesFor } from "../../src/authz/authentication.ts";
 import type { CompiledPolicy } from "../../src/authz/compiled-policy.ts";
-import { decide } from "../../src/authz/decide.ts";
+import { decideCall, decideOutbound } from "../../src/authz/decide.ts";
 import { loadPolicies } from "../../src/authz/load-policies.ts";
-import { normalizeForPolicy } from "../../src/authz/normalize-for-policy.ts";
+import { checkOutboundPath, normalizeForPolicy } from "../../src/authz/normalize-for-policy.ts";
 import type { PolicyListener, PolicyMode, PolicyOptions } from "../../src/authz/policy-options.ts";
+import type { RequestIdentity } from "../../src/core/call-facts.ts";
+import type { Decision } from "../../src/core/decision.ts";
 import { CountersignErrors, type Warning } from "../../src/core/errors.ts";
 import type { Peer } from "../../src/core/identity.ts";
 import { parseSpiffeId, parseTrustDomain, trustDomainOf } from "../../src/core/spiffe-id.ts";
@@ -23,17 +26,26 @@ interface Case {
     readonly trustDomain?: string | null;
     readonly aliases?: readonly string[];
     readonly listeners?: readonly PolicyListener[];
+    readonly providers?: Readonly<Record<string, "http" | "grpc">>;
   };
   readonly allow?: readonly unknown[];
   readonly deny?: readonly unknown[];
   readonly documents?: readonly unknown[];
   readonly text?: string;
+  readonly mtls?: readonly ({ readonly port: number } & Expected)[];
+  readonly issuers?: readonly string[];
   readonly calls?: readonly Row[];
   readonly errors?: readonly string[] | Readonly<Record<PolicyMode, readonly string[]>>;
   readonly warnings?: readonly string[] | Readonly<Record<PolicyMode, readonly string[]>>;
 }
 
-interface Row {
+interface Expected {
+  readonly expect?: string;
+  readonly strict?: string;
+  readonly istio?: string;
+}
+
+interface Row extends Expected {
   readonly from?: string;
   readonly ip?: string;
   readonly remoteIp?: string;
@@ -45,9 +57,14 @@ interface Row {
   readonly host?: string;
   readonly path?: string;
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
-  readonly expect?: string;
-  readonly strict?: string;
-  readonly istio?: string;
+  /** Claims of a verified token. */
+  readonly token?: Readonly<Record<string, unknown>>;
+  /** The client's address as x-forwarded-for tells it. */
+  readonly client?: string;
+  readonly now?: string;
+  /** Outbound: the principal that the server must prove, or several; `forward` when a forward proxy asks. */
+  readonly to?: string | readonly string[];
+  readonly forward?: boolean;
 }
 
 const folder = join(import.meta.dirname, "authorization");
@@ -64,6 +81,7 @@ function optionsOf({ options = {} }: Case, mode: PolicyMode): PolicyOptions {
     localTrustDomain: trustDomain === null ? undefined : parseTrustDomain(trustDomain),
     trustDomainAliases: (options.aliases ?? []).map(parseTrustDomain),
     listeners: options.listeners ?? [{ name: "web", appPort: 8080, protocol: "http" }],
+    ...(options.providers === undefined ? {} : { providers: new Map(Object.entries(options.providers)) }),
   };
 }
 
@@ -92,7 +110,8 @@ function peerOf(from: string): Peer | undefined {
   return { spiffeId, trustDomain: trustDomainOf(spiffeId), serial: "1", issuer: "", fingerprint: "", ...times };
 }
 
-/** What becomes of a call, as the rows write it: `allow by allow 0`, `deny`, `400 E_PATH_NUL`. */
+/** What becomes of a call, as the rows write it: `allow by allow 0`, `deny`, `400 E_PATH_NUL`, `ask opa by custom 0, then allow by allow 0`,
+ *  `allow by allow 0, audit by audit 0`, `deny, dry-run allow by dry 0`. */
 function outcomeOf(policy: CompiledPolicy, row: Row): { readonly text: string; readonly reason: string } {
   const sourceIp = row.ip ?? "10.0.0.1";
   const connection = {
@@ -103,10 +122,11 @@ function outcomeOf(policy: CompiledPolicy, row: Row): { readonly text: string; r
     destinationPort: row.port ?? 8080,
     sni: row.sni ?? "",
   };
+  const isOutbound = row.to !== undefined || row.forward === true;
   const target = row.path ?? "/";
   const question = target.indexOf("?");
   const path = question === -1 ? target : target.slice(0, question);
-  const normal = normalizeForPolicy(policy, path, target.slice(path.length));
+  const normal = (isOutbound ? checkOutboundPath : normalizeForPolicy)(policy, path, target.slice(path.length));
   if (!normal.ok) return { text: `400 ${normal.code}`, reason: normal.reason };
   const headers = Object.entries(row.headers ?? {}).flatMap(([name, lines]) =>
     [lines].flat().flatMap((line) => [name, line]),
@@ -116,14 +136,42 @@ function outcomeOf(policy: CompiledPolicy, row: Row): { readonly text: string; r
     authority: row.host ?? "shop.example",
     path: normal.path,
     headers,
+    ...(row.client === undefined ? {} : { remoteIp: row.client }),
+    ...(row.token === undefined ? {} : { identity: identityOf(row.token) }),
   };
-  const decision = decide(policy, { connection, request: row.tcp === true ? undefined : request });
+  const facts = {
+    connection,
+    request: row.tcp === true ? undefined : request,
+    ...(row.now === undefined ? {} : { nowMs: Date.parse(row.now) }),
+    ...(row.to === undefined ? {} : { destinationPrincipals: [row.to].flat() }),
+  };
+  if (isOutbound) return textOf(decideOutbound(policy, facts, row.forward === true ? "deny" : "allow"));
+  const decision = decideCall(policy, facts);
+  if (decision.kind !== "ask") return textOf(decision);
+  const asked = decision.providers.map(({ provider, rule }) => `${provider}${byRule(rule)}`);
+  const { text, reason } = textOf(decision.decision);
+  return { text: `ask ${asked.join(" and ")}, then ${text}`, reason };
+}
+
+function identityOf(claims: Readonly<Record<string, unknown>>): RequestIdentity {
+  const text = (name: string) => (typeof claims[name] === "string" ? claims[name] : "");
+  const audiences = [claims["aud"] ?? []].flat().map(String);
+  return { issuer: text("iss"), subject: text("sub"), audiences, presenter: text("azp"), claims };
+}
+
+function textOf(decision: Decision): { readonly text: string; readonly reason: string } {
   const id = decision.kind === "allow" ? decision.permit.rule : decision.rule;
-  const rule =
-    id === undefined
-      ? ""
-      : ` by ${id.replace(/^ns\[(.*)\]-policy\[(.*)\]-rule\[(.*)\]$/, (_, ns: string, name: string, index: string) => `${ns === "shop" ? "" : `${ns}/`}${name} ${index}`)}`;
-  return { text: `${decision.kind}${rule}`, reason: decision.reason };
+  const { auditRule, dryRun, conditionFaults = [] } = decision.notes ?? {};
+  const audit = auditRule === undefined ? "" : `, audit${byRule(auditRule)}`;
+  const dry = dryRun === undefined ? "" : `, dry-run ${dryRun.verdict}${byRule(dryRun.rule)}`;
+  const faults = conditionFaults.length === 0 ? "" : `, ${conditionFaults.length} fault`;
+  return { text: `${decision.kind}${byRule(id)}${audit}${dry}${faults}`, reason: decision.reason };
+}
+
+function byRule(id: string | undefined): string {
+  if (id === undefined) return "";
+  const [, namespace = "", name = "", index = ""] = /^ns\[(.*)\]-policy\[(.*)\]-rule\[(.*)\]$/.exec(id) ?? [];
+  return ` by ${namespace === "shop" ? "" : `${namespace}/`}${name} ${index}`;
 }
 
 /** `allow` and `deny` alone say nothing about the rule. */
@@ -149,13 +197,19 @@ for (const file of files) {
             load(one, mode);
           } catch (error) {
             if (!(error instanceof CountersignErrors)) throw error;
-            found = error.errors.map(({ code }) => code);
+            found = error.errors.map(({ code, at }) => `${code} ${at?.line}:${at?.column}`);
           }
-          expect(found).toEqual(errors);
+          // A code alone says nothing about the place.
+          expect(found.map((each, i) => (errors[i]?.includes(" ") ? each : each.split(" ")[0]))).toEqual(errors);
           return;
         }
         const { policy, warnings } = load(one, mode);
         if (one.warnings !== undefined) expect(warnings.map(({ code }) => code)).toEqual(codesFor(one.warnings, mode));
+        for (const row of one.mtls ?? []) {
+          const listener = policy.options.listeners.find(({ appPort }) => appPort === row.port);
+          expect(effectiveMtls(policy, listener ?? { appPort: row.port })).toBe(row.expect ?? row[mode]);
+        }
+        if (one.issuers !== undefined) expect(jwtRulesFor(policy).map(({ issuer }) => issuer)).toEqual(one.issuers);
         for (const row of one.calls ?? []) {
           const expected = row.expect ?? row[mode];
           if (expected === undefined) throw new Error(`no expectation for ${mode}: ${JSON.stringify(row)}`);
@@ -164,7 +218,8 @@ for (const file of files) {
         }
       });
       it("says what it expects", () => {
-        expect((one.calls ?? []).length > 0 || one.errors !== undefined || one.warnings !== undefined).toBe(true);
+        const parts = [one.calls, one.mtls, one.issuers, one.errors, one.warnings];
+        expect(parts.some((part) => part !== undefined)).toBe(true);
       });
     });
   });

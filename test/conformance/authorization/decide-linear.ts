@@ -141,7 +141,7 @@ function openHolds(field: FieldModel, { destination, home, action }: Setting): b
   const values = field.values.flatMap((value) => expansions(value, home));
   // The end of a text that fits a value, set behind the beginning, is what could make it fit.
   const samples = values.map((value) => value.replace(/^\*/, "zzz").replaceAll(/\{\*\*?\}|\*$/g, "zzz"));
-  const tried = ["zzz", ...samples.flatMap((sample) => [...sample].map((_, i) => sample.slice(i)))]
+  const tried = ["zzz", ...samples.flatMap((sample) => sample.split("").map((_, i) => sample.slice(i)))]
     .map((end) => `${start}${end}`)
     .concat(samples.filter((sample) => sample.startsWith(start)));
   const holds = tried.map((principal) => values.some((value) => principalHolds(value, principal)) !== field.negated);
