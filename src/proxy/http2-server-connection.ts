@@ -576,7 +576,8 @@ function writeResponse(
     if (!isHopByHop(name)) codec.field(name, fields[at + 1] as string);
   }
   const length = announcedLength(response);
-  if (length !== undefined) codec.field("content-length", String(length));
+  // that nothing follows is said by the stream's end; gRPC's answers of headers alone have no length
+  if (length !== undefined && (length > 0 || response.framing.kind !== "none")) codec.field("content-length", String(length));
   codec.endHeaders(stream, false);
 }
 

@@ -117,10 +117,12 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     const asked = authenticate(tokens, head, call, (fields, query, identity) =>
       this.#again(head, call, { fields, query }, identity ?? workload),
     );
-    if (workload === undefined || !(asked instanceof Promise)) return asked;
-    return asked.then((proven) =>
-      proven instanceof Refusal || proven.request.identity === workload ? proven : refuseTwoIdentities(),
-    );
+    if (workload === undefined) return asked;
+    const alone = (proven: PreparedCall | Refusal): PreparedCall | Refusal =>
+      proven instanceof Refusal || proven.request.identity === workload ? proven : refuseTwoIdentities();
+    if (asked instanceof Promise) return asked.then(alone);
+    const judged = alone(asked);
+    return judged instanceof Refusal ? Promise.resolve(judged) : judged;
   }
 
   /** The call with other fields and another query, looked through as if they had come so: what nobody may send is taken out of them too. */

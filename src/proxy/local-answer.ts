@@ -1,29 +1,7 @@
 import type { ErrorCode } from "../core/error-codes.ts";
+import { reasonPhrase } from "./http1/reason-phrases.ts";
 import type { OutgoingResponse } from "./http-streams.ts";
 import type { Refusal } from "./refusal.ts";
-
-const REASONS: Readonly<Record<number, string>> = {
-  400: "Bad Request",
-  401: "Unauthorized",
-  403: "Forbidden",
-  405: "Method Not Allowed",
-  408: "Request Timeout",
-  413: "Content Too Large",
-  414: "URI Too Long",
-  417: "Expectation Failed",
-  431: "Request Header Fields Too Large",
-  501: "Not Implemented",
-  502: "Bad Gateway",
-  503: "Service Unavailable",
-  504: "Gateway Timeout",
-  505: "HTTP Version Not Supported",
-  508: "Loop Detected",
-};
-
-/** The reason phrase of a status that we answer with ourselves. */
-export function reasonPhrase(status: number): string {
-  return REASONS[status] ?? "Error";
-}
 
 const OURS = ["content-type", "text/plain; charset=utf-8", "cache-control", "no-store"];
 const NO_BODY = Buffer.alloc(0);

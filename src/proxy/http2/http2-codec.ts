@@ -8,7 +8,7 @@ import * as frames from "./frames.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
 import { HpackEncoder } from "./hpack-encoder.ts";
 import type { Http2Fault } from "./http2-fault.ts";
-import { Http2Stream } from "./http2-stream.ts";
+import { Http2Stream, NO_CHUNKS } from "./http2-stream.ts";
 import { readRequest } from "./read-request.ts";
 import { readResponse, readTrailers } from "./read-response.ts";
 import { StreamTable } from "./stream-table.ts";
@@ -365,6 +365,7 @@ export class Http2Codec<User> implements FrameSink {
   }
 
   #hold(stream: Http2Stream<User>, chunk: Uint8Array): void {
+    if (stream.held === NO_CHUNKS) stream.held = [];
     stream.held.push(Buffer.from(chunk));
     stream.heldBytes += chunk.length;
     stream.heldNow += chunk.length;
@@ -796,6 +797,11 @@ export class Http2Codec<User> implements FrameSink {
     lines.encode(this.#out, this.#encoder);
   }
 
+  /** Takes a header section back that was begun: a field of it can't be written. The table stays right, since its next block resets it. */
+  dropHeaders(): void {
+    this.#out.truncate(this.#headersAt);
+  }
+
   /** Ends a header section. */
   endHeaders(stream: Http2Stream<User>, endStream: boolean): void {
     const out = this.#out;
@@ -840,6 +846,7 @@ export class Http2Codec<User> implements FrameSink {
     if (sent === chunk.length) return;
     if (stream.queuedBytes === 0) this.#waiting.push(stream);
     const rest = Buffer.from(chunk.subarray(sent));
+    if (stream.queue === NO_CHUNKS) stream.queue = [];
     stream.queue.push(rest);
     stream.queuedBytes += rest.length;
   }
@@ -996,13 +1003,13 @@ export class Http2Codec<User> implements FrameSink {
 
   #close(stream: Http2Stream<User>): void {
     stream.reset = true;
-    stream.queue = [];
+    stream.queue = NO_CHUNKS;
     stream.queuedBytes = 0;
     if (stream.heldBytes > 0) {
       this.#heldBytes -= stream.heldBytes;
       const credited = Math.min(stream.heldBytes, this.#heldUncredited);
       this.#heldUncredited -= credited;
-      stream.held = [];
+      stream.held = NO_CHUNKS;
       stream.heldBytes = 0;
       if (credited > 0) this.#creditConnection(credited);
     }

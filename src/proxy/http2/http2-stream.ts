@@ -1,5 +1,8 @@
 import type { Fields } from "../http1/http1-events.ts";
 
+/** Stands for an empty list until there is something to put in one: most streams never wait. */
+export const NO_CHUNKS: Uint8Array[] = [];
+
 /** One stream of an HTTP/2 connection. Its fields belong to the codec; `user` is the owner's. */
 export class Http2Stream<User> {
   readonly id: number;
@@ -27,7 +30,7 @@ export class Http2Stream<User> {
   headersSent = false;
   finalHeadSeen = false;
   /** Output that waits for window. */
-  queue: Uint8Array[] = [];
+  queue: Uint8Array[] = NO_CHUNKS;
   queuedBytes = 0;
   /** What follows the queue: the end, with these trailers. */
   endQueued = false;
@@ -38,7 +41,7 @@ export class Http2Stream<User> {
   awaitsDrain = false;
   /** The owner takes nothing now: what comes is held. */
   paused = false;
-  held: Uint8Array[] = [];
+  held: Uint8Array[] = NO_CHUNKS;
   heldBytes = 0;
   /** Held of the DATA frame that is being read. */
   heldNow = 0;

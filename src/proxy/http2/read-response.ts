@@ -1,3 +1,4 @@
+import { reasonPhrase } from "../http1/reason-phrases.ts";
 import { CHUNKED, NO_BODY, parseContentLength } from "../http1/framing.ts";
 import type { BodyFraming, Fields, ResponseHead } from "../http1/http1-events.ts";
 import { mayBeTrailer } from "../http1/trailer-names.ts";
@@ -85,7 +86,7 @@ export function readResponse(
   return {
     version: 2,
     status,
-    reason: "",
+    reason: reasonPhrase(status),
     minor: 1,
     fields: { raw, lower },
     framing,

@@ -19,7 +19,8 @@ interface RuleTokens {
 }
 
 /** Authenticates one request (authorization, section 9): what only a verified token may set is taken out of it first; a token is verified,
- *  taken out and told to the app as its rule asks. Without a token nothing is waited for. A promise never rejects. */
+ *  taken out and told to the app as its rule asks. Without a token, and for one that was verified before, nothing is waited for. A promise
+ *  never rejects. */
 export function authenticate(
   rules: TokenRules,
   head: RequestHead,
@@ -37,7 +38,46 @@ export function authenticate(
     if (tokens.length > 0) found.push({ rule, tokens });
   }
   if (found.length === 0) return prepared;
-  return verifyAndTell(rules, found, { raw: [...clean.raw], lower: [...clean.lower], query: head.query }, again);
+  const request = { raw: [...clean.raw], lower: [...clean.lower], query: head.query };
+  const known = knownUser(rules, found);
+  return known === undefined ? verifyAndTell(rules, found, request, again) : tell(known, request, again);
+}
+
+interface Verified extends RuleTokens {
+  readonly claims: JwtClaims;
+}
+
+/** Who it is, if the one token of the request was verified before. */
+function knownUser({ clock }: TokenRules, found: readonly RuleTokens[]): Verified | undefined {
+  if (hasSeveral(found)) return undefined;
+  for (const { rule, tokens } of found) {
+    const claims = rule.verified.find(tokens[0]?.token ?? "", rule.keys.current, clock.nowMs());
+    if (claims !== undefined) return { rule, tokens, claims };
+  }
+  return undefined;
+}
+
+function hasSeveral(found: readonly RuleTokens[]): boolean {
+  if (found.length === 1) return found[0]?.tokens.length !== 1;
+  return (
+    found.some(({ tokens }) => tokens.length > 1) ||
+    new Set(found.flatMap(({ tokens }) => tokens.map(placeKey))).size > 1
+  );
+}
+
+/** Takes the token out and tells the app, as the rule asks. */
+function tell(
+  { rule: { model }, tokens, claims }: Verified,
+  request: EditedRequest,
+  again: PrepareAgain,
+): PreparedCall {
+  if (!model.forwardOriginalToken) for (const { place } of tokens) stripToken(request, place);
+  const told = claimHeaders(model, tokens[0]?.token ?? "", claims);
+  for (let at = 0; at < told.length; at += 2) {
+    request.raw.push(told[at] ?? "", told[at + 1] ?? "");
+    request.lower.push(told[at] ?? "");
+  }
+  return again(request, request.query, identityOf(claims, model.spaceDelimitedClaims));
 }
 
 async function verifyAndTell(
@@ -47,21 +87,10 @@ async function verifyAndTell(
   again: PrepareAgain,
 ): Promise<PreparedCall | Refusal> {
   try {
-    if (rules.strict && new Set(found.flatMap(({ tokens }) => tokens.map(placeKey))).size > 1) {
+    if (rules.strict && hasSeveral(found)) {
       throw new CountersignError("E_JWT_TWO_TOKENS", "the request has more than one token");
     }
-    if (rules.strict && found.some(({ tokens }) => tokens.length > 1)) {
-      throw new CountersignError("E_JWT_TWO_TOKENS", "the request has more than one token");
-    }
-    const { rule, tokens, claims } = await verifyByAny(rules, found);
-    const { model } = rule;
-    if (!model.forwardOriginalToken) for (const { place } of tokens) stripToken(request, place);
-    const told = claimHeaders(model, tokens[0]?.token ?? "", claims);
-    for (let at = 0; at < told.length; at += 2) {
-      request.raw.push(told[at] ?? "", told[at + 1] ?? "");
-      request.lower.push(told[at] ?? "");
-    }
-    return again(request, request.query, identityOf(claims, model.spaceDelimitedClaims));
+    return tell(await verifyByAny(rules, found), request, again);
   } catch (error) {
     const problem = asCountersignError(error, "E_JWT_SIGNATURE", "the token could not be verified");
     const unavailable = problem.code === "E_JWKS_UNAVAILABLE" && rules.strict;
@@ -74,10 +103,7 @@ const CHALLENGE = ["www-authenticate", 'Bearer error="invalid_token"'];
 
 /** The first rule that all tokens in its places satisfy. Rejects with the reason of the rule that came nearest: one of the token's own
  *  issuer, if there is one. */
-async function verifyByAny(
-  { strict, clock }: TokenRules,
-  found: readonly RuleTokens[],
-): Promise<RuleTokens & { readonly claims: JwtClaims }> {
+async function verifyByAny({ strict, clock }: TokenRules, found: readonly RuleTokens[]): Promise<Verified> {
   let problem: CountersignError | undefined;
   for (const { rule, tokens } of found) {
     try {

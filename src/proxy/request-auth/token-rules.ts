@@ -3,6 +3,7 @@ import { type JwtKeySet, parseJwkSet } from "../../certs/jwt/jwk-set.ts";
 import { createJwksSource, type FetchDocument, type JwksState } from "../../certs/jwt/jwks-source.ts";
 import type { Clock } from "../../core/clock.ts";
 import { asCountersignError, type CountersignError } from "../../core/errors.ts";
+import { createVerifiedTokens, type VerifiedTokens } from "./verified-tokens.ts";
 
 /** Where a rule's keys come from: a document's own text, or a source that fetches them. */
 export interface RuleKeys {
@@ -14,6 +15,7 @@ export interface RuleKeys {
 export interface TokenRule {
   readonly model: JwtRuleModel;
   readonly keys: RuleKeys;
+  readonly verified: VerifiedTokens;
 }
 
 /** The jwtRules that apply to this workload, ready to verify. Part of the policy in force and swapped with it. */
@@ -61,14 +63,15 @@ export function createKeySources(options: KeySourcesOptions): KeySources {
       fetch = adopted.fetch;
       const used = new Map<string, Source>();
       const rules = models.map((model): TokenRule => {
-        if (model.jwks !== undefined) return { model, keys: inlineKeys(model.jwks) };
+        const verified = createVerifiedTokens();
+        if (model.jwks !== undefined) return { model, verified, keys: inlineKeys(model.jwks) };
         const { jwksUri: uri, issuer, timeoutMs } = model;
         const location = uri === undefined ? ({ kind: "issuer", issuer } as const) : ({ kind: "uri", uri } as const);
         const key = JSON.stringify([location, timeoutMs]);
         const source =
           used.get(key) ?? sources.get(key) ?? createJwksSource({ ...options, location, timeoutMs, fetch: fetchNow });
         used.set(key, source);
-        return { model, keys: source };
+        return { model, verified, keys: source };
       });
       for (const [key, source] of sources) if (!used.has(key)) source.close();
       sources = used;

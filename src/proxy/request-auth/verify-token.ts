@@ -10,7 +10,7 @@ const ISTIO_SKEW_MS = 60_000;
 /** Verifies a token by one rule, waiting for a fetch of keys only where none are there or the token's is missing. Rejects with
  *  CountersignError E_JWT_…, or E_JWKS_UNAVAILABLE where there is nothing to verify with. */
 export async function verifyByRule(
-  { model, keys }: TokenRule,
+  { model, keys, verified }: TokenRule,
   jwt: UnverifiedJwt,
   strict: boolean,
   nowMs: number,
@@ -33,16 +33,10 @@ export async function verifyByRule(
   if (fitting.length === 0) {
     throw new CountersignError("E_JWT_ALGORITHM", "the token's alg fits no key that its issuer publishes for it");
   }
-  return verifyJwt(
-    jwt,
-    fitting,
-    {
-      issuer: model.issuer,
-      audiences: model.audiences,
-      needsAudience: strict,
-      needsExpiry: strict,
-      clockSkewMs: strict ? STRICT_SKEW_MS : ISTIO_SKEW_MS,
-    },
-    nowMs,
-  );
+  const clockSkewMs = strict ? STRICT_SKEW_MS : ISTIO_SKEW_MS;
+  const { issuer, audiences } = model;
+  const requirements = { issuer, audiences, needsAudience: strict, needsExpiry: strict, clockSkewMs };
+  const claims = await verifyJwt(jwt, fitting, requirements, nowMs);
+  verified.keep(jwt.token, set, claims, clockSkewMs);
+  return claims;
 }

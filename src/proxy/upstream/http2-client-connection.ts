@@ -1,4 +1,3 @@
-import { STATUS_CODES } from "node:http";
 import type { ErrorCode } from "../../core/error-codes.ts";
 import { CountersignError } from "../../core/errors.ts";
 import { printable } from "../../core/safe-text.ts";
@@ -222,8 +221,7 @@ export class Http2ClientConnection
   }
 
   onResponse(stream: Http2Stream<StreamUser>, head: ResponseHead): void {
-    // HTTP/2 has no reason phrase; HTTP/1.1 clients like to see the usual one
-    stream.user?.onHead({ ...head, reason: STATUS_CODES[head.status] ?? "" });
+    stream.user?.onHead(head);
   }
 
   onData(stream: Http2Stream<StreamUser>, chunk: Uint8Array): void {
