@@ -35,6 +35,7 @@ state: ${path("issuer-state")}
 svidTtl: 1h
 svidRotation: ${ROTATION}
 development: true   # one user stands for two workloads; in production each has a uid of its own
+audit: { sinks: [{ file: { path: ${path("audit-issuer.jsonl")} } }] }
 entries:
   - id: spiffe://example.org/ns/shop/sa/web
     selectors: ["unix:uid:${uid}", "unix:path:${nodes.web}"]
