@@ -6,6 +6,7 @@ import { join, resolve } from "node:path";
 import { auditCodes } from "../src/core/codes/audit-codes.ts";
 import { conditionCodes } from "../src/core/codes/condition-codes.ts";
 import { configCodes } from "../src/core/codes/config-codes.ts";
+import { doctorCodes } from "../src/core/codes/doctor-codes.ts";
 import { egressCodes } from "../src/core/codes/egress-codes.ts";
 import { federationCodes } from "../src/core/codes/federation-codes.ts";
 import { httpCodes } from "../src/core/codes/http-codes.ts";
@@ -48,6 +49,7 @@ const sections = [
   { title: "HTTP/1.1", where: "Messages that the codec refuses, from callers and from upstreams.", codes: httpCodes },
   { title: "HTTP/2", where: "Messages and connections that the codec refuses.", codes: http2Codes },
   { title: "Audit", where: "The audit log.", codes: auditCodes },
+  { title: "Doctor", where: "`countersign doctor`.", codes: doctorCodes },
   { title: "Operation", where: "Start, stop, and the commands that look at a running sidecar.", codes: operationCodes },
   { title: "Issuer", where: "`countersign issuer`.", codes: issuerCodes },
 ];

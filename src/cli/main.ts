@@ -8,6 +8,7 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
   run: { summary: "the sidecar", load: () => import("./run.ts") },
   check: { summary: "all errors of a configuration and its policies", load: () => import("./check.ts") },
   policy: { summary: "what policies mean: explain, test, lint, diff, suggest", load: () => import("./policy.ts") },
+  doctor: { summary: "what is wrong with identity, before a user finds it", load: () => import("./doctor.ts") },
   demo: { summary: "issuer, two apps and their sidecars on this machine", load: () => import("./demo.ts") },
   svid: { summary: "SVIDs: fetch them, show what a certificate file is", load: () => import("./svid.ts") },
   status: { summary: "what a running sidecar says of itself", load: () => import("./status.ts") },

@@ -3,11 +3,11 @@ import type { CodeEntry } from "./code-entry.ts";
 export const federationCodes = {
   E_FEDERATION_UNREACHABLE: {
     meaning: "a bundle endpoint cannot be reached, or does not answer in time",
-    fix: "check federatesWith.<domain>.url and the network; the last good bundle stays in use and it is retried",
+    fix: "check federatesWith[].url and the network; the last good bundle stays in use and it is retried",
   },
   E_FEDERATION_TLS: {
     meaning: "a bundle endpoint's TLS handshake failed, or its web certificate is not accepted",
-    fix: "check the certificate of the endpoint; a private web CA is named by federatesWith.<domain>.roots",
+    fix: "check the certificate of the endpoint; a private web CA is named by federatesWith[].roots",
   },
   E_FEDERATION_IDENTITY: {
     meaning: "a bundle endpoint did not prove the SPIFFE ID that is configured for it",
@@ -15,7 +15,7 @@ export const federationCodes = {
   },
   E_FEDERATION_BOOTSTRAP: {
     meaning: "there is no bundle with which a bundle endpoint of profile https_spiffe could be verified",
-    fix: "give federatesWith.<domain>.bootstrap: the partner's bundle, brought over a way that you trust",
+    fix: "give federatesWith[].bootstrap: the partner's bundle, brought over a way that you trust",
   },
   E_FEDERATION_ANSWER: {
     meaning: "a bundle endpoint answered with something else than a bundle document (redirects are not followed)",
