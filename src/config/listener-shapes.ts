@@ -15,7 +15,7 @@ import {
   listenAddress,
 } from "./yaml-addresses.ts";
 import { list, object, oneOrList, optional, required, unsupported, withDefault } from "./yaml-collections.ts";
-import { choice, integer, parsed, Refusal, text } from "./yaml-scalars.ts";
+import { boolean, choice, integer, parsed, Refusal, text } from "./yaml-scalars.ts";
 import { badValue, placeOf, type ReadContext, refine, type Shape } from "./yaml-shape.ts";
 import type { YamlNode } from "./yaml-tree.ts";
 
@@ -74,6 +74,15 @@ const inbound = object({
     parsed("an IP address", "127.0.0.6", (value) => (isIP(value) === 0 ? new Refusal("is no IP address") : value)),
     "The local address from which the app is dialled, for apps that trust 127.0.0.1.",
   ),
+  proxyProtocol: withDefault(
+    boolean(),
+    false,
+    "Whether connections of trustedProxies begin with a PROXY protocol header (version 1 or 2), which says the client's address.",
+  ),
+  sendProxyProtocol: optional(
+    choice(["v1", "v2"]),
+    "The PROXY protocol header that tells the app the client's address. With protocol: tcp only. Default: none.",
+  ),
   xfcc: withDefault(
     choice(["sanitize_set", "append_forward", "forward_only"]),
     "sanitize_set",
@@ -101,6 +110,10 @@ export const inboundShape: Shape<InboundConfig> = refine(inbound, (value, node, 
       fix,
     );
   }
+  if (value.sendProxyProtocol !== undefined && value.protocol !== "tcp") {
+    const message = `${context.path}.sendProxyProtocol is for connections that are one call each`;
+    return context.problems.error("E_CONFIG_VALUE", placeOf(node, "sendProxyProtocol"), message, "add protocol: tcp");
+  }
   if (comparable(app) === comparable(listen)) {
     const message = `${context.path}.app is the listener itself`;
     return context.problems.error("E_CONFIG_VALUE", placeOf(node, "app"), message, "write the address of the app");
@@ -118,6 +131,8 @@ export const inboundShape: Shape<InboundConfig> = refine(inbound, (value, node, 
     svidHint: chosen?.hint ?? "",
     appSource: value.appSource,
     xfcc: value.xfcc,
+    proxyProtocol: value.proxyProtocol,
+    sendProxyProtocol: value.sendProxyProtocol,
     tunnels: value.tunnels,
     upgrades: value.upgrades,
     jwtSvid,

@@ -95,6 +95,8 @@ describe("defaults", () => {
         svidHint: "",
         appSource: undefined,
         xfcc: "sanitize_set",
+        proxyProtocol: false,
+        sendProxyProtocol: undefined,
         tunnels: [],
         upgrades: ["websocket"],
         jwtSvid: undefined,
@@ -190,6 +192,7 @@ log: { level: debug }
     svidHint: "in",
     appSource: "127.0.0.6",
     xfcc: "append_forward",
+    proxyProtocol: false,
     upgrades: ["websocket", "foo"],
   });
   expect(config.outbound[0]).toMatchObject({
@@ -474,6 +477,13 @@ describe("loadSidecarConfig", () => {
       rmSync(folder, { recursive: true, force: true });
     }
   });
+});
+
+it("sends a PROXY header only where a connection is one call", () => {
+  expect(problems(inbound("protocol: http, sendProxyProtocol: v2"))).toEqual([
+    "c.yaml:1:98: E_CONFIG_VALUE inbound[0].sendProxyProtocol is for connections that are one call each; fix: add protocol: tcp",
+  ]);
+  expect(load(inbound("protocol: tcp, sendProxyProtocol: v2")).config.inbound[0]?.sendProxyProtocol).toBe("v2");
 });
 
 describe("an egress proxy", () => {

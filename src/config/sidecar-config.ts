@@ -42,6 +42,10 @@ export interface InboundConfig {
   /** Local address to dial the app from, or undefined. */
   readonly appSource: string | undefined;
   readonly xfcc: XfccMode;
+  /** Whether trusted proxies begin their connections with a PROXY header. */
+  readonly proxyProtocol: boolean;
+  /** Version of the PROXY header that the app gets before each TCP connection's bytes; undefined: none. */
+  readonly sendProxyProtocol: "v1" | "v2" | undefined;
   /** Other inbounds that tunnels to this one may lead to, by name. */
   readonly tunnels: readonly string[];
   /** Lower-case Upgrade tokens that become tunnels. Default ["websocket"]. */

@@ -18,7 +18,7 @@ export function requestFacts(
 ): PreparedCall {
   const facts =
     sourceTrusted && scanned.forwardedFor !== undefined
-      ? { ...connection, remoteIp: clientAddress(connection.sourceIp, scanned.forwardedFor, inForce.trustedProxies) }
+      ? { ...connection, remoteIp: clientAddress(connection.remoteIp, scanned.forwardedFor, inForce.trustedProxies) }
       : connection;
   return {
     connection: facts,

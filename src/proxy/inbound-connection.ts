@@ -11,10 +11,13 @@ import { canonicalIpAddress } from "../core/ip-address.ts";
 import { nextDecisionId } from "./call-identifiers.ts";
 import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
+import { isTrustedProxy } from "./http-facts.ts";
 import { writeResponseHead } from "./http1/write-head.ts";
 import { type InboundListenerParts, InboundServing } from "./inbound-serving.ts";
 import { localAnswer } from "./local-answer.ts";
 import type { OpenConnection } from "./open-connection.ts";
+import { receiveProxyHeader } from "./proxied-connection.ts";
+import type { ProxiedSource } from "./proxy-protocol/read-proxy-header.ts";
 import { recordRefusal } from "./refusals.ts";
 import { currentSvid, type Runtime } from "./runtime.ts";
 import { holdSvid } from "./svid-use.ts";
@@ -31,6 +34,8 @@ export class InboundConnection implements OpenConnection {
   readonly #raw: Socket;
   readonly #startedMs = performance.now();
   readonly #sourceIp: string;
+  /** The client, where a trusted proxy says who it is. */
+  #client: ProxiedSource | undefined;
   readonly #onClosed: () => void;
   #context: ConnectionContext;
   /** Once the caller is known. */
@@ -60,14 +65,39 @@ export class InboundConnection implements OpenConnection {
     const raw = this.#raw;
     raw.on("error", IGNORED);
     raw.once("close", () => this.#gone());
+    if (this.#parts.config.proxyProtocol) this.#awaitProxyHeader();
+    else this.#begin(undefined);
+  }
+
+  #awaitProxyHeader(): void {
+    const { deadlines, timeouts, inForce } = this.#runtime;
+    const trusted = isTrustedProxy(this.#sourceIp, inForce);
+    receiveProxyHeader(this.#raw, trusted, deadlines, timeouts.classify, (start) => {
+      if (this.#closed) return;
+      if (start instanceof CountersignError) {
+        this.#refuse(start);
+        return;
+      }
+      this.#client = start.source;
+      this.#begin(start.rest);
+    });
+  }
+
+  /** `first`: bytes of the connection that were read already. */
+  #begin(first: Buffer | undefined): void {
+    const raw = this.#raw;
     if (this.#mtls === "disable") {
-      this.#plaintext(new SocketTransport(raw, NOBODY), undefined);
+      this.#plaintext(new SocketTransport(raw, NOBODY), first);
       return;
     }
     const { handshake } = this.#runtime.timeouts;
     this.#watch(handshake, () =>
       this.#refuse(new CountersignError("E_HANDSHAKE_TIMEOUT", "no complete TLS handshake in time")),
     );
+    if (first !== undefined) {
+      this.#firstChunk(first);
+      return;
+    }
     // One read, then TLS gets the bytes back: the socket must not have a data listener of ours when TLS takes it over.
     const onReadable = (): void => {
       const first: Buffer | null = raw.read();
@@ -196,12 +226,16 @@ export class InboundConnection implements OpenConnection {
     const facts: ConnectionFacts = {
       peer,
       sourceIp: this.#sourceIp,
-      remoteIp: this.#sourceIp,
+      remoteIp: this.#client?.ip ?? this.#sourceIp,
       destinationIp: canonicalIpAddress(this.#raw.localAddress ?? "") ?? "",
       destinationPort: config.appPort,
       sni: typeof servername === "string" ? servername : "",
     };
-    const caller = { peer, svid, context: this.#context, facts, startedMs: this.#startedMs };
+    const ends = {
+      source: this.#client ?? { ip: this.#sourceIp, port: this.#raw.remotePort ?? 0 },
+      destination: { ip: facts.destinationIp, port: this.#raw.localPort ?? 0 },
+    };
+    const caller = { peer, svid, context: this.#context, facts, ends, startedMs: this.#startedMs };
     this.#serving = new InboundServing(this.#runtime, this.#parts, caller, this.#draining);
     return this.#serving;
   }

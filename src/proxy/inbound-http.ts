@@ -75,7 +75,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     outcome.path = head.path;
     if (this.#trustedBy !== inForce) {
       this.#trustedBy = inForce;
-      this.#sourceTrusted = isTrustedProxy(this.#inbound.facts.sourceIp, inForce);
+      this.#sourceTrusted = isTrustedProxy(this.#inbound.facts.remoteIp, inForce);
     }
     if (head.form === "authority") {
       return new CountersignError("E_HTTP_CONNECT", "this listener stands for one app and opens no tunnels");

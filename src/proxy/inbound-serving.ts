@@ -10,6 +10,8 @@ import { connectionQuestion } from "./ext-authz/check-question.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
 import type { TunnelEntrance } from "./http2-server-connection.ts";
 import { type InboundContext, InboundHttp } from "./inbound-http.ts";
+import type { ProxiedSource } from "./proxy-protocol/read-proxy-header.ts";
+import { writeProxyHeader } from "./proxy-protocol/write-proxy-header.ts";
 import { recordRefusal } from "./refusals.ts";
 import type { Runtime } from "./runtime.ts";
 import { ServedProtocol } from "./served-protocol.ts";
@@ -39,6 +41,8 @@ export interface TunnelGate {
 
 /** Who calls, once that is known. */
 export interface InboundCaller {
+  /** The ends of the connection as a PROXY header names them. */
+  readonly ends: { readonly source: ProxiedSource; readonly destination: ProxiedSource };
   readonly peer: Peer | undefined;
   /** The SVID that this side showed in the handshake; undefined for plaintext. */
   readonly svid: Svid | undefined;
@@ -142,11 +146,12 @@ export class InboundServing {
 
   #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
     const { config } = this.#parts;
-    const { context, facts, startedMs } = this.#caller;
+    const { context, facts, startedMs, ends } = this.#caller;
     const relay: TcpRelayParts = {
       runtime: this.#runtime,
       context,
       facts,
+      preface: config.sendProxyProtocol && writeProxyHeader(config.sendProxyProtocol, ends.source, ends.destination),
       decide: (call) => decideCall(this.#runtime.inForce.policy, call),
       ask: (decision, call, outcome, signal) => {
         const { policy, providers } = this.#runtime.inForce;

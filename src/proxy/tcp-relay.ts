@@ -21,6 +21,8 @@ export interface TcpRelayParts {
   readonly facts: ConnectionFacts;
   /** The destination as the caller named it, for the record; absent: it named none. */
   readonly authority?: string;
+  /** Sent to the upstream before the caller's bytes. */
+  readonly preface?: Uint8Array | undefined;
   readonly decide: (facts: CallFacts) => CallDecision;
   /** Asks the providers that a decision waits for; never rejects. Absent: none can be asked here. */
   readonly ask?: (
@@ -175,6 +177,8 @@ export class TcpRelay {
       this.#done = true;
       if (this.#call !== undefined) runtime.deadlines.delete(this.#call);
     };
+    const { preface } = this.#parts;
+    if (preface !== undefined) transport.writeBytes(preface);
     const call = new TcpCall(
       { sinks: this.#outcomeSinks, outcome, slot, idleMs, onEnded },
       down,

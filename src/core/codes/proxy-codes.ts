@@ -29,6 +29,11 @@ export const proxyCodes = {
     meaning: "a caller sent plaintext to a listener whose mtls is strict",
     fix: "call through a sidecar, or set mtls: permissive on the listener while you migrate",
   },
+  E_PROXY_HEADER: {
+    meaning:
+      "a connection to a listener with proxyProtocol has no valid PROXY header from a trusted proxy, or one from anybody else",
+    fix: "let the proxy send PROXY protocol version 1 or 2, and list its address in trustedProxies; nobody else may send it",
+  },
   E_TLS_HANDSHAKE: {
     meaning: "a caller's TLS handshake failed",
     fix: "the record's detail has TLS's own reason; the caller needs TLS 1.3 and an X.509-SVID",
