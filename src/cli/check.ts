@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Command, CommanderError } from "commander";
 import { loadPolicies } from "../authz/load-policies.ts";
+import { keptPolicyFiles } from "../config/kept-policies.ts";
 import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
 import { type PolicyPart, policyPartOfBroken } from "../config/policy-part.ts";
 import { readPolicyFiles } from "../config/policy-source.ts";
@@ -58,14 +59,28 @@ async function check(file: string, environment: CliIo["env"]): Promise<Findings>
 
 /** Adds the errors of the policies and returns their warnings. */
 async function checkPolicies(config: PolicyPart, errors: CountersignError[]): Promise<readonly Warning[]> {
-  const files = await collect(errors, () => readPolicyFiles(config.policies));
-  if (files === undefined) return [];
+  const named = await collect(errors, () => readPolicyFiles(config.policies));
+  if (named === undefined) return [];
+  const kept = await keptPolicyFiles(config.policyUrls);
+  const files = [...named, ...kept.files];
   const loaded = await collect(errors, () => loadPolicies(files, policyOptionsOf(config, undefined)));
   if (loaded === undefined) return [];
+  const unseen = kept.missing.map(
+    ({ url, at }): Warning => ({
+      code: "W_CONFIG_POLICY_URL",
+      message: `the policies at ${url} are not checked: nothing is fetched here, and nothing is kept yet`,
+      at,
+      fix: "check them where they are written, by `countersign policy lint`",
+    }),
+  );
   const [first] = config.policies;
-  if (files.length > 0 || first === undefined) return loaded.warnings;
+  if (files.length > 0 || first === undefined) return [...loaded.warnings, ...unseen];
   const message = "there is no policy file at any of the paths given";
-  return [{ code: "W_CONFIG_NO_POLICIES", message, at: first.at, fix: "put *.yaml files there" }, ...loaded.warnings];
+  return [
+    { code: "W_CONFIG_NO_POLICIES", message, at: first.at, fix: "put *.yaml files there" },
+    ...loaded.warnings,
+    ...unseen,
+  ];
 }
 
 /** The result, or undefined after taking over what is wrong. */

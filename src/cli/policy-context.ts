@@ -6,6 +6,7 @@ import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { loadPolicies } from "../authz/load-policies.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import { matchesExpected } from "../certs/expected-identity.ts";
+import { keptPolicyFiles } from "../config/kept-policies.ts";
 import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
 import { type PolicyPath, readPolicyFiles, type SourceFile } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
@@ -53,8 +54,23 @@ export async function loadPolicyContext(
   named: readonly string[] = [],
 ): Promise<PolicyContext> {
   const settings = await loadPolicySettings(asked, io);
-  const files = await readPolicyFiles(policyPaths(settings.config, named, io.cwd));
+  const files = await loadPolicyFiles(settings.config, named, io);
   return { ...settings, files, ...loadPolicies(files, settings.options) };
+}
+
+/** The policies' texts: of the files and folders that are named, else the configuration's own. Of a URL it is what the sidecar has kept, since
+ *  no command asks the network. Throws CountersignErrors. */
+export async function loadPolicyFiles(
+  config: SidecarConfig,
+  named: readonly string[],
+  io: CliIo,
+): Promise<readonly SourceFile[]> {
+  const files = await readPolicyFiles(policyPaths(config, named, io.cwd));
+  if (named.length > 0) return files;
+  const kept = await keptPolicyFiles(config.policyUrls);
+  for (const { url } of kept.missing)
+    io.err(`countersign policy: nothing is kept of ${url} yet, and it is not fetched: the answer is without it\n`);
+  return [...files, ...kept.files];
 }
 
 function policyPaths(config: SidecarConfig, named: readonly string[], cwd: string): readonly PolicyPath[] {

@@ -67,6 +67,20 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
       }),
     );
   program
+    .command("lint")
+    .description("what is wrong with policies, or probably not meant")
+    .argument("[files...]", "policy files or folders (default: those of the configuration)")
+    .requiredOption(...config)
+    .option(...trustDomain)
+    .option("--fix", "change the files where the fix is certain")
+    .option("--json", "as JSON")
+    .action(
+      act(async (files: string[], options: import("./policy-lint.ts").LintArguments) => {
+        const { lint } = await import("./policy-lint.ts");
+        return lint(files, options, io);
+      }),
+    );
+  program
     .command("diff")
     .description("which calls change verdict from one set of policies to another")
     .argument("<before>", "policy file or folder, or a whole countersign.yaml")

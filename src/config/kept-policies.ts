@@ -4,6 +4,8 @@ import { lstat, mkdir, open, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { CountersignError } from "../core/errors.ts";
 import type { PolicySignature } from "./policy-signature.ts";
+import type { SourceFile } from "./policy-source.ts";
+import type { PolicyUrlConfig } from "./sidecar-config.ts";
 
 /** Policies of a URL as they were last taken. */
 export interface KeptPolicies {
@@ -85,4 +87,18 @@ function isKept(value: unknown): value is KeptPolicies {
 
 function refused(path: string, why: string, cause?: unknown): CountersignError {
   return new CountersignError("E_POLICY_KEPT", `${path} ${why}`, { cause });
+}
+
+/** What is kept of policies at URLs, for commands that do not ask the network; `missing`: of which there is nothing, or nothing that can be
+ *  used. Signatures are not verified again. */
+export async function keptPolicyFiles(
+  urls: readonly PolicyUrlConfig[],
+): Promise<{ readonly files: readonly SourceFile[]; readonly missing: readonly PolicyUrlConfig[] }> {
+  const read = await Promise.all(
+    urls.map(async (url) => ({ url, kept: await readKeptPolicies(url.cache, url.url).catch(() => undefined) })),
+  );
+  return {
+    files: read.flatMap(({ url, kept }) => (kept === undefined ? [] : [{ file: url.url, text: kept.text }])),
+    missing: read.flatMap(({ url, kept }) => (kept === undefined ? [url] : [])),
+  };
 }

@@ -1,0 +1,259 @@
+import { readFileSync, statSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { ORDERS_YAML, policyWorkspace } from "../../test/support/policy-workspace.ts";
+
+const policyOf = (name: string, rules: string, action = "ALLOW") => `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: ${name}, namespace: shop }
+spec:
+  action: ${action}
+  rules:
+${rules}
+`;
+
+interface Finding {
+  readonly code: string;
+  readonly message: string;
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly fix: string;
+}
+
+/** Findings of policies in p.yaml, as `code line:column`. */
+async function lintOf(text: string): Promise<{ readonly code: number; readonly found: readonly Finding[] }> {
+  const { policy } = policyWorkspace({ "policies/p.yaml": text });
+  const { code, out } = await policy("lint", "-c", "c.yaml", "--json");
+  const { errors, warnings } = JSON.parse(out) as { errors: Finding[]; warnings: Finding[] };
+  return { code, found: [...errors, ...warnings] };
+}
+
+const WEB = "    - from: [{ source: { principals: [example.org/ns/shop/sa/web] } }]";
+
+describe("lint finds", () => {
+  it("nothing in policies that say what they mean", async () => {
+    const text = policyOf("p", `${WEB}\n      to: [{ operation: { methods: [GET], paths: [/orders, /orders/*] } }]`);
+    expect(await lintOf(text)).toEqual({ code: 0, found: [] });
+  });
+
+  it.each<[string, string, readonly string[]]>([
+    ["an ALLOW that lets anybody do anything", policyOf("p", "    - {}"), ["W_POLICY_BROAD 7:7"]],
+    ["a source of stars", policyOf("p", '    - from: [{ source: { namespaces: ["*"] } }]'), ["W_POLICY_BROAD 7:26"]],
+    [
+      "a source that only leaves out",
+      policyOf("p", "    - from: [{ source: { notNamespaces: [evil] } }]"),
+      ["W_POLICY_BROAD 7:26"],
+    ],
+    [
+      "every address",
+      policyOf(
+        "p",
+        '    - from: [{ source: { ipBlocks: ["0.0.0.0/0"] } }]\n      to: [{ operation: { paths: [/a] } }]',
+      ),
+      ["W_POLICY_BROAD 7:26"],
+    ],
+    [
+      "a path that ends within a segment",
+      policyOf("p", `${WEB}\n      to: [{ operation: { paths: [/orders*] } }]`),
+      ["W_POLICY_BROAD 8:27"],
+    ],
+    [
+      "a principal that ends within a segment",
+      policyOf("p", "    - from: [{ source: { principals: [example.org/ns/shop*] } }]"),
+      ["W_POLICY_BROAD 7:26"],
+    ],
+    [
+      "a principal that begins within a segment",
+      policyOf("p", '    - from: [{ source: { principals: ["*sa/web"] } }]'),
+      ["W_POLICY_BROAD 7:26"],
+    ],
+    [
+      "an ALLOW that a DENY takes back",
+      policyOf("a", `${WEB}\n      to: [{ operation: { paths: [/admin/x] } }]`) +
+        "---\n" +
+        policyOf("d", "    - to: [{ operation: { paths: [/admin*] } }]", "DENY"),
+      ["W_POLICY_UNREACHABLE 7:7"],
+    ],
+    [
+      "an ALLOW and a DENY of the same",
+      `${policyOf("a", WEB)}---\n${policyOf("d", WEB, "DENY")}`,
+      ["W_POLICY_CONTRADICTION 7:7"],
+    ],
+    [
+      "a rule that one of another policy covers",
+      `${policyOf("a", WEB)}---\n${policyOf("b", `${WEB}\n      to: [{ operation: { methods: [GET] } }]`)}`,
+      ["W_POLICY_SHADOWED 15:7"],
+    ],
+    ["a rule that one of its own policy covers", policyOf("a", `${WEB}\n${WEB}`), ["W_POLICY_SHADOWED 8:7"]],
+    [
+      "the listener's port in place of the app's",
+      policyOf("p", `${WEB}\n      to: [{ operation: { ports: ["15006"] } }]`),
+      ["W_POLICY_UNREACHABLE 8:27"],
+    ],
+    [
+      "a condition that its source rules out",
+      policyOf("p", `${WEB}\n      when: [{ key: source.principal, values: [example.org/ns/shop/sa/batch] }]`),
+      ["W_POLICY_CONTRADICTION 8:39"],
+    ],
+    [
+      "a field that its own negation takes away",
+      policyOf("p", `${WEB}\n      to: [{ operation: { paths: [/a], notPaths: [/a] } }]`),
+      ["W_POLICY_NEVER_MATCHES 8:40"],
+    ],
+    [
+      "a value that another one covers",
+      policyOf("p", `${WEB}\n      to: [{ operation: { paths: [/a/*, /a/b] } }]`),
+      ["W_POLICY_VALUE_REPEATED 8:27"],
+    ],
+    [
+      "a value twice",
+      policyOf("p", `${WEB}\n      to: [{ operation: { methods: [GET, GET] } }]`),
+      ["W_POLICY_VALUE_REPEATED 8:27"],
+    ],
+    [
+      "an unknown trust domain",
+      policyOf("p", "    - from: [{ source: { principals: [other.org/x/y] } }]"),
+      ["W_POLICY_TRUST_DOMAIN 7:26"],
+    ],
+    [
+      "two items where one was meant",
+      policyOf(
+        "p",
+        "    - from: [{ source: { principals: [example.org/a/b] } }, { source: { ipBlocks: [10.0.0.0/8] } }]",
+      ),
+      ["W_POLICY_TWO_ITEMS 7:73"],
+    ],
+    [
+      "a selector that selects nothing",
+      policyOf("p", WEB).replace("spec:\n", "spec:\n  selector: { matchLabels: { app: order } }\n"),
+      ["W_POLICY_SELECTOR 1:1"],
+    ],
+    ["an unknown key", policyOf("p", "    - form: []"), ["E_POLICY_UNKNOWN_KEY 7:7"]],
+  ])("%s", async (_, text, expected) => {
+    const { code, found } = await lintOf(text);
+    expect(found.map(({ code: what, line, column }) => `${what} ${line}:${column}`)).toEqual(expected);
+    expect(found.every(({ message, fix, file }) => message !== "" && fix !== "" && file === "policies/p.yaml")).toBe(
+      true,
+    );
+    expect(code).toBe(1);
+  });
+
+  it.each<[string, string]>([
+    ["a public path", policyOf("p", "    - to: [{ operation: { paths: [/healthz] } }]")],
+    ["callers without identity as such", policyOf("p", '    - from: [{ source: { notPrincipals: ["*"] } }]')],
+    ["a DENY with a wide path", policyOf("p", "    - to: [{ operation: { paths: [/admin*] } }]", "DENY")],
+    ["a header as the condition", policyOf("p", '    - when: [{ key: "request.headers[x-key]", values: [a] }]')],
+    [
+      "a DENY that leaves something of an ALLOW",
+      `${policyOf("a", WEB)}---\n${policyOf("d", "    - to: [{ operation: { paths: [/admin*] } }]", "DENY")}`,
+    ],
+    [
+      "patterns that overlap",
+      policyOf(
+        "p",
+        '    - from: [{ source: { principals: ["example.org/ns/shop/*"] } }]\n      when: [{ key: source.principal, values: ["*/sa/web"] }]',
+      ),
+    ],
+  ])("nothing in %s", async (_, text) => {
+    expect(await lintOf(text)).toEqual({ code: 0, found: [] });
+  });
+});
+
+it("shows findings to people by file, with place and fix", async () => {
+  const { policy } = policyWorkspace({ "policies/p.yaml": policyOf("p", "    - {}") });
+  expect(await policy("lint", "-c", "c.yaml")).toEqual({
+    code: 1,
+    out: `policies/p.yaml:7:7  warning W_POLICY_BROAD  ns[shop]-policy[p]-rule[0] lets anybody do anything, also callers without identity
+    fix: name the callers, or what they may do
+
+no errors, 1 warning
+`,
+    err: "",
+  });
+});
+
+describe("--fix", () => {
+  it("changes what can only have been meant one way, and leaves comments and layout", async () => {
+    const text = `# who may call
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: p, namespace: shop }
+spec:
+  rule: # misspelt
+    - from:
+        - source:
+            principal: ["spiffe://example.org/ns/shop/sa/web"] # the shop
+      to:
+        - operation:
+            methods: [get, 'POST']
+            ports: [ 8080 ]
+            paths:
+              - /orders//7   # doubled
+              - /orders/8
+              - /orders/8
+              - "/a/./b*"
+`;
+    const { policy, folder } = policyWorkspace({ "policies/p.yaml": text });
+    const { code, out } = await policy("lint", "-c", "c.yaml", "--fix");
+    expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(`# who may call
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: p, namespace: shop }
+spec:
+  rules: # misspelt
+    - from:
+        - source:
+            principals: ["example.org/ns/shop/sa/web"] # the shop
+      to:
+        - operation:
+            methods: ["GET", 'POST']
+            ports: [ "8080" ]
+            paths:
+              - "/orders/7"   # doubled
+              - /orders/8
+              - "/a/b*"
+`);
+    expect(out).toContain("fixed  policies/p.yaml  rule → rules\n");
+    expect(out).toContain('fixed  policies/p.yaml  get → "GET"\n');
+    expect(out).toContain("W_POLICY_BROAD"); // /a/b*: what was meant, nobody knows
+    expect(code).toBe(1);
+  });
+
+  it.each([
+    ["a key beside the one that it was meant to be", policyOf("p", `${WEB}\n      form: []`)],
+    ["a middle star", policyOf("p", "    - to: [{ operation: { paths: [/a*b] } }]")],
+    ["YAML that is none", "a: ["],
+    ["what lets in too much", policyOf("p", "    - {}")],
+  ])("leaves %s alone", async (_, text) => {
+    const { policy, folder } = policyWorkspace({ "policies/p.yaml": text });
+    const { code } = await policy("lint", "-c", "c.yaml", "--fix");
+    expect(code).toBe(1);
+    expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(text);
+  });
+
+  it("keeps a file's mode, and follows a link to it", async () => {
+    const { policy, folder, write } = policyWorkspace();
+    write("elsewhere.yaml", policyOf("p", `${WEB}\n      to: [{ operation: { methods: [get] } }]`));
+    write("policies/README.md", "");
+    symlinkSync("../elsewhere.yaml", join(folder, "policies/p.yaml"));
+    const { mode } = statSync(join(folder, "elsewhere.yaml"));
+    const { code, out } = await policy("lint", "-c", "c.yaml", "--fix", "--json");
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toEqual({
+      errors: [],
+      warnings: [],
+      fixed: [{ file: "policies/p.yaml", what: 'get → "GET"' }],
+    });
+    expect(readFileSync(join(folder, "elsewhere.yaml"), "utf8")).toContain('methods: ["GET"]');
+    expect(statSync(join(folder, "elsewhere.yaml")).mode).toBe(mode);
+  });
+});
+
+it("says that policies of a URL are not fetched", async () => {
+  const { policy, write } = policyWorkspace({ "policies/p.yaml": policyOf("p", WEB) });
+  write("c.yaml", ORDERS_YAML.replace("[policies]", "[policies, https://p.example/orders.yaml]"));
+  const { code, err } = await policy("lint", "-c", "c.yaml");
+  expect(code).toBe(0);
+  expect(err).toContain("nothing is kept of https://p.example/orders.yaml yet");
+});

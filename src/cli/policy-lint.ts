@@ -1,0 +1,117 @@
+import { realpath, rename, stat, writeFile } from "node:fs/promises";
+import { loadPolicies } from "../authz/load-policies.ts";
+import type { PolicyOptions } from "../authz/policy-options.ts";
+import type { SourceFile } from "../config/policy-source.ts";
+import { type CountersignError, CountersignErrors, type Warning } from "../core/errors.ts";
+import { asciiJson, printable } from "../core/safe-text.ts";
+import { applyEdits, certainFixes, type TextEdit } from "../policy-tools/lint-fixes.ts";
+import { lintReach } from "../policy-tools/lint-reach.ts";
+import { lintRules } from "../policy-tools/lint-rules.ts";
+import type { CliIo } from "./cli-io.ts";
+import { type Findings, fileNamer, findingsAsJson, findingsAsText } from "./findings-report.ts";
+import { loadPolicyFiles, loadPolicySettings } from "./policy-context.ts";
+
+export interface LintArguments {
+  readonly config: string;
+  readonly trustDomain?: string;
+  readonly fix?: true;
+  readonly json?: true;
+}
+
+interface Fixed {
+  readonly file: string;
+  readonly edits: readonly TextEdit[];
+}
+
+/** A fix can uncover what the next look finds: errors hide warnings, and what is behind a misspelt key. */
+const MAX_ROUNDS = 8;
+
+/** Everything that is wrong with policies, or probably not meant. 1: something is left. */
+export async function lint(named: readonly string[], asked: LintArguments, io: CliIo): Promise<number> {
+  const { config, options } = await loadPolicySettings(asked, io);
+  const nameFile = fileNamer(asked.config, io.cwd);
+  let files = await loadPolicyFiles(config, named, io);
+  let findings = lintFiles(files, options);
+  const fixed: Fixed[] = [];
+  for (let round = 0; asked.fix === true && round < MAX_ROUNDS; round++) {
+    const edited = editFiles(files, findings, options);
+    if (edited.length === 0) break;
+    for (const { file, text, edits } of edited) {
+      // one file after the other: what fails leaves the others as they are
+      // oxlint-disable-next-line no-await-in-loop
+      await replaceFile(file, text);
+      fixed.push({ file, edits });
+    }
+    files = files.map((one) => edited.find(({ file }) => file === one.file) ?? one);
+    findings = lintFiles(files, options);
+  }
+  io.out(asked.json === true ? lintJson(findings, fixed, nameFile) : lintText(findings, fixed, nameFile, io.colour));
+  return findings.errors.length + findings.warnings.length > 0 ? 1 : 0;
+}
+
+/** Errors of the loader, or else all warnings. */
+function lintFiles(files: readonly SourceFile[], options: PolicyOptions): Findings {
+  try {
+    const { warnings, documents } = loadPolicies(files, options);
+    const more = [...lintRules(documents.policies), ...lintReach(documents.policies, options)];
+    return { errors: [], warnings: [...warnings, ...more] };
+  } catch (error) {
+    if (!(error instanceof CountersignErrors)) throw error;
+    return { errors: error.errors, warnings: [] };
+  }
+}
+
+interface EditedFile extends SourceFile {
+  readonly edits: readonly TextEdit[];
+}
+
+/** The files that some fix changes. A file's edits are taken when what they are for is gone after them. */
+function editFiles(files: readonly SourceFile[], findings: Findings, options: PolicyOptions): readonly EditedFile[] {
+  const all: readonly (CountersignError | Warning)[] = [...findings.errors, ...findings.warnings];
+  return files.flatMap(({ file, text }) => {
+    const own = all.filter(({ at }) => at?.file === file);
+    // What came from a URL is changed where it comes from.
+    const edits = own.length === 0 || /^https?:/.test(file) ? [] : certainFixes(text, own, options);
+    if (edits.length === 0) return [];
+    const changed = applyEdits(text, edits);
+    const after = lintFiles(
+      files.map((one) => (one.file === file ? { file, text: changed } : one)),
+      options,
+    );
+    const left = new Set([...after.errors, ...after.warnings].map(keyOf));
+    const better = edits.every(({ settles }) => !left.has(keyOf(settles)));
+    return better ? [{ file, text: changed, edits }] : [];
+  });
+}
+
+function keyOf({ code, message, at }: CountersignError | Warning): string {
+  return `${code} ${at?.file ?? ""} ${message}`;
+}
+
+/** Whole or not at all. What a link leads to is replaced, not the link. */
+async function replaceFile(named: string, text: string): Promise<void> {
+  const file = await realpath(named);
+  const { mode } = await stat(file);
+  const temporary = `${file}.${process.pid}.fix`;
+  await writeFile(temporary, text, { mode, flag: "wx" });
+  await rename(temporary, file);
+}
+
+function lintJson(findings: Findings, fixed: readonly Fixed[], nameFile: (file: string) => string): string {
+  const found = JSON.parse(findingsAsJson(findings, nameFile)) as object;
+  const done = fixed.flatMap(({ file, edits }) => edits.map(({ what }) => ({ file: nameFile(file), what })));
+  return `${asciiJson(JSON.stringify({ ...found, fixed: done }, null, 2))}\n`;
+}
+
+function lintText(
+  findings: Findings,
+  fixed: readonly Fixed[],
+  nameFile: (file: string) => string,
+  colour: boolean,
+): string {
+  const lines = fixed.flatMap(({ file, edits }) =>
+    edits.map(({ what }) => `fixed  ${printable(nameFile(file))}  ${printable(what)}\n`),
+  );
+  const gap = lines.length === 0 ? "" : "\n";
+  return lines.join("") + gap + findingsAsText(findings, nameFile, colour);
+}

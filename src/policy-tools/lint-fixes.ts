@@ -1,0 +1,164 @@
+import {
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Pair,
+  parseAllDocuments,
+  type Scalar,
+  visit,
+  type YAMLSeq,
+} from "yaml";
+import { normalizePath } from "../authz/path-normalization.ts";
+import type { PolicyOptions } from "../authz/policy-options.ts";
+import type { CountersignError, Warning } from "../core/errors.ts";
+
+/** A change of a file's text whose effect is certain. Offsets in UTF-16 units. */
+export interface TextEdit {
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
+  /** What is changed, for people. */
+  readonly what: string;
+}
+
+/** An edit and the finding that it is for. */
+export interface CertainFix extends TextEdit {
+  readonly settles: Finding;
+}
+
+type Finding = CountersignError | Warning;
+
+const METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+/** The edits that settle those of a file's findings whose fix is certain. Comments and layout stay. Never throws: a file that cannot be parsed
+ *  has no edits. */
+export function certainFixes(
+  text: string,
+  findings: readonly Finding[],
+  options: PolicyOptions,
+): readonly CertainFix[] {
+  const lines = new LineCounter();
+  const documents = parseAllDocuments(text, {
+    lineCounter: lines,
+    logLevel: "silent",
+    stringKeys: true,
+    uniqueKeys: false,
+  });
+  if (documents.some(({ errors }) => errors.length > 0)) return [];
+  const scalars = new Map<number, Scalar>();
+  const keys = new Map<number, { key: Scalar; siblings: readonly string[] }>();
+  const lists = new Map<number, YAMLSeq>();
+  for (const document of documents)
+    visit(document, {
+      Scalar(_, node) {
+        if (node.range != null) scalars.set(node.range[0], node);
+      },
+      Pair(_, pair: Pair, path) {
+        const map = path[path.length - 1];
+        if (!isScalar(pair.key) || pair.key.range == null || !isMap(map)) return;
+        keys.set(pair.key.range[0], {
+          key: pair.key,
+          siblings: map.items.map(({ key }) => String(isScalar(key) ? key.value : "")),
+        });
+        if (isSeq(pair.value)) lists.set(pair.key.range[0], pair.value);
+      },
+    });
+  const edits: CertainFix[] = [];
+  for (const finding of findings) {
+    const offset = offsetOf(finding, lines);
+    if (offset === undefined) continue;
+    const edit =
+      renamedKey(finding, keys.get(offset)) ??
+      removedValue(finding, lists.get(offset), text) ??
+      rewritten(finding, scalars.get(offset), options);
+    if (edit !== undefined) edits.push({ ...edit, settles: finding });
+  }
+  return withoutOverlaps(edits);
+}
+
+/** Applies edits that do not overlap. */
+export function applyEdits(text: string, edits: readonly TextEdit[]): string {
+  let out = text;
+  for (const { start, end, text: put } of edits.toSorted((a, b) => b.start - a.start))
+    out = out.slice(0, start) + put + out.slice(end);
+  return out;
+}
+
+function offsetOf({ at }: Finding, { lineStarts }: LineCounter): number | undefined {
+  const start = at?.line === undefined ? undefined : lineStarts[at.line - 1];
+  return start === undefined || at?.column === undefined ? undefined : start + at.column - 1;
+}
+
+/** A key that differs from one that exists by case or number alone, where that one is not there yet. */
+function renamedKey(
+  { code, fix }: Finding,
+  found: { key: Scalar; siblings: readonly string[] } | undefined,
+): TextEdit | undefined {
+  const meant = /^did you mean "([A-Za-z]+)"\?$/.exec(fix ?? "")?.[1];
+  if (code !== "E_POLICY_UNKNOWN_KEY" || found === undefined || meant === undefined) return undefined;
+  if (found.siblings.includes(meant) || found.key.range == null) return undefined;
+  const [start, end] = found.key.range;
+  return { start, end, text: meant, what: `${String(found.key.value)} → ${meant}` };
+}
+
+/** A value of a list that another one covers; the finding stands at the list's key and names the value by its number. */
+function removedValue({ code, message }: Finding, list: YAMLSeq | undefined, text: string): TextEdit | undefined {
+  const index = Number(/^\S+\[(\d+)\] /.exec(message)?.[1] ?? Number.NaN);
+  if (code !== "W_POLICY_VALUE_REPEATED" || list === undefined || Number.isNaN(index)) return undefined;
+  const ranges = list.items.map((item) => (isScalar(item) ? item.range : undefined));
+  const range = ranges[index];
+  if (range == null || ranges.length < 2) return undefined;
+  const what = `${text.slice(range[0], range[1])} removed`;
+  if (list.flow === true) {
+    const before = ranges[index - 1];
+    const after = ranges[index + 1];
+    if (after != null) return { start: range[0], end: after[0], text: "", what };
+    return before == null ? undefined : { start: before[1], end: range[1], text: "", what };
+  }
+  const start = text.lastIndexOf("\n", range[0]) + 1;
+  const end = text.indexOf("\n", range[1]);
+  const isWholeLine = /^\s*-\s*$/.test(text.slice(start, range[0])) && !text.slice(range[0], range[1]).includes("\n");
+  return isWholeLine ? { start, end: end === -1 ? text.length : end + 1, text: "", what } : undefined;
+}
+
+/** A value that can only have been meant one way. */
+function rewritten({ code }: Finding, node: Scalar | undefined, options: PolicyOptions): TextEdit | undefined {
+  if (node?.range == null) return undefined;
+  const [start, end] = node.range;
+  const put = (value: string): TextEdit => {
+    const text = JSON.stringify(value);
+    return { start, end, text, what: `${node.source ?? ""} → ${text}` };
+  };
+  if (typeof node.value !== "string") {
+    // A number or boolean where a text belongs: as it was written.
+    return code === "E_POLICY_TYPE" && node.value !== null && node.source !== undefined ? put(node.source) : undefined;
+  }
+  const { value } = node;
+  if (value.startsWith("spiffe://"))
+    return code === "E_POLICY_PRINCIPAL" || code === "W_POLICY_NEVER_MATCHES" ? put(value.slice(9)) : undefined;
+  if (code !== "W_POLICY_NEVER_MATCHES") return undefined;
+  const upper = value.toUpperCase();
+  if (METHODS.includes(upper) && value !== upper) return put(upper);
+  return value.startsWith("/") ? normalised(value, options, put) : undefined;
+}
+
+/** A path, or its beginning, that is not in the form that requests have. */
+function normalised(
+  value: string,
+  { mode, pathNormalization }: PolicyOptions,
+  put: (value: string) => TextEdit,
+): TextEdit | undefined {
+  const star = value.endsWith("*") ? "*" : "";
+  const plain = value.slice(0, value.length - star.length);
+  if (/[*{}?#]/.test(plain)) return undefined;
+  const normal = normalizePath(plain, "", pathNormalization, mode);
+  return normal.ok && normal.path !== plain ? put(normal.path + star) : undefined;
+}
+
+function withoutOverlaps(edits: readonly CertainFix[]): readonly CertainFix[] {
+  const kept: CertainFix[] = [];
+  for (const edit of edits.toSorted((a, b) => a.start - b.start || b.end - a.end))
+    if (kept.every(({ end, start }) => edit.start >= end || edit.end <= start)) kept.push(edit);
+  return kept;
+}

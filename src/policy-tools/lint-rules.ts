@@ -1,0 +1,173 @@
+import { ruleIdOf } from "../authz/compile-policies.ts";
+import { isPathTemplate } from "../authz/path-template.ts";
+import { type FieldModel, isIdentity, isToken, type PolicyModel, type RuleModel } from "../authz/policy-model.ts";
+import { covers } from "../authz/rule-cover.ts";
+import { parseTextPattern, type TextPattern } from "../authz/text-pattern.ts";
+import type { Warning } from "../core/errors.ts";
+
+/** What can be said of each rule by itself: fields that cannot hold together, values that add nothing, and ALLOW rules that let in more than
+ *  was probably meant. */
+export function lintRules(policies: readonly PolicyModel[]): readonly Warning[] {
+  return policies.flatMap((policy) =>
+    policy.rules.flatMap((rule) => [
+      ...contradictions(policy, rule),
+      ...repeatedValues(rule),
+      ...(policy.action === "ALLOW" && !policy.dryRun ? broad(policy, rule) : []),
+    ]),
+  );
+}
+
+/** Kinds of which a call has one text, so that two fields about it must agree. */
+const SINGLE: ReadonlySet<FieldModel["kind"]> = new Set([
+  "principal",
+  "trustDomain",
+  "method",
+  "path",
+  "port",
+  "sni",
+  "header",
+]);
+
+/** Two fields that must both hold, of which no text fits both. */
+function contradictions(policy: PolicyModel, rule: RuleModel): readonly Warning[] {
+  const found: Warning[] = [];
+  for (const groups of [rule.sources, rule.operations]) {
+    for (const group of groups) {
+      for (const field of group) {
+        for (const other of rule.conditions) {
+          if (field.negated || other.negated || !SINGLE.has(field.kind) || other.kind !== field.kind) continue;
+          if (field.values.some((one) => other.values.some((two) => mayBothMatch(one, two)))) continue;
+          const message = `${ruleIdOf(policy, rule)}: ${field.label} and ${other.label} have no value in common, so they never both hold`;
+          found.push({
+            code: "W_POLICY_CONTRADICTION",
+            message,
+            at: other.at,
+            fix: "correct one of the two, or remove it",
+          });
+        }
+      }
+    }
+  }
+  return found;
+}
+
+/** `true` may mean "cannot tell". */
+function mayBothMatch(one: string, two: string): boolean {
+  if (isPathTemplate(one) || isPathTemplate(two)) return true;
+  const [a, b] = [parseTextPattern(one), parseTextPattern(two)];
+  if (a.form === "any" || b.form === "any") return true;
+  if (a.form === "exact") return fits(b, a.text);
+  if (b.form === "exact") return fits(a, b.text);
+  if (a.form !== b.form) return true;
+  return a.form === "prefix"
+    ? a.text.startsWith(b.text) || b.text.startsWith(a.text)
+    : a.text.endsWith(b.text) || b.text.endsWith(a.text);
+}
+
+function fits(pattern: TextPattern, text: string): boolean {
+  switch (pattern.form) {
+    case "any":
+      return true;
+    case "exact":
+      return pattern.text === text;
+    case "prefix":
+      return text.startsWith(pattern.text);
+    case "suffix":
+      return text.endsWith(pattern.text);
+  }
+}
+
+/** A value that another value of the same field covers. Its place in the file is found by its number. */
+function repeatedValues(rule: RuleModel): readonly Warning[] {
+  return fieldsOf(rule).flatMap((field) =>
+    field.values.flatMap((value, i) => {
+      const rest = field.values.filter((other, j) => j < i || (j > i && other !== value));
+      if (rest.length === 0 || !covers({ ...field, values: rest }, value)) return [];
+      const message = `${field.label}[${i}] ${JSON.stringify(value)} adds nothing: another value of the list matches whatever it matches`;
+      return [{ code: "W_POLICY_VALUE_REPEATED" as const, message, at: field.at, fix: "remove it" }];
+    }),
+  );
+}
+
+function fieldsOf(rule: RuleModel): readonly FieldModel[] {
+  return [...rule.sources.flat(), ...rule.operations.flat(), ...rule.conditions];
+}
+
+function broad(policy: PolicyModel, rule: RuleModel): readonly Warning[] {
+  const id = ruleIdOf(policy, rule);
+  const warn = (message: string, at: RuleModel["at"], fix: string): Warning => ({
+    code: "W_POLICY_BROAD",
+    message: `${id} ${message}`,
+    at,
+    fix,
+  });
+  const found: Warning[] = [];
+  const anything = rule.operations.length === 0 || rule.operations.some((group) => group.every(isUnlimited));
+  if (policy.direction === "INBOUND" && anything) {
+    const sources = rule.sources.length === 0 ? [[]] : rule.sources;
+    const open = sources.find((group) => [...group, ...rule.conditions].every((field) => !limitsCallers(field)));
+    if (open !== undefined && rule.expression === undefined)
+      found.push(
+        warn(
+          open.length === 0
+            ? "lets anybody do anything, also callers without identity"
+            : "lets nearly anybody do anything: it only names stars, or callers that it leaves out",
+          open[0]?.at ?? rule.at,
+          "name the callers, or what they may do",
+        ),
+      );
+  }
+  for (const field of fieldsOf(rule)) {
+    if (field.negated) continue;
+    for (const value of field.values) {
+      const wide = tooWide(field, value);
+      if (wide !== undefined)
+        found.push(warn(`${field.label} ${JSON.stringify(value)} ${wide.why}`, field.at, wide.fix));
+    }
+  }
+  return found;
+}
+
+/** Says nothing about what may be done. */
+function isUnlimited({ kind, negated, values }: FieldModel): boolean {
+  if (negated || !["method", "path", "host"].includes(kind)) return false;
+  return values.some((value) => value === "*" || (kind === "path" && (value === "/*" || value === "/{**}")));
+}
+
+/** Says who may call. What only leaves somebody out does not. */
+function limitsCallers({ kind, negated, values }: FieldModel): boolean {
+  if (negated) return values.length === 1 && values[0] === "*"; // callers without identity, as such
+  if (isIdentity(kind) || isToken(kind)) return !values.includes("*");
+  if (kind === "sourceIp" || kind === "remoteIp") return !values.some(isEverywhere);
+  return kind === "header" || kind === "sni" || kind === "destinationIp";
+}
+
+function isEverywhere(block: string): boolean {
+  return /\/0$/.test(block);
+}
+
+/** A star or block that stands for more than it seems to. */
+function tooWide({ kind }: FieldModel, value: string): { readonly why: string; readonly fix: string } | undefined {
+  const pattern = parseTextPattern(value);
+  if ((kind === "sourceIp" || kind === "remoteIp") && isEverywhere(value))
+    return { why: "is every address", fix: "remove it, or write the block that is meant" };
+  if (isPathTemplate(value) || pattern.form === "any" || pattern.form === "exact") return undefined;
+  if (kind === "path" && pattern.form === "prefix" && /[^/]$/.test(pattern.text))
+    return {
+      why: `also matches ${JSON.stringify(`${pattern.text}-other`)}`,
+      fix: `write ${JSON.stringify(pattern.text)} and ${JSON.stringify(`${pattern.text}/*`)}`,
+    };
+  if (kind === "principal" && pattern.form === "prefix" && /[^/]$/.test(pattern.text))
+    return {
+      why: `also matches ${JSON.stringify(`${pattern.text}-other/…`)}`,
+      fix: `write ${JSON.stringify(`${pattern.text}/*`)}`,
+    };
+  if (kind === "principal" && pattern.form === "suffix" && /^[^/]/.test(pattern.text))
+    return {
+      why: `also matches ${JSON.stringify(`…/other-${pattern.text}`)}`,
+      fix: `write ${JSON.stringify(`*/${pattern.text}`)}`,
+    };
+  if (kind === "trustDomain" && pattern.form === "prefix")
+    return { why: "matches trust domains of anybody who names one so", fix: "write the whole name" };
+  return undefined;
+}
