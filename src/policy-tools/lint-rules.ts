@@ -143,7 +143,7 @@ function limitsCallers({ kind, negated, values }: FieldModel): boolean {
 }
 
 function isEverywhere(block: string): boolean {
-  return /\/0$/.test(block);
+  return block.endsWith("/0");
 }
 
 /** A star or block that stands for more than it seems to. */
