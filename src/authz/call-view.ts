@@ -31,14 +31,14 @@ export interface ConnectionView {
   readonly port: number;
   readonly portText: string;
   readonly sni: string;
-  /** What groups of fields about the connection alone have answered, for one version of the policies. */
+  /** What fields about the connection alone have answered, for one version of the policies. */
   answers: ConnectionAnswers | undefined;
 }
 
-/** By number of the group: 0 not asked yet, 1 no, 2 yes. */
+/** By the matcher's place: 0 not asked yet, 1 no, 2 yes. */
 export interface ConnectionAnswers {
   readonly version: string;
-  readonly byGroup: Uint8Array;
+  readonly byMatcher: Uint8Array;
 }
 
 /** One call as the matchers see it. */

@@ -7,6 +7,7 @@ import { matchDestination } from "./match-destination.ts";
 import { matchNamespace, matchPrincipal, matchServiceAccount, matchTrustDomain, type Reach } from "./match-identity.ts";
 import { matchHeader, matchHost, matchPath } from "./match-request.ts";
 import { matchToken } from "./match-token.ts";
+import { isPathTemplate } from "./path-template.ts";
 import {
   type ConnectionKind,
   type FieldModel,
@@ -36,7 +37,14 @@ type CallMatch = (call: CallView) => boolean;
 
 /** Matchers that were made before, by all that decides what they do: rules that share a field share its matcher, which keeps what a decision
  *  touches small. */
-export type MatcherPool = Map<string, Matcher>;
+export interface MatcherPool {
+  readonly matchers: Map<string, Matcher>;
+  /** Answers that connections keep so far. */
+  kept: number;
+}
+
+/** Each takes a byte of every connection. */
+const MAX_KEPT = 256;
 
 export function compileField(model: FieldModel, context: FieldContext, pool: MatcherPool): CompiledField {
   const { kind, negated, values, header, claim, requestPrincipals } = model;
@@ -51,12 +59,16 @@ export function compileField(model: FieldModel, context: FieldContext, pool: Mat
     requestPrincipals,
     ...values,
   ]);
-  let matcher = pool.get(key);
+  const keys = negated ? undefined : indexKeys(model, context);
+  let matcher = pool.matchers.get(key);
   if (matcher === undefined) {
-    matcher = { number: pool.size, ofConnection: isOfConnection(kind), matches: compileMatch(model, context) };
-    pool.set(key, matcher);
+    // One comparison costs less than to look an answer up.
+    const isKept = isOfConnection(kind) && (values.length > 1 || keys?.isProof !== true) && pool.kept < MAX_KEPT;
+    const matches = compileMatch(model, context);
+    matcher = { number: pool.matchers.size, kept: isKept ? pool.kept++ : -1, matches };
+    pool.matchers.set(key, matcher);
   }
-  return { model, keys: negated ? undefined : indexKeys(model, context), matcher };
+  return { model, keys, matcher };
 }
 
 /** Whether the answer is the same for all calls of a connection. */
@@ -87,6 +99,19 @@ function compileMatch(model: FieldModel, context: FieldContext): CallMatch {
   // Istio drops an HTTP-only field on TCP, so the rule grows; an ALLOW rule is dropped whole (section 7).
   const onTcp = context.action !== "ALLOW";
   return (call) => (call.request === undefined ? onTcp : fits(call));
+}
+
+/** Most rules have one path. */
+function matchPathField(values: readonly string[], negated: boolean, mode: PolicyMode): CallMatch {
+  const [only = ""] = values;
+  const pattern = parseTextPattern(only);
+  if (values.length > 1 || negated || isPathTemplate(only) || pattern.form === "any" || pattern.form === "suffix") {
+    const fits = matchPath(values, mode);
+    return ({ request }) => request !== undefined && fits(request.path) !== negated;
+  }
+  const { text } = pattern;
+  if (pattern.form === "exact") return ({ request }) => request !== undefined && request.path === text;
+  return ({ request }) => request?.path.startsWith(text) === true;
 }
 
 /** What an identity field says about a caller without identity (section 5). */
@@ -164,10 +189,8 @@ function requestMatch(kind: HttpKind, model: FieldModel, { mode, action }: Field
       const methods = textSet(values.map(parseTextPattern));
       return ({ request }) => request !== undefined && inTextSet(methods, request.method) !== negated;
     }
-    case "path": {
-      const fits = matchPath(values, mode);
-      return ({ request }) => request !== undefined && fits(request.path) !== negated;
-    }
+    case "path":
+      return matchPathField(values, negated, mode);
     case "header": {
       const careful = action === "ALLOW" ? "ALLOW" : "DENY";
       const fits = matchHeader(header, values, negated, mode === "strict" ? careful : undefined);

@@ -10,7 +10,7 @@ import type { FieldGroup, PolicyModel, RuleModel } from "./policy-model.ts";
 import { isIdentity } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import { portsWithoutHttpRules, readsHttp } from "./port-reach.ts";
-import { type CheckPool, checkPool } from "./rule-check.ts";
+import type { CheckPool } from "./rule-check.ts";
 import { buildRuleIndex, type RuleIndex } from "./rule-index.ts";
 import { homeTrustDomains } from "./trust-domains.ts";
 
@@ -41,8 +41,8 @@ export function appliesHere(
 export function* compilePolicies(all: PolicyDocuments, options: PolicyOptions): Generator<void, CompiledPolicy> {
   const policies = all.policies.filter((policy) => appliesHere(policy, options));
   const home = homeTrustDomains(options);
-  const pool: MatcherPool = new Map();
-  const checks = checkPool();
+  const pool: MatcherPool = { matchers: new Map(), kept: 0 };
+  const checks: CheckPool = new Map();
   const rules: CompiledRule[] = [];
   for (const policy of policies) {
     for (const rule of policy.rules) {
@@ -65,7 +65,7 @@ export function* compilePolicies(all: PolicyDocuments, options: PolicyOptions): 
     ruleCount: rules.length,
     inbound: yield* ruleSet("INBOUND", policies, rules, checks),
     outbound: yield* ruleSet("OUTBOUND", policies, rules, checks),
-    keptGroups: checks.kept,
+    keptAnswers: pool.kept,
     comparesHosts: rules.some(readsHost),
     readsHttp: hasTokens || httpRules.length > 0,
     portsWithoutHttpRules: hasTokens ? new Set() : portsWithoutHttpRules(httpRules, options),

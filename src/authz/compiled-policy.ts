@@ -12,8 +12,8 @@ import type { RuleIndex } from "./rule-index.ts";
 export interface Matcher {
   /** Unique within a set of policies. */
   readonly number: number;
-  /** The answer is the same for all calls of a connection. */
-  readonly ofConnection: boolean;
+  /** Place of its answer among those that a connection keeps, or -1. */
+  readonly kept: number;
   /** The answer includes negation, absence and everything that depends on mode and action. */
   readonly matches: (call: CallView) => boolean;
 }
@@ -73,8 +73,8 @@ export interface CompiledPolicy {
   readonly ruleCount: number;
   readonly inbound: RuleSet;
   readonly outbound: RuleSet;
-  /** Groups of fields whose answers are kept by connection. */
-  readonly keptGroups: number;
+  /** How many answers a connection keeps. */
+  readonly keptAnswers: number;
   /** Some rule compares hosts. */
   readonly comparesHosts: boolean;
   /** Some rule about inbound calls looks at HTTP, asks an HTTP provider, or a RequestAuthentication applies. */

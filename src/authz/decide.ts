@@ -13,7 +13,7 @@ import type { ErrorCode } from "../core/error-codes.ts";
 import { type CallView, viewCall } from "./call-view.ts";
 import type { CompiledPolicy, CompiledRule, RuleSet } from "./compiled-policy.ts";
 import { nearestRule } from "./nearest-rule.ts";
-import { findRule } from "./rule-index.ts";
+import { type Entry, findRule } from "./rule-index.ts";
 
 /** Which calls a decision is about, and what becomes of one that no policy speaks about. */
 export interface Side {
@@ -75,8 +75,8 @@ export function policyReadsHttp(policy: CompiledPolicy, appPort?: number): boole
 export function viewOf(policy: CompiledPolicy, facts: CallFacts, destination: string): CallView {
   const call = viewCall(facts, policy.comparesHosts ? policy.options.mode : undefined, destination);
   const { connection } = call;
-  if (policy.keptGroups > 0 && connection.answers?.version !== policy.version)
-    connection.answers = { version: policy.version, byGroup: new Uint8Array(policy.keptGroups) };
+  if (policy.keptAnswers > 0 && connection.answers?.version !== policy.version)
+    connection.answers = { version: policy.version, byMatcher: new Uint8Array(policy.keptAnswers) };
   return call;
 }
 
@@ -84,7 +84,7 @@ export function decideView(policy: CompiledPolicy, rules: RuleSet, call: CallVie
   const { direction } = side;
   const deny = findRule(rules.deny, call, direction);
   if (deny !== undefined) {
-    const why = `DENY rule ${deny.id} matched${anonymousHint(policy, deny, call)}`;
+    const why = `DENY rule ${deny.id} matched${anonymousHint(policy, deny.rule, call)}`;
     return denied(policy, "E_POLICY_DENIED_BY_RULE", deny.id, why, notesFor(policy, rules, call, side));
   }
   if (rules.allowPolicyCount === 0) return byDefault(policy, rules, call, side);
@@ -216,7 +216,7 @@ export function dryRunVerdict(
   if (dryRun === undefined) return undefined;
   const deny = earlier(findRule(rules.deny, call, direction), findRule(dryRun.deny, call, direction));
   if (deny !== undefined)
-    return { verdict: "deny", rule: deny.id, reason: `DENY rule ${deny.id}${anonymousHint(policy, deny, call)}` };
+    return { verdict: "deny", rule: deny.id, reason: `DENY rule ${deny.id}${anonymousHint(policy, deny.rule, call)}` };
   if (rules.allowPolicyCount + dryRun.allowPolicyCount === 0)
     return { verdict: fallback, rule: undefined, reason: `no ALLOW policy applies, and the default is to ${fallback}` };
   const allow = earlier(findRule(rules.allow, call, direction), findRule(dryRun.allow, call, direction));
@@ -224,7 +224,7 @@ export function dryRunVerdict(
   return { verdict: "deny", rule: undefined, reason: "no ALLOW rule matches" };
 }
 
-function earlier(a: CompiledRule | undefined, b: CompiledRule | undefined): CompiledRule | undefined {
+function earlier(a: Entry | undefined, b: Entry | undefined): Entry | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   return a.order < b.order ? a : b;
 }

@@ -22,8 +22,14 @@ export function indexKeys(model: FieldModel, context: FieldContext): IndexKeys |
   if (patterns === undefined || patterns.some(({ form }) => form === "any")) return undefined;
   const { kind, values } = model;
   const dimension = kind === "header" ? `header:${model.header}` : kind;
-  const isProof = kind === "method" || kind === "port" || (kind === "path" && !values.some(isPathTemplate));
-  return { dimension, patterns, isProof };
+  return { dimension, patterns, isProof: isProof(kind, values, patterns) };
+}
+
+function isProof(kind: FieldModel["kind"], values: readonly string[], patterns: readonly TextPattern[]): boolean {
+  if (kind === "method" || kind === "port" || kind === "trustDomain") return true;
+  if (kind === "path") return !values.some(isPathTemplate);
+  // A star may reach into the trust domain, and that depends on more than the text.
+  return kind === "principal" && patterns.every(({ form }) => form === "exact");
 }
 
 const exact = (text: string): TextPattern => ({ form: "exact", text });

@@ -32,6 +32,8 @@ export function matchPath(values: readonly string[], mode: PolicyMode): PathMatc
   const plain = textSet(values.filter((value) => !isPathTemplate(value)).map(parseTextPattern));
   const templates = values.filter(isPathTemplate).map((value) => compilePathTemplate(value, mode === "istio"));
   if (templates.length === 0) return (path) => inTextSet(plain, path);
+  const [only] = templates;
+  if (only !== undefined && values.length === 1) return (path) => matchesPathTemplate(only, path);
   return (path) => {
     if (inTextSet(plain, path)) return true;
     for (const template of templates) if (matchesPathTemplate(template, path)) return true;

@@ -1,3 +1,4 @@
+import type { RuleId } from "../core/decision.ts";
 import { collectTexts } from "./call-dimension.ts";
 import type { CallView } from "./call-view.ts";
 import type { CompiledField, CompiledRule } from "./compiled-policy.ts";
@@ -23,9 +24,12 @@ interface IndexNode {
   readonly split: Split | undefined;
 }
 
-interface Entry {
-  readonly rule: CompiledRule;
+/** All that a decision needs of a rule, in one place. */
+export interface Entry {
+  readonly order: number;
+  readonly id: RuleId;
   readonly check: RuleCheck;
+  readonly rule: CompiledRule;
 }
 
 interface Split {
@@ -34,7 +38,9 @@ interface Split {
   readonly header: string;
   readonly forward: TextTrie | undefined;
   readonly backward: TextTrie | undefined;
-  /** By value of the tries. */
+  /** By half the value of the tries, when that is even: a rule that is the only one there. */
+  readonly singles: readonly Entry[];
+  /** By half the value, when that is odd. */
   readonly nodes: readonly IndexNode[];
   /** Rules that say nothing about the dimension. */
   readonly rest: IndexNode;
@@ -126,7 +132,12 @@ function leafOf(rules: readonly CompiledRule[], { keys, pool }: Building, { hit 
   };
   return {
     firstOrder: rules[0]?.order ?? Number.POSITIVE_INFINITY,
-    entries: rules.map((rule) => ({ rule, check: ruleCheck(rule, proved(rule), pool) })),
+    entries: rules.map((rule) => ({
+      order: rule.order,
+      id: rule.id,
+      check: ruleCheck(rule, proved(rule), pool),
+      rule,
+    })),
     split: undefined,
   };
 }
@@ -144,6 +155,7 @@ function* buildNode(rules: readonly CompiledRule[], building: Building, place: P
   const used = [...place.used, dimension];
   const hit = [...place.hit, dimension];
   const nodes: IndexNode[] = [];
+  const singles: Entry[] = [];
   // Many keys often lead to the same rules: they then share a node.
   const shared = new Map<string, number>();
   const entries = { forward: [] as TrieEntry[], backward: [] as TrieEntry[] };
@@ -156,9 +168,11 @@ function* buildNode(rules: readonly CompiledRule[], building: Building, place: P
       const signature = some.map(({ order }) => order).join();
       let value = shared.get(signature);
       if (value === undefined) {
-        value = nodes.length;
+        const node = yield* buildNode(some, building, { used, hit });
+        const [only, ...more] = node.entries;
+        if (only !== undefined && more.length === 0) value = 2 * (singles.push(only) - 1);
+        else value = 2 * (nodes.push(node) - 1) + 1;
         shared.set(signature, value);
-        nodes.push(yield* buildNode(some, building, { used, hit }));
       }
       entries[form === "suffix" ? "backward" : "forward"].push({
         text,
@@ -172,6 +186,7 @@ function* buildNode(rules: readonly CompiledRule[], building: Building, place: P
     header: headerOf(dimension),
     forward: yield* trieOf(entries.forward, false),
     backward: yield* trieOf(entries.backward, true),
+    singles,
     nodes,
     rest: yield* buildNode(grouping.rest, building, { used, hit: place.hit }),
   };
@@ -218,11 +233,7 @@ let textCount = 0;
 let valueCount = 0;
 
 /** The matching rule that stands first in the files, or undefined. */
-export function findRule(
-  index: RuleIndex,
-  call: CallView,
-  direction: "inbound" | "outbound",
-): CompiledRule | undefined {
+export function findRule(index: RuleIndex, call: CallView, direction: "inbound" | "outbound"): Entry | undefined {
   if (index.rules.length === 0) return undefined;
   const root = index.roots[shapeOf(call, direction)];
   if (root === undefined) return undefined;
@@ -232,22 +243,21 @@ export function findRule(
 }
 
 /** `found` is the best rule so far: only rules before it are still of interest. */
-function search(node: IndexNode, call: CallView, found: CompiledRule | undefined): CompiledRule | undefined {
+function search(node: IndexNode, call: CallView, found: Entry | undefined): Entry | undefined {
   if (found !== undefined && node.firstOrder >= found.order) return found;
   if (node.split !== undefined) return searchSplit(node.split, call, found);
   const { entries } = node;
   for (let i = 0; i < entries.length; i++) {
     const entry = entries[i];
     if (entry === undefined) continue;
-    const { rule } = entry;
-    if (found !== undefined && rule.order >= found.order) return found;
-    if (checkHolds(entry.check, rule, call)) return rule;
+    if (found !== undefined && entry.order >= found.order) return found;
+    if (checkHolds(entry.check, entry.rule, call)) return entry;
   }
   return found;
 }
 
-function searchSplit(split: Split, call: CallView, start: CompiledRule | undefined): CompiledRule | undefined {
-  const { forward, backward, nodes } = split;
+function searchSplit(split: Split, call: CallView, start: Entry | undefined): Entry | undefined {
+  const { forward, backward, nodes, singles } = split;
   let found = search(split.rest, call, start);
   const firstText = textCount;
   const firstValue = valueCount;
@@ -260,8 +270,15 @@ function searchSplit(split: Split, call: CallView, start: CompiledRule | undefin
   textCount = firstText;
   const end = valueCount;
   for (let i = firstValue; i < end; i++) {
-    const node = nodes[values[i] ?? -1];
-    if (node !== undefined) found = search(node, call, found);
+    const value = values[i] ?? 0;
+    if ((value & 1) === 1) {
+      const node = nodes[value >> 1];
+      if (node !== undefined) found = search(node, call, found);
+      continue;
+    }
+    const entry = singles[value >> 1];
+    if (entry === undefined || (found !== undefined && entry.order >= found.order)) continue;
+    if (checkHolds(entry.check, entry.rule, call)) found = entry;
   }
   valueCount = firstValue;
   return found;

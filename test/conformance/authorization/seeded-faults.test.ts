@@ -16,7 +16,11 @@ type Entry = Node["entries"][number];
 
 const eachEntry =
   (change: (entry: Entry) => Entry) =>
-  (node: Node): Node => ({ ...node, entries: node.entries.map(change) });
+  (node: Node): Node => ({
+    ...node,
+    entries: node.entries.map(change),
+    split: node.split && { ...node.split, singles: node.split.singles.map(change) },
+  });
 const eachSplit =
   (change: (split: Split) => Split) =>
   (node: Node): Node => ({ ...node, split: node.split && change(node.split) });
@@ -54,36 +58,41 @@ const nodeFaults: Readonly<Record<string, (node: Node) => Node>> = {
   }),
   "a text leads to its neighbour's rules": eachSplit((split) => ({
     ...split,
+    singles: [...split.singles.slice(1), ...split.singles.slice(0, 1)],
     nodes: [...split.nodes.slice(1), ...split.nodes.slice(0, 1)],
   })),
-  "sources are not asked": eachEntry((entry) => ({ ...entry, check: { ...entry.check, sources: [] } })),
-  "operations are not asked": eachEntry((entry) => ({ ...entry, check: { ...entry.check, operations: [] } })),
-  "conditions are not asked": eachEntry((entry) => ({ ...entry, check: { ...entry.check, conditions: undefined } })),
+  "fields are not asked": eachEntry((entry) => ({ ...entry, check: { ...entry.check, all: [] } })),
+  "one of several sources is not asked": eachEntry((entry) => ({
+    ...entry,
+    check: { ...entry.check, sources: entry.check.sources?.slice(0, 1) },
+  })),
+  "one of several operations is not asked": eachEntry((entry) => ({
+    ...entry,
+    check: { ...entry.check, operations: entry.check.operations?.slice(0, 1) },
+  })),
+  "several sources are as good as none": eachEntry((entry) => ({
+    ...entry,
+    check: { ...entry.check, sources: undefined },
+  })),
+  "several operations are as good as none": eachEntry((entry) => ({
+    ...entry,
+    check: { ...entry.check, operations: undefined },
+  })),
   "expressions are not asked": eachEntry((entry) => ({ ...entry, check: { ...entry.check, expression: undefined } })),
-  "only the first source is asked": eachEntry((entry) => ({
+  "only the first field is asked": eachEntry((entry) => ({
     ...entry,
-    check: { ...entry.check, sources: entry.check.sources.slice(0, 1) },
-  })),
-  "only the first operation is asked": eachEntry((entry) => ({
-    ...entry,
-    check: { ...entry.check, operations: entry.check.operations.slice(0, 1) },
-  })),
-  "only the first field of an operation is asked": eachEntry((entry) => ({
-    ...entry,
-    check: {
-      ...entry.check,
-      operations: entry.check.operations.map((group) => ({ ...group, matchers: group.matchers.slice(0, 1) })),
-    },
+    check: { ...entry.check, all: entry.check.all.slice(0, 1) },
   })),
   "only the last rule of a leaf is asked": (node) => ({ ...node, entries: node.entries.slice(-1) }),
   "a later rule is taken for the first": (node) => ({ ...node, entries: node.entries.toReversed() }),
-  "one answer is kept for all groups": eachEntry((entry) => ({
+  "one kept answer is taken for another": eachEntry((entry) => ({
     ...entry,
     check: {
       ...entry.check,
-      sources: entry.check.sources.map((group) => ({ ...group, kept: group.kept < 0 ? -1 : 0 })),
+      all: entry.check.all.map((matcher) => ({ ...matcher, kept: Math.min(matcher.kept, 0) })),
     },
   })),
+  "the last alternative of a split is lost": eachSplit((split) => ({ ...split, nodes: split.nodes.slice(0, -1) })),
 };
 
 const ACTIONS = ["deny", "allow", "audit"] as const;
