@@ -12,7 +12,7 @@ import { issueX509Svid, type UpstreamAuthority } from "./x509-authority.ts";
 const trustDomain = parseTrustDomain("example.org");
 const id = parseSpiffeId("spiffe://example.org/a");
 const HOUR = 3_600_000;
-const terms = { jwtKeyType: "ec-p256", upstream: undefined } as const;
+const terms = { jwtKeyType: "ec-p256", upstream: () => undefined } as const;
 
 function memoryStore(): StateStore & { written: AuthoritySet[]; broken: boolean } {
   const written: AuthoritySet[] = [];
@@ -85,6 +85,7 @@ describe("the issuer's authorities", () => {
     expect((await authorities.signingJwt()).keyId).not.toBe(firstKey);
     expect(serials(authorities)).toEqual([first, second]);
 
+    await authorities.refresh(); // nothing is under way any more
     const third = changed(authorities);
     clock.advance(HOUR);
     await third;
@@ -183,7 +184,13 @@ describe("the issuer's authorities", () => {
         jwtKeyType: "ec-p256" as JwtKeyType,
         upstream: undefined as UpstreamAuthority | undefined,
       };
-      const authorities = await openAuthorities({ trustDomain, store: memoryStore(), clock, log, terms: () => wanted });
+      const authorities = await openAuthorities({
+        trustDomain,
+        store: memoryStore(),
+        clock,
+        log,
+        terms: () => ({ ...wanted, upstream: () => wanted.upstream }),
+      });
       return { wanted, authorities };
     };
     const algorithms = (authorities: Authorities): string[] =>
@@ -254,14 +261,18 @@ describe("the issuer's authorities", () => {
       expect(x509Anchors(authorities.current)).toEqual([root.certificate]);
     });
 
-    it("stay as they are while the CA above cannot be used", async () => {
-      const { wanted, authorities } = await openWith(fakeClock());
+    it("stay as they are while the CA above cannot be used, and JWT keys rotate all the same", async () => {
+      const clock = fakeClock();
+      const { wanted, authorities } = await openWith(clock);
       const { current } = authorities;
       const root = createTestCa("example.org", { pathLen: 0, nowMs: fakeClock().nowMs() });
       wanted.upstream = { certificate: root.certificate, key: root.key, between: [], roots: [root.certificate] };
       await expect(authorities.refresh()).rejects.toThrow(/E_CHAIN_PATH_LENGTH/);
       expect(authorities.current).toBe(current);
       expect(await authorities.signingX509()).toBe(current.x509[0]);
+      wanted.jwtKeyType = "rsa-2048";
+      await expect(authorities.refresh()).rejects.toThrow(/E_CHAIN_PATH_LENGTH/);
+      expect(algorithms(authorities)).toEqual(["ES256", "RS256"]);
     });
   });
 });

@@ -16,16 +16,15 @@ export interface AuthoritiesOptions {
   readonly store: StateStore;
   readonly clock: Clock;
   readonly log: IssuerLog;
-  /** How an authority is made from now on. Asked each time: a reload may change it. Throws CountersignError when the CA above cannot
-   *  be read. */
+  /** How an authority is made from now on. Asked each time: a reload may change it. */
   readonly terms: () => AuthorityTerms;
 }
 
 export interface AuthorityTerms {
   readonly ttlMs: number;
   readonly jwtKeyType: JwtKeyType;
-  /** undefined: our CA is trusted itself. */
-  readonly upstream: UpstreamAuthority | undefined;
+  /** Reads the CA above; undefined: our CA is trusted itself. Throws CountersignError. */
+  readonly upstream: () => UpstreamAuthority | undefined;
 }
 
 /** The trust domain's authorities over time. A new one is on disk and in the bundle long before it signs
@@ -60,25 +59,26 @@ export async function openAuthorities({
   let cancelWake = (): void => undefined;
   let maintaining: Promise<void> | undefined;
 
-  /** The set as it must be now: expired ones dropped, the next ones made when their time has come. */
-  async function bringUpToDate(): Promise<void> {
+  /** The set as it must be now: expired ones dropped, the next ones made when their time has come. Returns the
+   *  moment that it looked at. */
+  async function bringUpToDate(): Promise<number> {
     const nowMs = clock.nowMs();
     const { ttlMs, jwtKeyType, upstream } = terms();
-    const x509 = await successors(
-      current.x509,
-      nowMs,
-      (authority) => isUnder(authority, upstream),
-      () =>
-        upstream === undefined
-          ? createX509Authority(trustDomain, ttlMs, nowMs)
-          : createProvenIntermediate(trustDomain, upstream, ttlMs, nowMs),
-    );
+    const problems: unknown[] = [];
+    // A CA above that cannot be used is no reason to let the JWT keys run out, nor the other way round.
+    const orKept =
+      <T extends Term>(kept: readonly T[]) =>
+      (problem: unknown): readonly T[] => {
+        problems.push(problem);
+        return liveTerms(kept, nowMs);
+      };
+    const x509 = await nextX509(current.x509, nowMs, ttlMs, upstream).catch(orKept(current.x509));
     const jwt = await successors(
       current.jwt,
       nowMs,
       ({ key }) => jwtKeyTypeOf(key) === jwtKeyType,
       () => createJwtAuthority(jwtKeyType, ttlMs, nowMs),
-    );
+    ).catch(orKept(current.jwt));
     if (!sameMembers(x509, current.x509) || !sameMembers(jwt, current.jwt)) {
       const next = { trustDomain, sequence: current.sequence + 1, x509, jwt };
       // On disk first: an authority that a crash forgets must not have been trusted by anyone.
@@ -87,6 +87,26 @@ export async function openAuthorities({
       for (const listener of listeners) listener();
     }
     logRotation(nowMs);
+    if (problems.length > 0) throw problems[0];
+    return nowMs;
+  }
+
+  async function nextX509(
+    present: readonly X509Authority[],
+    nowMs: number,
+    ttlMs: number,
+    upstreamOf: AuthorityTerms["upstream"],
+  ): Promise<readonly X509Authority[]> {
+    const upstream = upstreamOf();
+    return successors(
+      present,
+      nowMs,
+      (authority) => isUnder(authority, upstream),
+      () =>
+        upstream === undefined
+          ? createX509Authority(trustDomain, ttlMs, nowMs)
+          : createProvenIntermediate(trustDomain, upstream, ttlMs, nowMs),
+    );
   }
 
   function logRotation(nowMs: number): void {
@@ -104,12 +124,8 @@ export async function openAuthorities({
   function maintain(): Promise<void> {
     maintaining ??= bringUpToDate()
       .then(
-        () => {
-          const nowMs = clock.nowMs();
-          // What fell due while the others were made is no future moment any more.
-          const isLate = isDue(current.x509, nowMs) || isDue(current.jwt, nowMs);
-          schedule(isLate ? nowMs : Math.min(nextChangeMs(current.x509, nowMs), nextChangeMs(current.jwt, nowMs)));
-        },
+        // As seen from its beginning: what fell due since is late, not over.
+        (asOfMs) => schedule(Math.min(nextChangeMs(current.x509, asOfMs), nextChangeMs(current.jwt, asOfMs))),
         (error: unknown) => {
           schedule(clock.nowMs() + RETRY_MS);
           throw error;

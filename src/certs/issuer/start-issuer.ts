@@ -163,7 +163,7 @@ export async function startIssuer(initial: IssuerConfig, deps: IssuerDeps): Prom
       if (JSON.stringify(addressesOf(next)) !== JSON.stringify(addressesOf(config))) changed.push("http");
       if (changed.length > 0)
         throw new CountersignError("E_ISSUER_RELOAD", `a reload cannot change ${changed.join(", ")}`);
-      authorityTerms(next); // throws for a CA above that cannot be used
+      authorityTerms(next).upstream(); // throws for a CA above that cannot be used
       config = next;
       book.setFile(next.entries, entryRules(next));
       logSuspended(book, log);
@@ -192,7 +192,7 @@ function addressesOf({ http }: IssuerConfig): object {
 }
 
 function authorityTerms({ caTtlMs, jwtKeyType, upstreamAuthority: files }: IssuerConfig): AuthorityTerms {
-  return { ttlMs: caTtlMs, jwtKeyType, upstream: files && readUpstreamAuthority(files) };
+  return { ttlMs: caTtlMs, jwtKeyType, upstream: () => files && readUpstreamAuthority(files) };
 }
 
 function retainSvids(svids: X509Svids, book: EntryBook, { http }: IssuerConfig): void {
