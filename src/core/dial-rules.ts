@@ -97,7 +97,7 @@ export function createDialRules(options: DialRulesOptions): DialRules {
       }
     }
     if (allowed.has(address)) return undefined;
-    const name = own.has(target) ? "an address of this machine" : specialName(target);
+    const name = specialName(target) ?? (own.has(target) ? "an address of this machine" : undefined);
     if (name !== undefined) {
       const text = formatIpAddress(address);
       return inner === undefined
