@@ -7,6 +7,7 @@ import {
   frame,
   headers,
   PREFACE,
+  readFrames,
   reset,
   settings,
   windowUpdate,
