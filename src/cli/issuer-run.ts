@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { resolve } from "node:path";
+import type { RunningIssuer } from "../certs/issuer/start-issuer.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { CliIo } from "./cli-io.ts";
 import { errorLines, type LoadedIssuerConfig, loadIssuer } from "./issuer-file.ts";
@@ -34,20 +35,9 @@ export async function runIssuer(file: string, io: CliIo): Promise<number> {
   const audit = audits.createAuditLog(config.audit, systemClock, log);
   running.defer(() => audit.close());
   await audit.opened;
-  const issuer = await startIssuer(config, {
-    clock: systemClock,
-    log,
-    peers: createPeerCredentialsReader(systemClock),
-    audit: {
-      get problem() {
-        return config.audit.onFailure === "block" ? audit.state.problem : undefined;
-      },
-      event: (event) => audit.event(event),
-    },
-  });
-  running.defer(() => issuer.close());
+  const { promise: started, resolve: start } = Promise.withResolvers<RunningIssuer>();
 
-  const reload = async (): Promise<void> => {
+  const reload = async (issuer: RunningIssuer): Promise<void> => {
     try {
       const next = await loadIssuerConfig(resolve(io.cwd, file), io.env);
       logWarnings(next);
@@ -60,14 +50,25 @@ export async function runIssuer(file: string, io: CliIo): Promise<number> {
   };
   let reloading = Promise.resolve();
   const onHangup = (): void => {
-    reloading = reloading.then(reload); // one after the other, the last file wins
+    // One after the other, the last file wins; one that comes during the start waits for its end.
+    reloading = reloading.then(async () => reload(await started));
   };
   process.on("SIGHUP", onHangup);
-  try {
-    if (!io.signal.aborted) await once(io.signal, "abort");
-    await reloading;
-  } finally {
-    process.removeListener("SIGHUP", onHangup);
-  }
+  running.defer(() => void process.removeListener("SIGHUP", onHangup));
+  const issuer = await startIssuer(config, {
+    clock: systemClock,
+    log,
+    peers: createPeerCredentialsReader(systemClock),
+    audit: {
+      get problem() {
+        return config.audit.onFailure === "block" ? audit.state.problem : undefined;
+      },
+      event: (event) => audit.event(event),
+    },
+  });
+  running.defer(() => issuer.close());
+  start(issuer);
+  if (!io.signal.aborted) await once(io.signal, "abort");
+  await reloading;
   return 0;
 }

@@ -1,12 +1,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
+  appendFileSync,
   chmodSync,
   chownSync,
   copyFileSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   realpathSync,
   rmSync,
   writeFileSync,
@@ -251,5 +253,122 @@ describe("countersign issuer", () => {
     expect(jwks).toMatchObject({ spiffe_sequence: 1, spiffe_refresh_hint: 300 });
     expect(jwks.keys.map(({ use }) => use)).toEqual(["x509-svid", "jwt-svid"]);
     expect(jwks.keys.every((key) => !("d" in key))).toBe(true);
+  });
+
+  describe.runIf(process.platform === "linux")("with a running issuer", () => {
+    const config = (): string => {
+      const file = writeConfig(entry("a", "unix:uid:7"));
+      appendFileSync(file, `admin: unix://${folder}/sock/admin\naudit: { sinks: [{ file: { path: audit.jsonl } }] }\n`);
+      return file;
+    };
+    const records = (): Record<string, unknown>[] =>
+      readFileSync(join(folder, "audit.jsonl"), "utf8")
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+    it("entries are added, listed apart and removed; who did it is on record", async () => {
+      const issuer = startIssuer(config());
+      await issuer.event("ready");
+      const id = "spiffe://example.org/b";
+      const what = ["--id", id, "--selector", `unix:uid:${myUid}`, "unix:path:/bin/sh", "--hint", "x"];
+      const more = ["--svid-ttl", "5m", "--jwt-ttl", "1m", "--federates-with", "partner.org"];
+      const added = await cli("entries", "add", "-c", "issuer.yaml", ...what, ...more);
+      expect(added).toMatchObject({
+        code: 0,
+        out: expect.stringMatching(
+          new RegExp(
+            `^[0-9a-f]{12}  ${id}  unix:uid:${myUid} unix:path:/bin/sh  hint "x"  svidTtl 300000ms  jwtTtl 60000ms  federatesWith partner.org  added\n$`,
+          ),
+        ) as string,
+      });
+      expect(added.err).toMatch(/W_ISSUER_FEDERATES.*\nW_ISSUER_INTERPRETER/);
+      const { out } = await cli("entries", "list", "--admin", join(folder, "sock/admin"), "--json");
+      const { entries } = JSON.parse(out) as { entries: { entryId: string; id: string; source: string }[] };
+      expect(entries.map((one) => [one.id, one.source])).toEqual([
+        ["spiffe://example.org/a", "file"],
+        [id, "added"],
+      ]);
+      expect(await cli("entries", "remove", "-c", "issuer.yaml", id)).toMatchObject({ code: 0 });
+      expect((await cli("entries", "-c", "issuer.yaml")).out.split("\n")).toHaveLength(2);
+      const refused = (code: string): Error => expect.objectContaining({ code }) as Error;
+      await expect(cli("entries", "remove", "-c", "issuer.yaml", id)).rejects.toThrow(refused("E_ISSUER_ENTRY"));
+      await expect(cli("entries", "remove", "-c", "issuer.yaml", entries[0]?.entryId ?? "")).rejects.toThrow(
+        refused("E_ISSUER_ENTRY"),
+      );
+      const twice = cli(
+        "entries",
+        "add",
+        "-c",
+        "issuer.yaml",
+        "--spiffe-id",
+        "spiffe://other.org/x",
+        "--selector",
+        "unix:uid:9",
+      );
+      await expect(twice).rejects.toThrow(refused("E_ISSUER_ENTRY"));
+      issuer.child.kill("SIGTERM");
+      await once(issuer.child, "exit");
+      expect(records().map(({ reason }) => reason)).toEqual(["entry.added", "entry.removed"]);
+      expect(records()[0]).toMatchObject({ kind: "identity", source: { local: { uid: myUid } } });
+    });
+
+    it("bundles of other domains are set, listed with their age, and removed", async () => {
+      const issuer = startIssuer(config());
+      await issuer.event("ready");
+      const own = await cli("bundle", "-c", "issuer.yaml", "--format", "jwks");
+      writeFileSync(join(folder, "partner.json"), own.out);
+      const set = await cli("bundle", "set", "-c", "issuer.yaml", "partner.org", "partner.json");
+      expect(set).toMatchObject({ code: 0, out: "the bundle of partner.org is set\n" });
+      expect((await cli("bundle", "list", "-c", "issuer.yaml")).out).toMatch(
+        /^partner.org {2}set by hand {2}\d+ s old {2}sequence 1 {2}1 X.509 and 1 JWT authorities\n$/,
+      );
+      expect(await cli("bundle", "remove", "-c", "issuer.yaml", "partner.org")).toMatchObject({ code: 0 });
+      expect(JSON.parse((await cli("bundle", "list", "-c", "issuer.yaml", "--json")).out)).toEqual({ bundles: [] });
+      await expect(cli("bundle", "set", "-c", "issuer.yaml", "partner.org", "none")).rejects.toThrow(
+        expect.objectContaining({ code: "E_IDENTITY_FILE" }) as Error,
+      );
+    });
+
+    it("gives nothing while its records cannot be written", async () => {
+      const file = config();
+      mkdirSync(join(folder, "audit.jsonl"));
+      const issuer = startIssuer(file);
+      await issuer.event("ready");
+      writeFileSync(file, readFileSync(file, "utf8").replace("unix:uid:7", `unix:uid:${myUid}`));
+      issuer.child.kill("SIGHUP");
+      await issuer.event("entries.loaded");
+      expect(await fetchFrom(process.execPath)).toContain("E_AUDIT_UNAVAILABLE nothing is issued unrecorded");
+    });
+  });
+
+  it("entries list says that it shows the file's when nobody runs, other commands that nobody answers", async () => {
+    const file = writeConfig(entry("a", "unix:uid:7"));
+    appendFileSync(file, `admin: unix://${folder}/sock/admin\n`);
+    expect(await cli("entries", "-c", "issuer.yaml")).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("spiffe://example.org/a") as string,
+      err: expect.stringContaining("these are the file's entries") as string,
+    });
+    await expect(cli("bundle", "list", "-c", "issuer.yaml")).rejects.toThrow(
+      expect.objectContaining({
+        code: "E_ISSUER_ADMIN",
+        message: expect.stringContaining("is the issuer running?") as string,
+      }) as Error,
+    );
+  });
+
+  it.each([
+    [["entries", "add", "--id", "spiffe://example.org/b"], "required option '--selector"],
+    [["entries", "add", "--selector", "x"], "required option '--id, --spiffe-id"],
+    [["entries", "add", "-c", "issuer.yaml", "--id", "x", "--selector", "y"], "has no admin: unix:///path"],
+    [["entries", "remove", "-c", "issuer.yaml"], "missing required argument"],
+    [["entries", "remove", "x", "--admin", "tcp://1"], "is no unix:// address"],
+    [["bundle", "list", "-c", "issuer.yaml", "--admin", "/x"], "give -c issuer.yaml or --admin"],
+  ])("%j is wrong usage: exit 2", async (argv, message) => {
+    writeConfig("");
+    const { code, err } = await cli(...argv);
+    expect(code).toBe(2);
+    expect(err).toContain(message);
   });
 });
