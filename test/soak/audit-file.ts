@@ -5,6 +5,8 @@ import { createInterface } from "node:readline";
 export interface AuditRecord {
   readonly phase: string;
   readonly kind: string;
+  /** RFC 3339, when the call began. */
+  readonly time?: string;
   readonly path?: string;
   readonly status?: number;
   readonly decision?: string;
@@ -16,20 +18,24 @@ export interface AuditRecord {
 export interface AuditFile {
   /** Final records of calls (`phase: end`, `kind: request`), in the order of the file. */
   readonly calls: readonly AuditRecord[];
+  /** Final records of TCP connections (`kind: connection`). */
+  readonly connections: readonly AuditRecord[];
   /** Lines that are no JSON object: what a crash tore apart. */
   readonly tornLines: number;
 }
 
 export async function readAuditFile(path: string): Promise<AuditFile> {
   const calls: AuditRecord[] = [];
+  const connections: AuditRecord[] = [];
   let tornLines = 0;
   for await (const line of createInterface({ input: createReadStream(path) })) {
     if (line === "") continue;
     const record = parseRecord(line);
     if (record === undefined) tornLines++;
     else if (record.phase === "end" && record.kind === "request") calls.push(record);
+    else if (record.phase === "end" && record.kind === "connection") connections.push(record);
   }
-  return { calls, tornLines };
+  return { calls, connections, tornLines };
 }
 
 function parseRecord(line: string): AuditRecord | undefined {

@@ -12,6 +12,7 @@ const limitMs = 20 * 60_000;
 
 const programs: Readonly<Record<string, () => Promise<SoakProgram>>> = {
   rotation: async () => (await import("./rotation.ts")).rotation,
+  rotations: async () => (await import("./rotations.ts")).rotations,
   "large-body": async () => (await import("./large-body.ts")).largeBody,
   crash: async () => (await import("./crash.ts")).crash,
 };

@@ -12,7 +12,7 @@ export interface SoakMesh {
 
 export type Role = "web" | "orders";
 
-export function spiffeIdOf({ trustDomain }: SoakMesh, role: Role): string {
+export function spiffeIdOf({ trustDomain }: Pick<SoakMesh, "trustDomain">, role: Role): string {
   return `spiffe://${trustDomain}/ns/shop/sa/${role}`;
 }
 

@@ -1,5 +1,4 @@
 // Calls at a steady rate and one long download, while the issuer rotates every SVID every two seconds.
-import { copyFileSync, linkSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -9,8 +8,9 @@ import { startApp } from "./app.ts";
 import { type AuditRecord, countByPath, readAuditFile } from "./audit-file.ts";
 import { isSame, receiveAll, sendBlocks, startTransfer, type Transfer } from "./byte-stream.ts";
 import { type CallResult, callOnce, createAgent, describeFailures } from "./http-call.ts";
-import { type Role, type SoakMesh, sidecarConfig, spiffeIdOf } from "./mesh-config.ts";
+import { type Role, type SoakMesh, sidecarConfig } from "./mesh-config.ts";
 import { parseNumbers } from "./number-options.ts";
+import { issuerConfig, nodeFor } from "./rotating-issuer.ts";
 import { startIssuer, startSidecar } from "./sidecar.ts";
 import type { SoakProgram } from "./soak-program.ts";
 import { isUnixSocketListening } from "./unix-socket.ts";
@@ -31,7 +31,7 @@ export const rotation: SoakProgram = async ({ dir, children, checks, signal }, a
   const mesh: SoakMesh = { dir, trustDomain: "soak.test", outboundPort, inboundPort, appPort: app.port };
   const socket = join(dir, "issuer.sock");
   const nodes = { web: nodeFor("web", dir), orders: nodeFor("orders", dir) };
-  const issuer = await startIssuer(children, dir, issuerConfig(mesh, nodes, socket));
+  const issuer = await startIssuer(children, dir, issuerConfig(mesh, nodes, socket, rotationSeconds * 1000));
   await waitUntilReady(issuer, () => isUnixSocketListening(socket), 20_000);
   const identity = { workloadApi: { address: `unix://${socket}` } };
   const start = (role: Role) =>
@@ -97,33 +97,6 @@ export const rotation: SoakProgram = async ({ dir, children, checks, signal }, a
     );
   }
 };
-
-/** A name of its own for Node, so that the issuer can tell processes of one user apart by their path. */
-function nodeFor(role: Role, dir: string): string {
-  const path = join(dir, `node-${role}`);
-  try {
-    linkSync(process.execPath, path);
-  } catch {
-    copyFileSync(process.execPath, path); // the temporary folder is on another file system
-  }
-  return path;
-}
-
-function issuerConfig(mesh: SoakMesh, nodes: Readonly<Record<Role, string>>, socket: string): object {
-  const uid = process.getuid?.() ?? 0;
-  return {
-    trustDomain: mesh.trustDomain,
-    socket: `unix://${socket}`,
-    state: join(mesh.dir, "issuer-state"),
-    svidTtl: "1h",
-    svidRotation: `${rotationSeconds}s`,
-    development: true,
-    entries: (["web", "orders"] as const).map((role) => ({
-      id: spiffeIdOf(mesh, role),
-      selectors: [`unix:uid:${uid}`, `unix:path:${nodes[role]}`],
-    })),
-  };
-}
 
 /** Open loop: calls start when they are due, however long others take. */
 async function callAtRate(port: number, rate: number, seconds: number, signal: AbortSignal): Promise<CallResult[]> {

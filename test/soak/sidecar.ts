@@ -14,6 +14,10 @@ export interface LogEvent {
   readonly event: string;
   /** When this process read the line, by performance.now(). */
   readonly atMs: number;
+  /** Of the SVID, in `identity.*`. */
+  readonly serial: string | undefined;
+  /** Wall clock of the sidecar, milliseconds. */
+  readonly timeMs: number;
 }
 
 export interface Sidecar {
@@ -43,7 +47,7 @@ export async function startSidecar(children: Children, options: SidecarOptions):
   const child = await children.start(name, node, [...bundledCli, "run", "-c", file], {
     onStderrLine: (line) => {
       const event = eventOf(line);
-      if (event !== undefined) events.push({ event, atMs: performance.now() });
+      if (event !== undefined) events.push({ ...event, atMs: performance.now() });
     },
   });
   await waitUntilReady(child, () => events.some(({ event }) => event === "ready"), 20_000);
@@ -56,6 +60,9 @@ export async function startIssuer(children: Children, dir: string, config: objec
   return children.start("issuer", process.execPath, [...bundledCli, "issuer", "run", "-c", file]);
 }
 
-function eventOf(line: string): string | undefined {
-  return /"event":"([a-z.]+)"/.exec(line)?.[1];
+function eventOf(line: string): Omit<LogEvent, "atMs"> | undefined {
+  const event = /"event":"([a-z.]+)"/.exec(line)?.[1];
+  if (event === undefined) return undefined;
+  const serial = /"serial":"([0-9a-f]+)"/.exec(line)?.[1];
+  return { event, serial, timeMs: Date.parse(/"time":"([^"]+)"/.exec(line)?.[1] ?? "") };
 }
