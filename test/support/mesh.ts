@@ -106,6 +106,8 @@ export interface Mesh {
 export interface MeshOptions {
   readonly appPort: number;
   readonly protocol?: string;
+  /** Of the inbound listener, where it differs. */
+  readonly appProtocol?: string;
   /** More keys of the inbound listener, YAML flow style: `mtls: permissive`. */
   readonly inbound?: string;
   readonly outbound?: string;
@@ -125,7 +127,7 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     svid: ca.issue({ spiffeId: options.serverId ?? ORDERS }),
     policies: options.policies ?? ALLOW_WEB,
     config: `inbound:
-  - { name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${options.appPort}", protocol: ${protocol}${options.inbound === undefined ? "" : `, ${options.inbound}`} }
+  - { name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${options.appPort}", protocol: ${options.appProtocol ?? protocol}${options.inbound === undefined ? "" : `, ${options.inbound}`} }
 ${options.both ?? ""}`,
   });
   const meshPort = inbound.port("in");
