@@ -164,7 +164,7 @@ function becauseOf(
   const first = nextHeaderLine(request, header, 0);
   const isRepeated = first !== -1 && nextHeaderLine(request, header, first + 1) !== -1;
   if (!isRepeated || header === "host") return undefined;
-  if (!strict) return "the header came on several lines, which are joined";
+  if (!strict) return "the header came on several lines, each of which is looked at";
   return action === "ALLOW"
     ? "the header came on several lines, which never grant anything"
     : "the header came on several lines, any of which is enough";

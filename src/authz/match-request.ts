@@ -41,8 +41,8 @@ export function matchPath(values: readonly string[], mode: PolicyMode): PathMatc
   };
 }
 
-/** A header condition, its negation included: with several lines it is more than NOT (authorization, section 2).
- *  `careful`: strict mode, in a DENY any line that fits is enough, in an ALLOW several lines never are. */
+/** A header condition, its negation included: with several lines it is more than NOT (authorization, section 2). `careful`: strict mode, in a DENY
+ *  any line that fits or the joined value is enough, in an ALLOW several lines never are. Otherwise as Envoy does: any line that has a value. */
 export function matchHeader(
   name: string,
   values: readonly string[],
@@ -51,19 +51,23 @@ export function matchHeader(
 ): (request: RequestFacts) => boolean {
   const set = textSet(values.map(parseTextPattern));
   // A star stands for a header that is there, even with an empty value.
-  const fits = (value: string) => (set.any || inTextSet(set, value)) !== negated;
+  const fits = (value: string) => set.any || inTextSet(set, value);
   return (request) => {
     const joined = joinedHeader(request, name);
     if (joined === undefined) return negated;
-    if (careful === undefined || name === "host") return fits(joined);
-    const first = nextHeaderLine(request, name, 0);
-    const second = nextHeaderLine(request, name, first + 1);
-    if (second === -1) return fits(joined);
+    const first = name === "host" ? -1 : nextHeaderLine(request, name, 0);
+    const second = first === -1 ? -1 : nextHeaderLine(request, name, first + 1);
+    if (second === -1) return fits(joined) !== negated;
     if (careful === "ALLOW") return false;
-    if (fits(joined)) return true;
-    for (let at = first; at !== -1; at = nextHeaderLine(request, name, at + 1)) {
-      if (fits(request.headers[at] ?? "")) return true;
-    }
-    return false;
+    const wanted = careful === undefined || !negated;
+    const isFound = (careful === "DENY" && fits(joined) === wanted) || someLine(request, name, fits, wanted);
+    return careful === undefined ? isFound !== negated : isFound;
   };
+}
+
+/** Whether one of the header's lines gets the wanted answer. */
+function someLine(request: RequestFacts, name: string, fits: (value: string) => boolean, wanted: boolean): boolean {
+  for (let at = nextHeaderLine(request, name, 0); at !== -1; at = nextHeaderLine(request, name, at + 1))
+    if (fits(request.headers[at] ?? "") === wanted) return true;
+  return false;
 }

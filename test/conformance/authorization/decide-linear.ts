@@ -306,9 +306,10 @@ function headerHolds(field: FieldModel, { action, facts, strict }: Setting): boo
   const headers = facts.request?.headers ?? [];
   const lines = headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === field.header);
   if (lines.length === 0) return field.negated;
-  const fits = (text: string) =>
-    field.values.some((value) => value === "*" || patternOf(value).test(text)) !== field.negated;
+  const matches = (text: string) => field.values.some((value) => value === "*" || patternOf(value).test(text));
+  if (!strict) return lines.some(matches) !== field.negated;
+  const fits = (text: string) => matches(text) !== field.negated;
   const joined = lines.join(",");
-  if (!strict || lines.length === 1) return fits(joined);
+  if (lines.length === 1) return fits(joined);
   return action !== "ALLOW" && [...lines, joined].some(fits);
 }
