@@ -98,7 +98,8 @@ export class Http1ServerConnection
   cut(code: ErrorCode, detail: string): void {
     const call = this.#call;
     if (call !== undefined) {
-      call.outcome.close = code;
+      // one that is done has its record already, and waits for its caller only
+      if (!call.done) call.outcome.close = code;
       call.refuse(code, detail);
       this.#transport.flush();
     }
