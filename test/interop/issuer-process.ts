@@ -4,6 +4,7 @@ import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { createTestCa } from "../support/cert-factory.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 
@@ -21,13 +22,13 @@ export function temporaryFolder(): { readonly path: string; remove(): void } {
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 
-/** `entries` is the YAML list in flow style. SVIDs rotate every second. */
-export async function startIssuerProcess(folder: string, entries: string): Promise<IssuerProcess> {
+/** `entries` is the YAML list in flow style; `more` further lines of issuer.yaml. SVIDs rotate every second. */
+export async function startIssuerProcess(folder: string, entries: string, more = ""): Promise<IssuerProcess> {
   const config = join(folder, "issuer.yaml");
   const address = `unix://${folder}/sock/issuer.sock`;
   writeFileSync(
     config,
-    `trustDomain: example.org\nsocket: ${address}\nstate: state\nsvidRotation: 1s\ndevelopment: true\nentries: ${entries}\n`,
+    `trustDomain: example.org\nsocket: ${address}\nstate: state\nsvidRotation: 1s\ndevelopment: true\nentries: ${entries}\n${more}\n`,
   );
   const child = spawn(
     process.execPath,
@@ -54,6 +55,15 @@ export async function startIssuerProcess(folder: string, entries: string): Promi
       return code;
     },
   };
+}
+
+/** Lines of issuer.yaml for a CA above the issuer's, of RSA and with one between, and for JWT-SVIDs signed with RS256. */
+export function belowAnotherCa(folder: string): string {
+  const root = createTestCa("example.org", { keyType: "RSA-2048", notAfter: Date.now() + 100 * 24 * 3_600_000 });
+  const between = root.intermediate({ keyType: "P-384", notAfter: Date.now() + 90 * 24 * 3_600_000 });
+  writeFileSync(join(folder, "upstream.pem"), between.chainPem + root.bundlePem);
+  writeFileSync(join(folder, "upstream.key"), between.keyPem, { mode: 0o600 });
+  return "upstreamAuthority: { certificate: upstream.pem, key: upstream.key }\njwtKeyType: rsa-2048";
 }
 
 /** Runs a client to its end and returns its JSON lines by their `step`. Throws with its stderr when it fails. */

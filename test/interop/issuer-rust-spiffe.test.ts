@@ -1,7 +1,8 @@
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { expectWorkloadApi } from "./expected-steps.ts";
-import { runClient, startIssuerProcess, succeeds, temporaryFolder } from "./issuer-process.ts";
+import { belowAnotherCa, runClient, startIssuerProcess, succeeds, temporaryFolder } from "./issuer-process.ts";
 
 const source = join(import.meta.dirname, "rust-spiffe");
 
@@ -15,13 +16,19 @@ it("the issuer serves the Rust crate spiffe: SVIDs, three rotations, bundles, JW
   const built = succeeds("cargo", ["build", "--quiet", "--locked", "--offline", "--target-dir", target], source);
   expect(built).toBe(true);
 
-  const issuer = await startIssuerProcess(
-    folder.path,
-    `[{ id: spiffe://example.org/ns/shop/sa/orders, selectors: ["unix:uid:${process.getuid?.()}"], hint: internal }]`,
-  );
-  test.onTestFinished(async () => void (await issuer.stop()));
-  const steps = await runClient(join(target, "debug", "rust-spiffe"), [], issuer.address);
-  expectWorkloadApi(steps, ["spiffe://example.org/ns/shop/sa/orders"]);
-  expect(steps.get("x509")).toMatchObject({ hints: ["internal"] });
-  expect(await issuer.stop()).toBe(0);
+  for (const [i, more] of [() => "", belowAnotherCa].entries()) {
+    const state = join(folder.path, `issuer-${i}`);
+    mkdirSync(state);
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const issuer = await startIssuerProcess(
+      state,
+      `[{ id: spiffe://example.org/ns/shop/sa/orders, selectors: ["unix:uid:${process.getuid?.()}"], hint: internal }]`,
+      more(state),
+    );
+    test.onTestFinished(async () => void (await issuer.stop()));
+    const steps = await runClient(join(target, "debug", "rust-spiffe"), [], issuer.address);
+    expectWorkloadApi(steps, ["spiffe://example.org/ns/shop/sa/orders"]);
+    expect(steps.get("x509")).toMatchObject({ hints: ["internal"] });
+    expect(await issuer.stop()).toBe(0);
+  }
 });

@@ -35,7 +35,10 @@ fn say(step: &str, mut fields: Value) {
 async fn fetch_x509(client: &WorkloadApiClient) -> Outcome {
     let svids = client.fetch_all_x509_svids().await?;
     let bundles = client.fetch_x509_bundles().await?;
-    let ids: Vec<_> = svids.iter().map(|svid| svid.spiffe_id().to_string()).collect();
+    let ids: Vec<_> = svids
+        .iter()
+        .map(|svid| svid.spiffe_id().to_string())
+        .collect();
     let hints: Vec<_> = svids.iter().map(|svid| svid.hint().unwrap_or("")).collect();
     let authorities: serde_json::Map<_, _> = bundles
         .iter()
@@ -57,12 +60,14 @@ async fn watch_x509(client: &WorkloadApiClient) -> Outcome {
             .get(svid.spiffe_id().trust_domain())
             .ok_or("no bundle")?;
         let (_, leaf) = X509Certificate::from_der(svid.cert_chain()[0].as_bytes())?;
-        let signed = bundle.authorities().iter().any(|authority| {
+        let last = svid.cert_chain().last().ok_or("no certificate")?;
+        let (_, last) = X509Certificate::from_der(last.as_bytes())?;
+        let ends_in_bundle = bundle.authorities().iter().any(|authority| {
             X509Certificate::from_der(authority.as_bytes())
-                .is_ok_and(|(_, ca)| leaf.issuer() == ca.subject() && leaf.validity().is_valid())
+                .is_ok_and(|(_, ca)| last.issuer() == ca.subject())
         });
-        if !signed {
-            return Err("no authority of the bundle issued the SVID".into());
+        if !ends_in_bundle || !leaf.validity().is_valid() {
+            return Err("the SVID does not end in the bundle, or is not valid".into());
         }
         serials.push(leaf.raw_serial_as_string());
     }
@@ -95,8 +100,10 @@ async fn sources() -> Outcome {
     let jwt = JwtSource::new().await?;
     let svid = x509.svid()?;
     let domain: &TrustDomain = svid.spiffe_id().trust_domain();
-    x509.bundle_for_trust_domain(domain)?.ok_or("no X.509 bundle")?;
-    jwt.bundle_for_trust_domain(domain)?.ok_or("no JWT bundle")?;
+    x509.bundle_for_trust_domain(domain)?
+        .ok_or("no X.509 bundle")?;
+    jwt.bundle_for_trust_domain(domain)?
+        .ok_or("no JWT bundle")?;
     say("sources", json!({ "id": svid.spiffe_id().to_string() }));
     x509.shutdown().await;
     jwt.shutdown().await;
