@@ -1,7 +1,9 @@
 import type { ExpectedIdentity, SidecarConfig } from "../config/sidecar-config.ts";
+import { isLoopback } from "../config/yaml-addresses.ts";
 import { CountersignError, type SourcePosition } from "../core/errors.ts";
 import type { IdentitySnapshot, Svid, TrustBundle } from "../core/identity.ts";
 import { type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
+import { listeningUid } from "../sys/listening-uid.ts";
 import type { Finding } from "./findings-report.ts";
 
 type PlaceOf = (...path: readonly (string | number)[]) => SourcePosition;
@@ -22,7 +24,25 @@ export function snapshotFindings(
     ...gapFindings(config, snapshot, at),
     ...hintFindings(config, snapshot, at),
     ...jwtFindings(config, snapshot, at),
+    ...userFindings(config, at),
   ];
+}
+
+/** An agent tells processes of one machine apart by their user: an app with the sidecar's could fetch the key itself. */
+function userFindings({ inbound }: SidecarConfig, at: PlaceOf): Finding[] {
+  const own = process.geteuid?.();
+  return inbound.flatMap(({ name, app }, i) => {
+    const isHere = app.kind === "tcp" && (isLoopback(app.host) || app.host === "localhost");
+    if (own === undefined || !isHere || listeningUid(app.port) !== own) return [];
+    return [
+      {
+        code: "W_DOCTOR_SAME_USER" as const,
+        message: `the app of inbound ${name} runs as uid ${own}, as this doctor does: where the sidecar does too, the app could fetch its key`,
+        fix: "run the sidecar as a user of its own, and name that user in the entry",
+        at: at("inbound", i, "app"),
+      },
+    ];
+  });
 }
 
 function svidFindings({ spiffeId, notBeforeMs, notAfterMs, key }: Svid, nowMs: number): Finding[] {

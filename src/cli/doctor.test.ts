@@ -252,6 +252,17 @@ describe("what was received", () => {
   });
 });
 
+test("W_DOCTOR_SAME_USER: an app that could fetch the sidecar's key", async () => {
+  const app = createServer();
+  await new Promise<void>((resolve) => app.listen(0, "127.0.0.1", resolve));
+  cleanups.push(() => app.close());
+  const address = app.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  const { code, warnings } = await doctor(files() + inbound(0).replace("127.0.0.1:1", `127.0.0.1:${port}`));
+  expect([code, codes(warnings)]).toEqual([0, ["W_DOCTOR_SAME_USER"]]);
+  expect(warnings[0]?.message).toContain(`uid ${process.geteuid?.() ?? 0}`);
+});
+
 describe("servers and callers", () => {
   async function startOrders(trusted: TestCa, id = ORDERS): Promise<number> {
     const sidecar = await startTestSidecar({
