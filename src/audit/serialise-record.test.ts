@@ -243,6 +243,30 @@ describe("serialiseEvent", () => {
       seq: 3,
     });
   });
+
+  it("writes what an issuer attested, bounded and on one line", () => {
+    const record = JSON.parse(
+      serialiseEvent(
+        {
+          kind: "identity",
+          reason: "svid.issued.jwt",
+          decision: "allow",
+          source: { spiffeId: "spiffe://example.org/sa/web" as SpiffeId, notAfterMs: 0 },
+          local: { uid: 1001, gid: 100, pid: 7 },
+          selectors: Array.from({ length: 20 }, () => `unix:path:/\u001b[31m${"x".repeat(5000)}`),
+        },
+        0,
+        1,
+      ),
+    ) as { source: object; selectors: string[] };
+    expect(record.source).toEqual({
+      spiffe_id: "spiffe://example.org/sa/web",
+      svid: { not_after: "1970-01-01T00:00:00.000Z" },
+      local: { uid: 1001, gid: 100, pid: 7 },
+    });
+    expect(record.selectors).toHaveLength(16);
+    expect(JSON.stringify(record).length).toBeLessThan(RECORD_BYTES_MAX);
+  });
 });
 
 describe("calls of one connection", () => {
