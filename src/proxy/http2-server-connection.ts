@@ -12,7 +12,7 @@ import type { Fields, Http1Limits, RequestHead } from "./http1/http1-events.ts";
 import { announcedLength } from "./http1/write-head.ts";
 import { CONNECTION_WINDOW } from "./http2/connection-window.ts";
 import { FLOOD_LIMITS } from "./http2/flood-guard.ts";
-import { CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR } from "./http2/frames.ts";
+import { CANCEL, ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR } from "./http2/frames.ts";
 import { Http2Codec, type Http2Handler, type Http2Violation } from "./http2/http2-codec.ts";
 import type { Http2Fault } from "./http2/http2-fault.ts";
 import type { Http2Stream } from "./http2/http2-stream.ts";
@@ -71,6 +71,8 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   readonly #codec: Http2Codec<StreamUser>;
   /** While no stream is open. */
   #idleDeadlineMs: number;
+  /** While a head, or another frame that has no end yet, is coming. */
+  #headDeadlineMs = Number.POSITIVE_INFINITY;
   #draining = false;
   #lingering = false;
   #nowMs = 0;
@@ -92,7 +94,8 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   }
 
   get deadlineMs(): number {
-    let earliest = this.#lingering || this.#codec.openStreams === 0 ? this.#idleDeadlineMs : Number.POSITIVE_INFINITY;
+    let earliest = this.#headDeadlineMs;
+    if (this.#lingering || this.#codec.openStreams === 0) earliest = Math.min(earliest, this.#idleDeadlineMs);
     for (const { user } of this.#codec.streams()) {
       if (user !== undefined && user.deadlineMs < earliest) earliest = user.deadlineMs;
     }
@@ -140,6 +143,11 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     if (this.#lingering) return;
     this.#nowMs = monotonicMs();
     const violation = this.#codec.push(chunk, this.#nowMs);
+    // a head's time is counted from its first byte, whatever trickles in later
+    if (!this.#codec.isMidHead) this.#headDeadlineMs = Number.POSITIVE_INFINITY;
+    else if (this.#headDeadlineMs === Number.POSITIVE_INFINITY) {
+      this.#headDeadlineMs = deadlineAfter(this.#options.timeouts.head, this.#nowMs);
+    }
     this.#transport.touchSoon();
     if (violation !== undefined) this.#violated(violation);
   }
@@ -162,6 +170,15 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   onDeadline(nowMs: number): void {
     if (this.#lingering) {
       this.#transport.destroy();
+      return;
+    }
+    if (this.#headDeadlineMs <= nowMs) {
+      const late: Http2Violation = {
+        code: "E_REQUEST_TIMEOUT",
+        detail: "a head that was begun did not arrive in time",
+      };
+      this.#codec.abandon(ENHANCE_YOUR_CALM, late.code, late.detail);
+      this.#violated(late);
       return;
     }
     for (const { user } of this.#codec.streams())
@@ -387,13 +404,13 @@ class ServerStream implements StreamUser, DownstreamStream, CallOwner {
   }
 
   get deadlineMs(): number {
-    return Math.min(this.call.firstByteDeadlineMs, this.#progressDeadlineMs);
+    return Math.min(this.call.deadlineMs, this.#progressDeadlineMs);
   }
 
   onDeadline(nowMs: number): void {
     const { call } = this;
-    if (call.firstByteDeadlineMs <= nowMs) {
-      call.onFirstByteTimeout();
+    if (call.deadlineMs <= nowMs) {
+      call.onDeadline(nowMs);
       return;
     }
     this.#progressDeadlineMs = Number.POSITIVE_INFINITY;
@@ -577,7 +594,8 @@ function writeResponse(
   }
   const length = announcedLength(response);
   // that nothing follows is said by the stream's end; gRPC's answers of headers alone have no length
-  if (length !== undefined && (length > 0 || response.framing.kind !== "none")) codec.field("content-length", String(length));
+  if (length !== undefined && (length > 0 || response.framing.kind !== "none"))
+    codec.field("content-length", String(length));
   codec.endHeaders(stream, false);
 }
 

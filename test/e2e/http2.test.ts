@@ -10,6 +10,8 @@ import {
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { startApp } from "../support/app.ts";
+import { headers } from "../support/http2-frames.ts";
+import { http2RawClient } from "../support/http2-raw-client.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, startMesh } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
 
@@ -28,7 +30,7 @@ async function http2App(handler: Http2Handler): Promise<number> {
     sessions.add(session);
     session.on("error", () => undefined);
   });
-  server.on("stream", (stream, headers) => {
+  server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
     stream.on("error", () => undefined);
     handler(stream, headers);
   });
@@ -411,5 +413,25 @@ describe("the life of a shared connection", () => {
     for (const stream of calls) stream.end("b");
     expect((await Promise.all(answers)).every(({ body }) => body === "b")).toBe(true);
     expect(await drained).toEqual([0, 0]);
+  });
+});
+
+describe("a caller that is slow", () => {
+  it.each([
+    ["with a header block", headers(1, [[":method", "GET"]], 0)],
+    ["with a frame", Buffer.from([0, 0, 200, 1, 4, 0, 0, 0, 1, 0x82])],
+    ["with the preface", undefined],
+  ])("%s is ended after the time for a head", async (_, begun) => {
+    const { outbound, port } = await mesh({ appPort: 1, both: "timeouts: { head: 300ms }" });
+    if (begun === undefined) {
+      const client = await rawClient(port);
+      client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+      await client.closed();
+    } else {
+      const client = await http2RawClient(port, { polite: false });
+      client.send(begun);
+      await client.end();
+    }
+    expect(await outbound.audit.next(() => true)).toMatchObject({ kind: "refusal", reason: "E_REQUEST_TIMEOUT" });
   });
 });

@@ -33,6 +33,11 @@ export class FrameReader {
     this.#sink = sink;
   }
 
+  /** A frame other than DATA has begun and is not whole yet. */
+  get isWaiting(): boolean {
+    return this.#headerBytes > 0 || (this.#inFrame && this.#type !== DATA);
+  }
+
   /** False once the sink wants no more. */
   push(bytes: Uint8Array, from: number): boolean {
     const end = bytes.length;

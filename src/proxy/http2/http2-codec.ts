@@ -167,6 +167,11 @@ export class Http2Codec<User> implements FrameSink {
     return this.#streams.list();
   }
 
+  /** The other side has begun to say something other than DATA, and has not ended it: a head, mostly. */
+  get isMidHead(): boolean {
+    return this.#blockStream !== 0 || this.#reader.isWaiting;
+  }
+
   /** Whether the other side's settings have come: before that nobody knows that it speaks HTTP/2. */
   get isSettled(): boolean {
     return this.#gotSettings;
