@@ -21,7 +21,7 @@ test("a response's head is all there, without :status among its fields", () => {
   expect(accepted([...OK, ["content-type", "text/plain"], ["set-cookie", "a=1"], ["set-cookie", "b=2"]])).toEqual({
     version: 2,
     status: 200,
-    reason: "",
+    reason: "OK",
     minor: 1,
     fields: {
       raw: ["content-type", "text/plain", "set-cookie", "a=1", "set-cookie", "b=2"],
