@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { startApp, type TestApp } from "../support/app.ts";
 import { type Answer, ask } from "../support/ask.ts";
@@ -393,6 +394,27 @@ describe("a new policy", () => {
     m.inbound.setPolicies(ONLY_ALICE + requestAuthentication().replace(AUDIENCE, "others"));
     const record = await m.inbound.audit.next(({ path }) => path === "/open");
     expect(record).toMatchObject({ decision: "deny", reason: "E_JWT_AUDIENCE", close: "policy-changed" });
+  });
+});
+
+describe("a gRPC call", () => {
+  it("with a bad token ends with UNAUTHENTICATED, one that policy denies with PERMISSION_DENIED", async () => {
+    const m = await mesh(ONLY_ALICE + requestAuthentication());
+    const client = new Client(`127.0.0.1:${m.port}`, credentials.createInsecure());
+    cleanups.push(async () => client.close());
+    const status = (authorization: string): Promise<number> =>
+      new Promise((resolve) => {
+        const metadata = new Metadata();
+        metadata.set("authorization", authorization);
+        const same = (value: Buffer): Buffer => value;
+        client.makeUnaryRequest("/orders.Orders/Get", same, same, Buffer.alloc(3), metadata, (error) => {
+          resolve(error?.code ?? 0);
+        });
+      });
+    expect(await status("Bearer no")).toBe(16);
+    expect(await status(`Bearer ${token(rsa, { sub: "bob" })}`)).toBe(7);
+    expect(m.seen).toEqual([]);
+    expect((await m.inbound.audit.next(() => true)).reason).toBe("E_JWT_MALFORMED");
   });
 });
 

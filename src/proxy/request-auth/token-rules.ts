@@ -64,7 +64,7 @@ export function createKeySources(options: KeySourcesOptions): KeySources {
       const used = new Map<string, Source>();
       const rules = models.map((model): TokenRule => {
         const verified = createVerifiedTokens();
-        if (model.jwks !== undefined) return { model, verified, keys: inlineKeys(model.jwks) };
+        if (model.jwks !== undefined) return { model, verified, keys: inlineKeys(model.jwks, model.issuer, options) };
         const { jwksUri: uri, issuer, timeoutMs } = model;
         const location = uri === undefined ? ({ kind: "issuer", issuer } as const) : ({ kind: "uri", uri } as const);
         const key = JSON.stringify([location, timeoutMs]);
@@ -88,13 +88,15 @@ export function createKeySources(options: KeySourcesOptions): KeySources {
   };
 }
 
-/** Keys that stand in the document. A set that cannot be read verifies nothing. */
-function inlineKeys(text: string): RuleKeys {
+/** Keys that stand in the document. A set without a usable key verifies nothing, and says so once. */
+function inlineKeys(text: string, issuer: string, { onFailed }: KeySourcesOptions): RuleKeys {
   let current: JwtKeySet | undefined;
   try {
     current = parseJwkSet(text);
   } catch (error) {
-    if (asCountersignError(error, "E_JWKS_CONTENT", "").code !== "E_JWKS_CONTENT") throw error;
+    const problem = asCountersignError(error, "E_JWKS_CONTENT", "the key set in the jwtRule cannot be read");
+    const from = `jwks of ${issuer}`;
+    onFailed(problem, { from, keys: 0, skipped: 0, loadedAtMs: undefined, fetches: 0, failures: 1, problem });
   }
   return { current, pending: undefined, missing: () => Promise.resolve() };
 }
