@@ -304,7 +304,15 @@ export class InboundConnection implements OpenConnection {
 
   onIdentity(snapshot: IdentitySnapshot): void {
     const problem = this.#verifyAgain?.(snapshot, Date.now());
-    if (problem !== undefined) this.cut(problem.code, problem.message);
+    if (problem !== undefined) {
+      this.cut(problem.code, problem.message);
+      return;
+    }
+    const shown = this.#context.destination?.spiffeId;
+    const ours = currentSvid(this.#runtime, this.#parts.config.svidHint);
+    // what this side proved to be it is not any more: callers come back and see who it is now
+    const isAnother = shown !== undefined && !(ours instanceof CountersignError) && ours.svid.spiffeId !== shown;
+    if (isAnother && !this.#draining) this.drain();
   }
 
   onIdentityLost(problem: CountersignError): void {
