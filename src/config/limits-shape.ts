@@ -1,5 +1,5 @@
-import type { LimitsConfig } from "./sidecar-config.ts";
-import { object, withDefault } from "./yaml-collections.ts";
+import type { LimitsConfig, UpstreamConfig } from "./sidecar-config.ts";
+import { object, optional, withDefault } from "./yaml-collections.ts";
 import { duration, integer, size } from "./yaml-scalars.ts";
 import type { Shape } from "./yaml-shape.ts";
 
@@ -11,6 +11,11 @@ export const limits: Shape<LimitsConfig> = object({
   requestLine: withDefault(size({ min: 256, max: 2 ** 20 }), "16KiB", "Size of the request line."),
   streams: withDefault(integer({ min: 1, max: 10_000 }), 100, "Streams that one HTTP/2 connection may have open."),
   streamBuffer: withDefault(size({ min: 1024, max: 2 ** 24 }), "64KiB", "What is held of a stream whose reader rests."),
+  memory: withDefault(
+    size({ min: 0, max: 2 ** 50 }),
+    "0B",
+    "Resident memory of the process above which new calls are turned away. 0B: no limit.",
+  ),
 });
 
 /** A limit on what a peer may take its time for: it cannot be none. */
@@ -26,4 +31,16 @@ export const timeouts = object({
   idle: withDefault(unlimited, "5m", "HTTP connection without a call. 0s: none."),
   tunnelIdle: withDefault(unlimited, "1h", "TCP connection or tunnel without a byte. 0s: none."),
   connectionAge: withDefault(unlimited, "0s", "How old a connection may become. 0s: any age."),
+});
+
+const calls = integer({ min: 1, max: 1_000_000 });
+/** What a listener's upstream may take of us, and we of it. */
+export const upstream: Shape<UpstreamConfig> = object({
+  maxConnections: optional(calls, "Connections to it, all addresses together. Default: limits.connections."),
+  maxPending: withDefault(calls, 1024, "Calls that may wait for a connection to it."),
+  maxRequests: withDefault(calls, 16_384, "Calls, tunnels and TCP connections to it that may be open."),
+  connectTimeout: optional(limited, "Until an address accepts a connection. Default: timeouts.connect."),
+  idleTimeout: optional(limited, "Of a connection without a call. Default: nine tenths of timeouts.idle."),
+  requestTimeout: withDefault(unlimited, "0s", "A whole call. Not for upgrades. 0s: none."),
+  streamTimeout: withDefault(unlimited, "0s", "An open call without a byte either way. Not for upgrades. 0s: none."),
 });

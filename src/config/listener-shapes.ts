@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { forwardShape } from "./forward-shape.ts";
 import { inboundJwtSvid, outboundJwtSvid, readInboundJwtSvid, readOutboundJwtSvid } from "./jwt-svid-shape.ts";
+import { upstream as upstreamShape } from "./limits-shape.ts";
 import { type Invalid, invalid } from "./problems.ts";
 import type { Address, ForwardConfig, InboundConfig, OutboundConfig } from "./sidecar-config.ts";
 import { expectedIdentity } from "./spiffe-shapes.ts";
@@ -83,6 +84,7 @@ const inbound = object({
     choice(["v1", "v2"]),
     "The PROXY protocol header that tells the app the client's address. With protocol: tcp only. Default: none.",
   ),
+  upstream: withDefault(upstreamShape, {}, "Limits and time limits of the connections to the app."),
   xfcc: withDefault(
     choice(["sanitize_set", "append_forward", "forward_only"]),
     "sanitize_set",
@@ -130,6 +132,7 @@ export const inboundShape: Shape<InboundConfig> = refine(inbound, (value, node, 
     mtls: value.mtls,
     svidHint: chosen?.hint ?? "",
     appSource: value.appSource,
+    upstream: value.upstream,
     xfcc: value.xfcc,
     proxyProtocol: value.proxyProtocol,
     sendProxyProtocol: value.sendProxyProtocol,
@@ -167,6 +170,7 @@ const outbound = object({
     "Replaces Host toward the server. Default: as the app sent it.",
   ),
   protocol: withDefault(protocol, "auto", PROTOCOL),
+  upstream: withDefault(upstreamShape, {}, "Limits and time limits of the connections to the servers."),
   origins,
   browser,
   allow,
@@ -194,6 +198,7 @@ const outboundListener: Shape<OutboundConfig> = refine(outbound, (value, node, c
     svidHint: value.svid?.hint ?? "",
     tunnel: value.tunnel ?? "",
     authority: value.authority,
+    upstream: value.upstream,
     protocol: value.protocol,
     origins: value.origins,
     browser: value.browser,

@@ -41,6 +41,7 @@ export interface InboundConfig {
   readonly svidHint: string;
   /** Local address to dial the app from, or undefined. */
   readonly appSource: string | undefined;
+  readonly upstream: UpstreamConfig;
   readonly xfcc: XfccMode;
   /** Whether trusted proxies begin their connections with a PROXY header. */
   readonly proxyProtocol: boolean;
@@ -73,6 +74,7 @@ export interface OutboundConfig {
   readonly tunnel: string;
   /** Replaces Host toward the server, or undefined. */
   readonly authority: string | undefined;
+  readonly upstream: UpstreamConfig;
   readonly protocol: ProtocolSetting;
   /** Origins of browser pages that may use the listener. */
   readonly origins: readonly string[];
@@ -154,6 +156,22 @@ export interface LimitsConfig {
   readonly requestLine: number;
   readonly streams: number;
   readonly streamBuffer: number;
+  /** Octets resident; 0: no limit. */
+  readonly memory: number;
+}
+
+/** A listener's upstream. Times in milliseconds, 0 is "none". */
+export interface UpstreamConfig {
+  /** undefined: as `limits.connections`. */
+  readonly maxConnections: number | undefined;
+  readonly maxPending: number;
+  readonly maxRequests: number;
+  /** undefined: as `timeouts.connect`. */
+  readonly connectTimeout: number | undefined;
+  /** undefined: from `timeouts.idle`. */
+  readonly idleTimeout: number | undefined;
+  readonly requestTimeout: number;
+  readonly streamTimeout: number;
 }
 
 /** Policies at a URL. */

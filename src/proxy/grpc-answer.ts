@@ -9,7 +9,12 @@ const INTERNAL = 13;
 const UNAVAILABLE = 14;
 const UNAUTHENTICATED = 16;
 
-const LIMITS: ReadonlySet<ErrorCode> = new Set(["E_UPSTREAM_LIMIT", "E_CONNECTION_LIMIT", "E_HTTP_HEAD_TOO_LARGE"]);
+const LIMITS: ReadonlySet<ErrorCode> = new Set([
+  "E_UPSTREAM_LIMIT",
+  "E_CONNECTION_LIMIT",
+  "E_OVERLOADED",
+  "E_HTTP_HEAD_TOO_LARGE",
+]);
 
 /** What a refusal is to a gRPC client. `status` is what an ordinary HTTP client would get. */
 export function grpcStatusOf(code: ErrorCode, status: number): number {

@@ -6,6 +6,7 @@ import { asCountersignError, CountersignError } from "../core/errors.ts";
 import { statusOf } from "./answer-status.ts";
 import type { Asked } from "./ask-providers.ts";
 import { finishOutcome, openRecord } from "./call-outcomes.ts";
+import { providersOf } from "./decide-call.ts";
 import { grpcAnswer, grpcStatusOf } from "./grpc-answer.ts";
 import { grpcStatusIn, isGrpcRequest } from "./grpc-fields.ts";
 import type { HttpService, PreparedCall } from "./http-service.ts";
@@ -14,6 +15,7 @@ import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts"
 import { isWebSocketAccept } from "./http1/websocket-accept.ts";
 import { localAnswer } from "./local-answer.ts";
 import { Refusal } from "./refusal.ts";
+import type { CallUpstream } from "./upstream/upstream.ts";
 
 /** Who owns the call: the downstream connection. */
 export interface CallOwner {
@@ -38,6 +40,8 @@ export class HttpCall implements UpstreamReceiver {
   #facts: PreparedCall | undefined;
   /** Set while a token's keys or a provider are waited for. */
   #waitingFor: AbortController | undefined;
+  /** Providers that were asked about it last. */
+  #askedProviders = "";
   #permit: Permit | undefined;
   #slot: AuditSlot | undefined;
   #request: OutgoingRequest | undefined;
@@ -50,13 +54,20 @@ export class HttpCall implements UpstreamReceiver {
   #tunnel = false;
   #tunnelHalfClosed = false;
   #done = false;
+  /** The address at which the call failed before it was tried again. */
+  failedAt: string | undefined;
   /** Request bytes are read and dropped: the answer is already given. */
   #discarding = false;
   #connectionClose: boolean;
   #upstreamStartMs = 0;
   #nextRecordMs: number;
   /** Monotonic time by which the response must have begun; Infinity: no such limit now. */
-  firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+  #firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+  /** By which the whole call must be over. */
+  #requestDeadlineMs = Number.POSITIVE_INFINITY;
+  /** By which a byte must have passed; moved by each. */
+  #streamDeadlineMs = Number.POSITIVE_INFINITY;
+  #streamTimeoutMs = 0;
 
   constructor(
     service: HttpService,
@@ -86,6 +97,11 @@ export class HttpCall implements UpstreamReceiver {
     return this.#tunnel;
   }
 
+  /** Monotonic; `onDeadline` is to be called then. Infinity: nothing is waited for that has a limit. */
+  get deadlineMs(): number {
+    return Math.min(this.#firstByteDeadlineMs, this.#requestDeadlineMs, this.#streamDeadlineMs);
+  }
+
   start(): void {
     const prepared = this.#service.prepare(this.head, this.outcome);
     if (prepared instanceof CountersignError) {
@@ -93,6 +109,11 @@ export class HttpCall implements UpstreamReceiver {
       return;
     }
     this.#prepared = prepared;
+    const { overload } = this.#service;
+    if (overload !== undefined) {
+      this.refuse(overload.code, overload.message);
+      return;
+    }
     if (this.#admit(prepared)) this.#forward();
   }
 
@@ -111,6 +132,7 @@ export class HttpCall implements UpstreamReceiver {
     if (facts.request.identity !== undefined) this.outcome.principal = requestPrincipal(facts);
     const decision = this.#service.decide(facts);
     if (decision.kind !== "ask") return this.#decided(decision);
+    this.#askedProviders = providersOf(decision);
     const waiting = new AbortController();
     this.#wait(waiting, this.#service.ask(decision, this.head, facts, this.outcome, waiting.signal));
     return false;
@@ -193,12 +215,23 @@ export class HttpCall implements UpstreamReceiver {
     this.#acquire(false);
   }
 
-  /** A new policy is in force: a call that it no longer allows ends, whatever state it is in. */
+  /** A new policy is in force, or time went on and the policy depends on it: a call that is no longer allowed ends, whatever state it is in. */
   reauthorize(): void {
     if (this.#done || this.#prepared === undefined || this.#permit === undefined) return;
-    if (this.#permit.policyVersion === this.#service.policyVersion) return;
-    // one that still waits for an upstream is decided anew once it has it
-    if (this.#open) this.#admit(this.#prepared);
+    const isNew = this.#permit.policyVersion !== this.#service.policyVersion;
+    // one that still waits for an upstream is decided anew once it has it; one that waits for an answer, when it comes
+    if (!this.#open || (!isNew && (!this.#service.dependsOnTime || this.#waitingFor !== undefined))) return;
+    if (isNew) this.#admit(this.#prepared);
+    else this.#decideAsTimePasses();
+  }
+
+  /** The same policy at another time: nobody is asked again who was asked before. */
+  #decideAsTimePasses(): void {
+    if (this.#facts === undefined) return;
+    const decision = this.#service.decide(this.#facts);
+    if (decision.kind !== "ask") this.#decided(decision);
+    else if (providersOf(decision) === this.#askedProviders) this.#decided(decision.decision);
+    else this.#authorize(this.#facts);
   }
 
   /** About twice a second: long calls leave records of being open. */
@@ -217,7 +250,19 @@ export class HttpCall implements UpstreamReceiver {
     this.#upstreamStartMs = this.#service.nowMs();
     const request = this.#request;
     if (request === undefined) throw new TypeError("acquire before the request was made");
-    this.#service.upstream(permit, this.#facts).acquire(permit, fresh, request, this);
+    const upstream = this.#service.upstream(permit, this.#facts);
+    if (!fresh && request.upgrade === undefined) this.#limit(upstream);
+    upstream.acquire(permit, fresh, request, this);
+  }
+
+  #limit({ requestTimeoutMs, streamTimeoutMs }: CallUpstream): void {
+    if (requestTimeoutMs > 0) this.#requestDeadlineMs = this.#upstreamStartMs + requestTimeoutMs;
+    this.#streamTimeoutMs = streamTimeoutMs;
+    this.#noteBytes();
+  }
+
+  #noteBytes(): void {
+    if (this.#streamTimeoutMs > 0) this.#streamDeadlineMs = this.#service.nowMs() + this.#streamTimeoutMs;
   }
 
   /** The pool's answer: a connection. Returns false if the call no longer wants it. */
@@ -255,7 +300,7 @@ export class HttpCall implements UpstreamReceiver {
     // a gRPC method may take its time: its caller says by a deadline of its own how much
     if (this.#request?.needsHttp2 === true) return;
     // RFC 9110 15.6.5: the gateway's own patience, counted from the last request byte.
-    this.firstByteDeadlineMs = this.#service.firstByteDeadline();
+    this.#firstByteDeadlineMs = this.#service.firstByteDeadline();
   }
 
   // ── from the caller ──
@@ -270,6 +315,7 @@ export class HttpCall implements UpstreamReceiver {
       this.#downstream.pauseRequest();
       return;
     }
+    this.#noteBytes();
     upstream.data(chunk);
     if (upstream.congested) this.#downstream.pauseRequest();
   }
@@ -320,7 +366,8 @@ export class HttpCall implements UpstreamReceiver {
         this.#downstream.inform(head.status, head.reason, this.#service.responseLines(head, outcome, false));
       return;
     }
-    this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#noteBytes();
     this.#responseStarted = true;
     outcome.upstreamMs = this.#service.nowMs() - this.#upstreamStartMs;
     outcome.status = head.status;
@@ -350,6 +397,7 @@ export class HttpCall implements UpstreamReceiver {
   onResponseData(chunk: Uint8Array): void {
     if (this.#done) return;
     this.outcome.bytesOut += chunk.length;
+    this.#noteBytes();
     this.#downstream.data(chunk);
     if (this.#downstream.congested) this.#upstream?.pauseResponse();
   }
@@ -385,24 +433,28 @@ export class HttpCall implements UpstreamReceiver {
       this.#finish(false);
       return;
     }
-    if (upstream !== undefined && this.#mayRetry(error, upstream.callsBefore)) {
+    if (upstream !== undefined && this.#isSafeAgain(error) && this.#takeRetry()) {
       this.outcome.retries++;
+      this.failedAt = this.outcome.destinationAddress;
       this.#acquire(true);
       return;
     }
     this.#fail(error);
   }
 
-  /** RFC 9110 9.2.2: only idempotent methods, only without a body that may be half sent, and only when a connection
-   *  that had carried calls before was closed without a byte of the response: the usual keep-alive race. Once. */
-  #mayRetry(error: CountersignError, callsBefore: number): boolean {
-    if (this.#responseStarted) return false;
-    // RFC 9113 8.7: the upstream says that it has not begun; what has left of a body can't be sent again
-    if (error.code === "E_UPSTREAM_REFUSED_STREAM") {
-      return this.outcome.bytesIn === 0 && this.outcome.retries < MAX_RETRIES;
-    }
-    if (error.code !== "E_UPSTREAM_CLOSED" || callsBefore === 0 || this.outcome.retries > 0) return false;
-    return this.head.framing.kind === "none" && IDEMPOTENT.has(this.head.method);
+  /** Whether the call may be sent once more: nothing of its response has come and nothing of a body has left, and the upstream says that it has
+   *  not begun (RFC 9113 section 8.7), or to have it done twice is to have it done once (RFC 9110 section 9.2.2). */
+  #isSafeAgain({ code }: CountersignError): boolean {
+    if (this.#responseStarted || this.outcome.bytesIn > 0 || this.outcome.retries >= MAX_RETRIES) return false;
+    if (code === "E_UPSTREAM_REFUSED_STREAM") return true;
+    if (code !== "E_UPSTREAM_CLOSED" && code !== "E_UPSTREAM_RESET") return false;
+    const { framing, method, upgrade } = this.head;
+    const hasBody = framing.kind !== "none" && !(framing.kind === "length" && framing.length === 0);
+    return !hasBody && upgrade === undefined && IDEMPOTENT.has(method);
+  }
+
+  #takeRetry(): boolean {
+    return this.#permit !== undefined && this.#service.upstream(this.#permit, this.#facts).takeRetry();
   }
 
   #startTunnel(head: ResponseHead): void {
@@ -418,7 +470,7 @@ export class HttpCall implements UpstreamReceiver {
       this.#fail(new CountersignError("E_UPSTREAM_PROTOCOL", problem));
       return;
     }
-    this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#endDeadlines();
     this.#responseStarted = true;
     this.#tunnel = true;
     this.outcome.upstreamMs = this.#service.nowMs() - this.#upstreamStartMs;
@@ -444,11 +496,27 @@ export class HttpCall implements UpstreamReceiver {
     this.refuse(error.code, error.message);
   }
 
-  /** The response did not begin in time. */
-  onFirstByteTimeout(): void {
-    if (this.#done || this.#responseStarted) return;
-    this.#giveUpUpstream();
-    this.#fail(new CountersignError("E_UPSTREAM_TIMEOUT", "the upstream sent no response in time"));
+  #endDeadlines(): void {
+    this.#firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#requestDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#streamDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#streamTimeoutMs = 0;
+  }
+
+  /** To be called once `deadlineMs` has passed. */
+  onDeadline(nowMs: number): void {
+    if (this.#done) return;
+    const isSilent = this.#firstByteDeadlineMs <= nowMs;
+    const why = isSilent
+      ? "the upstream sent no response in time"
+      : this.#requestDeadlineMs <= nowMs
+        ? "the call took longer than upstream.requestTimeout"
+        : "nothing was sent either way for upstream.streamTimeout";
+    this.#endDeadlines();
+    this.#upstream?.abort(isSilent);
+    this.#upstream = undefined;
+    if (this.#responseStarted) this.outcome.close = "E_UPSTREAM_TIMEOUT";
+    this.#fail(new CountersignError("E_UPSTREAM_TIMEOUT", why));
   }
 
   /** Ends the call with a stable code: answered locally if nothing of a response has left yet, else broken off. */
@@ -466,7 +534,9 @@ export class HttpCall implements UpstreamReceiver {
       return;
     }
     outcome.status = status;
-    const keep = this.#mayDiscardBody() && !this.#connectionClose && !this.#service.closing;
+    // a connection beyond the limit is there for this answer alone
+    const isSpare = code === "E_CONNECTION_LIMIT";
+    const keep = this.#mayDiscardBody() && !this.#connectionClose && !this.#service.closing && !isSpare;
     this.#responseStarted = true;
     this.#answer(status, code, this.#service.answerDetail(detail), keep, own);
     this.#downstream.end(undefined);
@@ -499,14 +569,14 @@ export class HttpCall implements UpstreamReceiver {
   }
 
   #giveUpUpstream(): void {
-    this.#upstream?.abort();
+    this.#upstream?.abort(false);
     this.#upstream = undefined;
   }
 
   #finish(reusable: boolean): void {
     this.#done = true;
     this.#waitingFor?.abort();
-    this.firstByteDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#endDeadlines();
     const nowMs = this.#service.nowMs();
     finishOutcome(this.#service, this.outcome, this.#slot, nowMs);
     this.#slot = undefined;

@@ -45,6 +45,14 @@ export abstract class HttpServiceBase {
     return this.runtime.inForce.policy.version;
   }
 
+  get dependsOnTime(): boolean {
+    return this.runtime.inForce.policy.dependsOnTime;
+  }
+
+  get overload(): CountersignError | undefined {
+    return this.runtime.overload;
+  }
+
   recordCall(outcome: CallOutcome): void {
     this.runtime.recorder.recordCall(outcome);
   }

@@ -9,7 +9,7 @@ import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import type { Refusal } from "./refusal.ts";
 import type { ScannedFields } from "./request-fields.ts";
-import type { HttpPool } from "./upstream/http-pool.ts";
+import type { CallUpstream } from "./upstream/upstream.ts";
 
 /** A request as policy sees it, with what its forwarding needs. Of one call alone: the streams of a connection wait at different times. */
 export interface PreparedCall extends CallFacts {
@@ -36,8 +36,12 @@ export interface EditedFields {
 export interface HttpService extends OutcomeSinks {
   /** Version of the policy in force now. */
   readonly policyVersion: string;
+  /** Its verdicts change with time: open calls are decided again as it passes. */
+  readonly dependsOnTime: boolean;
   /** The connection should not be kept: drain, an identity near its end, or its age. */
   readonly closing: boolean;
+  /** Why no new call is taken now; undefined: calls are taken. */
+  readonly overload: CountersignError | undefined;
   firstByteDeadline(): number;
   /** The outcome of a call that starts on this connection at `nowMs`, monotonic. */
   newOutcome(head: RequestHead, nowMs: number): CallOutcome;
@@ -57,7 +61,7 @@ export interface HttpService extends OutcomeSinks {
   ): Promise<Asked<PreparedCall> | Refusal>;
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest;
   /** Taking a Permit is what keeps a call without one from ever reaching an upstream. */
-  upstream(permit: Permit, facts: CallFacts | undefined): Pick<HttpPool, "acquire">;
+  upstream(permit: Permit, facts: CallFacts | undefined): CallUpstream;
   responseLines(head: ResponseHead, outcome: CallOutcome, final: boolean): HeadLines;
   requestTrailers(trailers: Fields): Fields | undefined;
   responseTrailers(trailers: Fields): Fields | undefined;

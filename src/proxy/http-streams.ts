@@ -40,8 +40,9 @@ export interface UpstreamStream {
   send(request: OutgoingRequest, receiver: UpstreamReceiver): void;
   data(chunk: Uint8Array): void;
   end(trailers: Fields | undefined): void;
-  /** Gives the call up: nothing more is delivered and the connection carries no further call (HTTP/1.1). */
-  abort(): void;
+  /** Gives the call up: nothing more is delivered and the connection carries no further call (HTTP/1.1). `timedOut`: because the upstream
+   *  took too long, which is held against it. */
+  abort(timedOut: boolean): void;
   readonly congested: boolean;
   pauseResponse(): void;
   resumeResponse(): void;

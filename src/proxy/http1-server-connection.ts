@@ -66,7 +66,7 @@ export class Http1ServerConnection
 
   get deadlineMs(): number {
     const call = this.#call;
-    return call === undefined ? this.#ownDeadlineMs : Math.min(this.#ownDeadlineMs, call.firstByteDeadlineMs);
+    return call === undefined ? this.#ownDeadlineMs : Math.min(this.#ownDeadlineMs, call.deadlineMs);
   }
 
   /** No call is open on it. */
@@ -221,7 +221,7 @@ export class Http1ServerConnection
       return;
     }
     if (call !== undefined) {
-      if (call.firstByteDeadlineMs <= nowMs) call.onFirstByteTimeout();
+      if (call.deadlineMs <= nowMs) call.onDeadline(nowMs);
       else this.cut("E_IDLE_TIMEOUT", "the call made no progress for too long");
       return;
     }

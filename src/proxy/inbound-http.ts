@@ -1,4 +1,3 @@
-import { decideCall } from "../authz/decide.ts";
 import { normalizeForPolicy } from "../authz/normalize-for-policy.ts";
 import type { InboundJwtSvid, XfccMode } from "../config/sidecar-config.ts";
 import type { CallFacts, ConnectionFacts, RequestIdentity } from "../core/call-facts.ts";
@@ -8,6 +7,7 @@ import { CountersignError } from "../core/errors.ts";
 import type { Peer, Svid } from "../core/identity.ts";
 import { type Asked, askProviders } from "./ask-providers.ts";
 import { changeRequest } from "./change-request.ts";
+import { decideInboundNow } from "./decide-call.ts";
 import { connectionQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
 import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
@@ -21,7 +21,7 @@ import { Refusal } from "./refusal.ts";
 import { authenticate, withoutOwnHeaders } from "./request-auth/authenticate.ts";
 import { responseLines, scanRequestFields } from "./request-fields.ts";
 import type { PolicyInForce, Runtime } from "./runtime.ts";
-import type { HttpPool } from "./upstream/http-pool.ts";
+import type { CallUpstream } from "./upstream/upstream.ts";
 
 /** What an inbound connection knows about itself once its caller is known. */
 export interface InboundContext {
@@ -34,7 +34,7 @@ export interface InboundContext {
   readonly upgrades: readonly string[];
   /** The JWT-SVID that requests bring; undefined: none is looked for. */
   readonly jwtSvid: InboundJwtSvid | undefined;
-  readonly pool: HttpPool;
+  readonly pool: CallUpstream;
   /** The connection is to end: drain, expiry, age. */
   closing: boolean;
 }
@@ -159,7 +159,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
         const again = this.#again(head, asked, edited, asked.request.identity);
         return { ...again, responseFields: [...(asked.responseFields ?? []), ...changes.responseFields] };
       },
-      decide: (asked) => decideCall(policy, asked),
+      decide: (asked) => decideInboundNow(policy, asked),
       signal,
     });
   }
@@ -172,7 +172,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   }
 
   decide(facts: CallFacts): CallDecision {
-    return decideCall(this.runtime.inForce.policy, facts);
+    return decideInboundNow(this.runtime.inForce.policy, facts);
   }
 
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest {
@@ -201,7 +201,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     }
   }
 
-  upstream(_permit: Permit): HttpPool {
+  upstream(_permit: Permit): CallUpstream {
     return this.#inbound.pool;
   }
 

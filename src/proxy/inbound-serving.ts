@@ -1,4 +1,4 @@
-import { decideCall, policyReadsHttp } from "../authz/decide.ts";
+import { policyReadsHttp } from "../authz/decide.ts";
 import type { InboundConfig } from "../config/sidecar-config.ts";
 import type { ConnectionFacts } from "../core/call-facts.ts";
 import type { ConnectionContext } from "../core/call-outcome.ts";
@@ -6,6 +6,7 @@ import type { ErrorCode } from "../core/error-codes.ts";
 import { CountersignError } from "../core/errors.ts";
 import type { Peer, Svid } from "../core/identity.ts";
 import { askProviders } from "./ask-providers.ts";
+import { decideInboundNow } from "./decide-call.ts";
 import { connectionQuestion } from "./ext-authz/check-question.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
 import type { TunnelEntrance } from "./http2-server-connection.ts";
@@ -18,12 +19,12 @@ import { ServedProtocol } from "./served-protocol.ts";
 import type { TcpRelayParts } from "./tcp-relay.ts";
 import type { Transport } from "./transport.ts";
 import { TUNNEL_ALPN } from "./tunnel-names.ts";
-import type { HttpPool } from "./upstream/http-pool.ts";
+import type { Upstream } from "./upstream/upstream.ts";
 
 /** What connections to one inbound listener share. */
 export interface InboundListenerParts {
   readonly config: InboundConfig;
-  readonly pool: HttpPool;
+  readonly pool: Upstream;
   readonly tunnels: TunnelGate;
 }
 
@@ -145,14 +146,14 @@ export class InboundServing {
   }
 
   #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
-    const { config } = this.#parts;
+    const { config, pool } = this.#parts;
     const { context, facts, startedMs, ends } = this.#caller;
     const relay: TcpRelayParts = {
       runtime: this.#runtime,
       context,
       facts,
       preface: config.sendProxyProtocol && writeProxyHeader(config.sendProxyProtocol, ends.source, ends.destination),
-      decide: (call) => decideCall(this.#runtime.inForce.policy, call),
+      decide: (call) => decideInboundNow(this.#runtime.inForce.policy, call),
       ask: (decision, call, outcome, signal) => {
         const { policy, providers } = this.#runtime.inForce;
         return askProviders(decision, call, {
@@ -160,16 +161,11 @@ export class InboundServing {
           question: () => connectionQuestion(context, facts, undefined, outcome.startedUs),
           // what is said of headers has no meaning here
           changed: (asked) => asked,
-          decide: (asked) => decideCall(policy, asked),
+          decide: (asked) => decideInboundNow(policy, asked),
           signal,
         });
       },
-      dial: () => ({
-        endpoints: [config.app],
-        source: config.appSource,
-        identity: undefined,
-        withoutAlpn: NO_ENDPOINTS,
-      }),
+      reach: (permit, done) => pool.connect(permit, "", done),
     };
     this.#served.serveTcp(relay, transport, early, startedMs);
   }
@@ -199,4 +195,3 @@ export class InboundServing {
 
 const HTTP1_ALPN = "http/1.1";
 const HTTP2_ALPN = "h2";
-const NO_ENDPOINTS: Set<string> = new Set();

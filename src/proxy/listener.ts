@@ -4,7 +4,16 @@ import type { Address } from "../config/sidecar-config.ts";
 import { CountersignError } from "../core/errors.ts";
 import { DenseSet, type Place } from "./dense-set.ts";
 import type { OpenConnection } from "./open-connection.ts";
+import type { Runtime } from "./runtime.ts";
+import { SpareLane } from "./spare-lane.ts";
 import { addressText, reasonOf } from "./upstream/dial.ts";
+
+/** Makes a connection that lives by this runtime, not yet started. `onClosed` is to be called once its socket is gone. */
+export type MakeConnection = (
+  runtime: Runtime,
+  socket: Socket,
+  onClosed: () => void,
+) => OpenConnection & { start(): void };
 
 export interface ListenerOptions {
   readonly name: string;
@@ -15,8 +24,10 @@ export interface ListenerOptions {
   readonly maxConnections: () => number;
   /** Makes the connection, not yet started. `onClosed` is to be called once its socket is gone. */
   readonly accept: (socket: Socket, onClosed: () => void) => OpenConnection & { start(): void };
-  /** The listener is full: the socket will be destroyed. */
+  /** The listener is full: the connection is not served. */
   readonly onFull: (socket: Socket) => void;
+  /** As `accept`, for a connection that is to hear that the listener is full. Absent: such are closed. */
+  readonly spare?: ListenerOptions["accept"] | undefined;
   /** The socket cannot accept now (out of file descriptors); it goes on trying. */
   readonly onError: (error: Error) => void;
   readonly onOpened: () => void;
@@ -45,6 +56,7 @@ export interface Listener {
  *  answers is not. */
 export async function openListener(options: ListenerOptions): Promise<Listener> {
   const connections = new DenseSet<OpenConnection>();
+  const lane = new SpareLane();
   const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 });
   const listener = {
     name: options.name,
@@ -69,10 +81,13 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     return connection;
   };
   server.on("connection", (socket) => {
-    if (connections.size >= options.maxConnections()) {
+    const beyond = connections.size - options.maxConnections();
+    if (beyond >= 0) {
+      const { spare } = options;
       socket.on("error", () => undefined);
       options.onFull(socket);
-      socket.destroy();
+      if (spare !== undefined && lane.admits(beyond)) register((onClosed) => spare(socket, onClosed)).start();
+      else socket.destroy();
       return;
     }
     register((onClosed) => listener.accept(socket, onClosed)).start();

@@ -1,32 +1,30 @@
 import type { Socket } from "node:net";
-import { decideOutbound } from "../authz/decide.ts";
 import type { Address, OutboundConfig } from "../config/sidecar-config.ts";
 import type { ConnectionFacts } from "../core/call-facts.ts";
 import type { ConnectionContext } from "../core/call-outcome.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
-import { CountersignError } from "../core/errors.ts";
+import type { CountersignError } from "../core/errors.ts";
 import type { IdentitySnapshot } from "../core/identity.ts";
 import { canonicalIpAddress } from "../core/ip-address.ts";
 import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
+import { decideConfiguredNow, principalsOf } from "./decide-call.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
 import { attestCaller, type LocalCaller, UNKNOWN_CALLER } from "./local-caller.ts";
 import type { OpenConnection } from "./open-connection.ts";
 import { outboundContext, sourceAddressOf } from "./outbound-context.ts";
 import { type OutboundContext, OutboundHttp } from "./outbound-http.ts";
 import { recordRefusal } from "./refusals.ts";
-import { currentSvid, type Runtime } from "./runtime.ts";
+import type { Runtime } from "./runtime.ts";
 import { ServedProtocol } from "./served-protocol.ts";
 import type { TcpRelayParts } from "./tcp-relay.ts";
 import { NOBODY, SocketTransport, type Transport } from "./transport.ts";
 import { addressText } from "./upstream/dial.ts";
-import type { HttpPool } from "./upstream/http-pool.ts";
+import type { Upstream } from "./upstream/upstream.ts";
 
 export interface OutboundListenerParts {
   readonly config: OutboundConfig;
   readonly endpoints: readonly [Address, ...Address[]];
-  readonly pool: HttpPool;
-  /** TCP endpoints that refused ALPN names; shared by the listener's connections. */
-  readonly withoutAlpn: Set<string>;
+  readonly pool: Upstream;
 }
 
 const IGNORED = (): void => undefined;
@@ -130,6 +128,7 @@ export class OutboundConnection implements OpenConnection {
     this.#outbound = {
       currentContext: () => this.#currentContext(),
       facts: this.#facts(),
+      principals: principalsOf(config.identity),
       authority: config.authority,
       origins: config.origins,
       refuseBrowsers: config.browser === "refuse" && config.listen.kind === "tcp",
@@ -144,23 +143,14 @@ export class OutboundConnection implements OpenConnection {
   }
 
   #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
-    const { config, endpoints, pool, withoutAlpn } = this.#parts;
+    const { config, pool } = this.#parts;
+    const principals = principalsOf(config.identity);
     const relay: TcpRelayParts = {
       runtime: this.#runtime,
       context: this.#currentContext(),
       facts: this.#facts(),
-      decide: (facts) => decideOutbound(this.#runtime.inForce.policy, facts),
-      tunnel: (permit, done) => pool.tunnel(permit, config.tunnel, done),
-      dial: () => {
-        const ours = currentSvid(this.#runtime, config.svidHint);
-        if (ours instanceof CountersignError) return ours;
-        return {
-          endpoints,
-          source: undefined,
-          identity: { ...ours, expected: config.identity, alpn: [] },
-          withoutAlpn,
-        };
-      },
+      decide: (facts) => decideConfiguredNow(this.#runtime.inForce.policy, facts, principals),
+      reach: (permit, done) => pool.connect(permit, config.tunnel, done),
     };
     this.#served.serveTcp(relay, transport, early, this.#startedMs);
   }

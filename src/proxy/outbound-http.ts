@@ -1,9 +1,9 @@
-import { decideOutbound } from "../authz/decide.ts";
 import type { CallFacts, ConnectionFacts } from "../core/call-facts.ts";
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import type { Decision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import { browserPage } from "./browser-page.ts";
+import { decideConfiguredNow, outboundPathProblem } from "./decide-call.ts";
 import { requestFacts } from "./http-facts.ts";
 import type { HttpService, PreparedCall } from "./http-service.ts";
 import { FROM_HTTP1_APP, HttpServiceBase } from "./http-service-base.ts";
@@ -13,13 +13,15 @@ import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts"
 import { MAX_HOPS } from "./identity-fields.ts";
 import { responseLines, scanRequestFields } from "./request-fields.ts";
 import type { Runtime } from "./runtime.ts";
-import type { HttpPool } from "./upstream/http-pool.ts";
+import type { CallUpstream } from "./upstream/upstream.ts";
 
 /** What an outbound connection knows about itself. */
 export interface OutboundContext {
   /** Made anew when our SVID changes: an app's connection outlives many of them. */
   readonly currentContext: () => ConnectionContext;
   readonly facts: ConnectionFacts;
+  /** Of which the server must prove one, as policies write them. */
+  readonly principals: readonly string[];
   /** Host toward the server, or undefined: as the app sent it. */
   readonly authority: string | undefined;
   readonly origins: readonly string[];
@@ -27,7 +29,7 @@ export interface OutboundContext {
   readonly refuseBrowsers: boolean;
   /** A JWT-SVID of ours that goes with each request; undefined: none does. */
   readonly jwtSvid: { readonly header: string; readonly token: () => string | CountersignError } | undefined;
-  readonly pool: HttpPool;
+  readonly pool: CallUpstream;
   closing: boolean;
 }
 
@@ -61,6 +63,8 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     const { refuseBrowsers, origins } = this.#outbound;
     const page = refuseBrowsers ? browserPage(scanned, origins) : undefined;
     if (page !== undefined) return page;
+    const problem = outboundPathProblem(this.runtime.inForce.policy, head.path, head.query);
+    if (problem !== undefined) return problem;
     const ownToken = this.#ownToken(scanned.kept);
     if (ownToken instanceof CountersignError) return ownToken;
     this.trace(scanned, outcome);
@@ -83,7 +87,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
   }
 
   decide(facts: CallFacts): Decision {
-    return decideOutbound(this.runtime.inForce.policy, facts);
+    return decideConfiguredNow(this.runtime.inForce.policy, facts, this.#outbound.principals);
   }
 
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest {
@@ -97,7 +101,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     return this.forwarded(head, call, lines, upgrade, head.version, authority);
   }
 
-  upstream(_permit: Permit): HttpPool {
+  upstream(_permit: Permit): CallUpstream {
     return this.#outbound.pool;
   }
 

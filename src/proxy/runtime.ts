@@ -53,6 +53,8 @@ export interface Runtime {
   limits: LimitsConfig;
   timeouts: TimeoutsConfig;
   draining: boolean;
+  /** Why new calls are turned away; undefined: they are taken. Connections beyond the listener's limit see a runtime of their own. */
+  overload: CountersignError | undefined;
 }
 
 /** Our SVID for a new connection now, or why there is none. `hint` "": the default one. */

@@ -4,7 +4,14 @@ import type { JwksState } from "../certs/jwt/jwks-source.ts";
 import { createJwtSvidKeeper, type WantedJwtSvid } from "../certs/jwt-svid/jwt-svid-keeper.ts";
 import { createJwtSvidVerifier } from "../certs/jwt-svid/jwt-svid-verifier.ts";
 import { createPeerVerifier } from "../certs/peer-verifier.ts";
-import type { Address, ForwardConfig, InboundConfig, OutboundConfig, SidecarConfig } from "../config/sidecar-config.ts";
+import type {
+  Address,
+  ForwardConfig,
+  InboundConfig,
+  OutboundConfig,
+  SidecarConfig,
+  UpstreamConfig,
+} from "../config/sidecar-config.ts";
 import type { AuditLog } from "../core/audit-log.ts";
 import { cidrSet } from "../core/cidr-set.ts";
 import { CountersignError } from "../core/errors.ts";
@@ -12,13 +19,14 @@ import type { IdentitySource, IdentityState } from "../core/identity.ts";
 import { parseCidr } from "../core/ip-address.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import { createCallGuards, type ProviderChecks } from "./call-guards.ts";
-import { Deadlines } from "./deadlines.ts";
+import { Deadlines, deadlineAfter } from "./deadlines.ts";
 import { listeningPlace } from "./forward/destination-addresses.ts";
 import { machineAddresses } from "./forward/machine-addresses.ts";
 import { assembleForward, type EgressSurroundings } from "./forward/open-forward.ts";
 import { InboundConnection } from "./inbound-connection.ts";
 import type { InboundListenerParts } from "./inbound-serving.ts";
-import { type Listener, type ListenerOptions, openListener } from "./listener.ts";
+import { type Listener, type ListenerOptions, type MakeConnection, openListener } from "./listener.ts";
+import { watchMemory } from "./memory-limit.ts";
 import { OutboundConnection } from "./outbound-connection.ts";
 import { recordRefusal } from "./refusals.ts";
 import { type CallRecorder, currentSvid, type PolicyInForce, type ProxyLog, type Runtime } from "./runtime.ts";
@@ -27,8 +35,12 @@ import { TUNNEL_ALPN } from "./tunnel-names.ts";
 import { OpenInbounds } from "./tunnelled-connection.ts";
 import { createCheckedLookup } from "./upstream/checked-lookup.ts";
 import { addressText } from "./upstream/dial.ts";
+import { EndpointLoad, newCounts } from "./upstream/endpoint-load.ts";
 import { HttpPool, type PlaintextVersion } from "./upstream/http-pool.ts";
+import { createNameTtl, type NameTtl } from "./upstream/name-ttl.ts";
 import { createSystemResolve, type ResolveName } from "./upstream/system-resolve.ts";
+import { Upstream, type UpstreamEvents, type UpstreamOptions } from "./upstream/upstream.ts";
+import type { UpstreamStatus } from "./upstream/upstream-status.ts";
 
 export interface SidecarParts {
   readonly config: SidecarConfig;
@@ -37,8 +49,9 @@ export interface SidecarParts {
   readonly audit: AuditLog;
   readonly recorder: CallRecorder;
   readonly log: ProxyLog;
-  /** How the egress proxy finds a name's addresses; absent: it asks the machine's resolver. */
+  /** How names' addresses are found, and for how long they hold; absent: the machine's resolver is asked, and DNS. */
   readonly resolve?: ResolveName;
+  readonly ttlOf?: NameTtl;
 }
 
 /** A listener as status shows it. */
@@ -51,6 +64,8 @@ export interface ListenerStatus {
   readonly protocol: string;
   readonly connections: number;
   readonly upstreamConnections: number;
+  /** Absent for an egress proxy. */
+  readonly upstream?: UpstreamStatus;
 }
 
 export interface Sidecar {
@@ -76,6 +91,7 @@ interface Entry {
   readonly config: ListenerConfig;
   readonly listener: Listener;
   readonly pool: Pick<HttpPool, "size" | "onIdentity" | "end" | "expire" | "close">;
+  readonly upstream: Upstream | undefined;
 }
 
 const TICK_MS = 500;
@@ -122,18 +138,30 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     limits: config.limits,
     timeouts: config.timeouts,
     draining: false,
+    overload: undefined,
   };
   const inbounds = new OpenInbounds(runtime);
-  const surroundings: EgressSurroundings = {
-    lookup: createCheckedLookup(
-      parts.resolve ?? createSystemResolve(runtime.deadlines, () => runtime.timeouts.connect),
-    ),
+  const resolve = parts.resolve ?? createSystemResolve(runtime.deadlines, () => runtime.timeouts.connect);
+  const surroundings: Surroundings = {
+    lookup: createCheckedLookup(resolve),
     own: { addresses: machineAddresses, listeners: () => placesOf([...ownAddresses(), ...pagesOf(config)]) },
+    resolve,
+    ttlOf: parts.ttlOf ?? createNameTtl(config.timeouts.connect),
   };
+  const memory = watchMemory({
+    limit: () => runtime.limits.memory,
+    onChange(isOver, bytes) {
+      const what = `${bytes} bytes are resident, limits.memory is ${runtime.limits.memory}`;
+      runtime.overload = isOver ? new CountersignError("E_OVERLOADED", what) : undefined;
+      if (isOver) log.warn({ event: "overload", bytes }, "new calls are turned away: too much memory is in use");
+      else log.info({ event: "overload.over", bytes }, "new calls are taken again");
+    },
+  });
 
   try {
     entries = await openAll(runtime, inbounds, surroundings, config, []);
   } catch (error) {
+    memory.close();
     guards.close();
     jwtSvids.close();
     throw error;
@@ -163,7 +191,10 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     const nowMs = Date.now();
     for (const entry of everyEntry()) {
       entry.pool.expire(nowMs);
-      for (const connection of entry.listener.connections.list()) connection.onTick(nowMs);
+      for (const connection of entry.listener.connections.list()) {
+        connection.onTick(nowMs);
+        if (runtime.inForce.policy.dependsOnTime) connection.onPolicy();
+      }
     }
     for (const entry of retired) if (entry.listener.connections.size === 0) retired.delete(entry);
   }, TICK_MS);
@@ -248,6 +279,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
         entry.pool.close();
       }
       clearInterval(tick);
+      memory.close();
       guards.close();
       jwtSvids.close();
       unsubscribe();
@@ -292,7 +324,7 @@ function namesAddress(config: SidecarConfig, address: Address): boolean {
 async function openAll(
   runtime: Runtime,
   inbounds: OpenInbounds,
-  surroundings: EgressSurroundings,
+  surroundings: Surroundings,
   config: SidecarConfig,
   kept: readonly Entry[],
 ): Promise<Entry[]> {
@@ -310,15 +342,26 @@ async function openAll(
       }
     }
   } catch (error) {
-    for (const entry of opened) entry.listener.stopAccepting();
+    for (const entry of opened) {
+      entry.listener.stopAccepting();
+      entry.pool.close();
+    }
     throw error;
   }
   return all;
 }
 
+/** What new listeners need of the process besides its runtime. */
+interface Surroundings extends EgressSurroundings {
+  readonly resolve: ResolveName;
+  readonly ttlOf: NameTtl;
+}
+
 interface Served {
-  readonly accept: ListenerOptions["accept"];
+  readonly accept: MakeConnection;
   readonly pool: Entry["pool"];
+  /** Of all but an egress proxy. */
+  readonly upstream?: Upstream;
   /** For records of connections that are not served: where they would have led; "" where only the caller could say. */
   readonly target: string;
   /** Of an inbound: as tunnels reach it. */
@@ -329,59 +372,139 @@ interface Served {
 function serve(
   runtime: Runtime,
   inbounds: OpenInbounds,
-  surroundings: EgressSurroundings,
+  surroundings: Surroundings,
   config: SidecarConfig,
+  direction: "inbound" | "outbound",
   one: ListenerConfig,
 ): Served {
   const common = {
     identity: () => currentSvid(runtime, one.svidHint),
     limits: config.limits,
-    maxConnections: config.limits.connections,
-    connectTimeoutMs: config.timeouts.connect,
     handshakeTimeoutMs: config.timeouts.handshake,
-    idleMs: config.timeouts.idle * 0.9,
     deadlines: runtime.deadlines,
     verifyPeer: runtime.verifyPeer,
+    ...upstreamLimits(config, "upstream" in one ? one.upstream : undefined),
+  };
+  const events: UpstreamEvents = {
+    onEjected(address, forMs, failures) {
+      const fields = { event: "upstream.ejected", name: one.name, direction, address, forMs, failures };
+      runtime.log.warn(fields, `${address} failed too often and gets no calls for ${forMs / 1000} s`);
+    },
+    onResolve(name, problem) {
+      const fields = { event: "upstream.resolve", name: one.name, direction, host: name };
+      if (problem === undefined) runtime.log.info(fields, `${name} is resolved again`);
+      else runtime.log.warn({ ...fields, code: problem.code }, problem.message);
+    },
   };
   if ("forward" in one) {
-    const { accept, pools } = assembleForward(runtime, one, surroundings, (endpoint, serverName, host) => {
+    const { accept, pools } = assembleForward(one, surroundings, (endpoint, serverName, host) => {
       const mesh = host === undefined ? undefined : { expected: host.identity, alpn: HTTP_ALPN };
-      const endpoints = [endpoint] as const;
-      return new HttpPool({ ...common, endpoints, serverName, source: undefined, mesh, plaintext: "asked" });
+      const counts = newCounts();
+      const load = new EndpointLoad(addressText(endpoint), counts, { onFailure: () => undefined });
+      const to = { endpoint, serverName, source: undefined, counts, load };
+      return new HttpPool({ ...common, ...to, mesh, plaintext: "asked" });
     });
     return { accept, pool: pools, target: "" };
   }
   if ("app" in one) {
     const tunnels = inbounds.gateOf(one.name, one.tunnels);
     const plaintext = appVersion(one);
-    const pool = new HttpPool({ ...common, endpoints: [one.app], source: one.appSource, mesh: undefined, plaintext });
+    const app = { endpoints: [one.app] as const, source: one.appSource, mesh: undefined, plaintext };
+    const pool = new Upstream({ ...common, ...surroundings, ...app, events });
     const parts: InboundListenerParts = { config: one, pool, tunnels };
-    const accept: ListenerOptions["accept"] = (socket, onClosed) =>
-      new InboundConnection(runtime, parts, socket, onClosed);
-    return { accept, pool, target: addressText(one.app), inbound: parts };
+    const accept: MakeConnection = (by, socket, onClosed) => new InboundConnection(by, parts, socket, onClosed);
+    return { accept, pool, upstream: pool, target: addressText(one.app), inbound: parts };
   }
   const endpoints = endpointsOf(one);
   const mesh = { expected: one.identity, alpn: one.protocol === "tcp" ? TCP_ALPN : HTTP_ALPN };
-  const pool = new HttpPool({ ...common, endpoints, source: undefined, mesh, plaintext: "asked" });
-  return { accept: outboundAccept(runtime, one, endpoints, pool), pool, target: addressText(endpoints[0]) };
+  const servers = { endpoints, source: undefined, mesh, plaintext: "asked" } as const;
+  const pool = new Upstream({ ...common, ...surroundings, ...servers, events });
+  const parts = { config: one, endpoints, pool };
+  const accept: MakeConnection = (by, socket, onClosed) =>
+    new OutboundConnection(by, parts, adoptPlainSocket(socket), onClosed);
+  return { accept, pool, upstream: pool, target: addressText(endpoints[0]) };
+}
+
+/** What a listener's upstream may take, by its own configuration, else by what holds for all. */
+function upstreamLimits(
+  { limits, timeouts }: SidecarConfig,
+  own: UpstreamConfig | undefined,
+): Pick<
+  UpstreamOptions,
+  | "maxConnections"
+  | "maxPending"
+  | "maxRequests"
+  | "connectTimeoutMs"
+  | "idleMs"
+  | "requestTimeoutMs"
+  | "streamTimeoutMs"
+> {
+  return {
+    maxConnections: own?.maxConnections ?? limits.connections,
+    maxPending: own?.maxPending ?? Number.POSITIVE_INFINITY,
+    maxRequests: own?.maxRequests ?? Number.POSITIVE_INFINITY,
+    connectTimeoutMs: own?.connectTimeout ?? timeouts.connect,
+    idleMs: own?.idleTimeout ?? timeouts.idle * 0.9,
+    requestTimeoutMs: own?.requestTimeout ?? 0,
+    streamTimeoutMs: own?.streamTimeout ?? 0,
+  };
+}
+
+/** How long a connection beyond the limit has for the call that is to be answered. */
+const SPARE_MS = 1000;
+
+/** A connection beyond the listener's limit: served like others, but that each of its calls is turned away; it ends soon. */
+function openSpare(
+  runtime: Runtime,
+  make: MakeConnection,
+  ...[socket, onClosed]: Parameters<ListenerOptions["accept"]>
+): ReturnType<MakeConnection> {
+  const full = new CountersignError("E_CONNECTION_LIMIT", tooManyConnections(runtime));
+  // all else is as it is for others, now and later
+  const own: Runtime = Object.create(runtime, { overload: { value: full } }) as Runtime;
+  const connection = make(own, socket, () => {
+    runtime.deadlines.delete(guard);
+    onClosed();
+  });
+  let isDrained = false;
+  const guard = {
+    deadlineMs: deadlineAfter(SPARE_MS),
+    onDeadline(nowMs: number): void {
+      guard.deadlineMs = deadlineAfter(SPARE_MS, nowMs);
+      if (isDrained) connection.cut(full.code, full.message);
+      else connection.drain();
+      isDrained = true;
+    },
+  };
+  runtime.deadlines.add(guard);
+  return connection;
+}
+
+function tooManyConnections({ limits }: Runtime): string {
+  return `${limits.connections} connections are open already`;
 }
 
 async function openEntry(
   runtime: Runtime,
   inbounds: OpenInbounds,
-  surroundings: EgressSurroundings,
+  surroundings: Surroundings,
   config: SidecarConfig,
   direction: "inbound" | "outbound",
   one: ListenerConfig,
 ): Promise<Entry> {
-  const { accept, pool, target, inbound } = serve(runtime, inbounds, surroundings, config, one);
-  const listener = await openListener({
+  const { accept, pool, upstream, target, inbound } = serve(runtime, inbounds, surroundings, config, direction, one);
+  const spare: ListenerOptions["accept"] | undefined =
+    "protocol" in one && one.protocol === "tcp"
+      ? undefined
+      : (socket, onClosed) => openSpare(runtime, accept, socket, onClosed);
+  const opening = openListener({
     name: one.name,
     direction,
     listen: one.listen,
     unixMode: "allowUids" in one && one.allowUids !== undefined ? 0o666 : 0o660,
     maxConnections: () => runtime.limits.connections,
-    accept,
+    accept: (socket, onClosed) => accept(runtime, socket, onClosed),
+    spare,
     onFull: (socket) => {
       const { remoteAddress, remotePort } = socket;
       recordRefusal(
@@ -402,7 +525,7 @@ async function openEntry(
           tlsVersion: undefined,
           tlsCipher: undefined,
         },
-        new CountersignError("E_CONNECTION_LIMIT", `${runtime.limits.connections} connections are open already`),
+        new CountersignError("E_CONNECTION_LIMIT", tooManyConnections(runtime)),
         performance.now(),
       );
     },
@@ -410,25 +533,18 @@ async function openEntry(
     onOpened: () => runtime.recorder.connectionOpened(direction, one.name),
     onClosed: () => runtime.recorder.connectionClosed(direction, one.name),
   });
+  const listener = await opening.catch((error: unknown) => {
+    pool.close();
+    throw error;
+  });
   if (inbound !== undefined) inbounds.set({ parts: inbound, listener });
   runtime.log.info({ event: "listening", name: one.name, direction, address: addressText(listener.address) });
-  return { direction, config: one, listener, pool };
+  return { direction, config: one, listener, pool, upstream };
 }
 
 /** What the app gets: one version always, or what its caller speaks. */
 function appVersion({ protocol }: InboundConfig): PlaintextVersion {
   return protocol === "http1" || protocol === "http2" ? protocol : "asked";
-}
-
-function outboundAccept(
-  runtime: Runtime,
-  config: OutboundConfig,
-  endpoints: readonly [Address, ...Address[]],
-  pool: HttpPool,
-): ListenerOptions["accept"] {
-  const withoutAlpn = new Set<string>();
-  const parts = { config, endpoints, pool, withoutAlpn };
-  return (socket, onClosed) => new OutboundConnection(runtime, parts, adoptPlainSocket(socket), onClosed);
 }
 
 function endpointsOf(config: OutboundConfig): [Address, ...Address[]] {
@@ -438,7 +554,7 @@ function endpointsOf(config: OutboundConfig): [Address, ...Address[]] {
 }
 
 function describe(entry: Entry): ListenerStatus {
-  const { config, listener, pool } = entry;
+  const { config, listener, pool, upstream } = entry;
   return {
     name: listener.name,
     direction: entry.direction,
@@ -448,6 +564,7 @@ function describe(entry: Entry): ListenerStatus {
     protocol: "forward" in config ? "egress proxy" : config.protocol,
     connections: listener.connections.size,
     upstreamConnections: pool.size,
+    ...(upstream === undefined ? {} : { upstream: upstream.status }),
   };
 }
 

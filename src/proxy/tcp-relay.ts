@@ -6,6 +6,7 @@ import type { ErrorCode } from "../core/error-codes.ts";
 import { asCountersignError, CountersignError } from "../core/errors.ts";
 import type { Asked } from "./ask-providers.ts";
 import { finishOutcome, newOutcome } from "./call-outcomes.ts";
+import { providersOf } from "./decide-call.ts";
 import { monotonicMs } from "./monotonic.ts";
 import { Refusal } from "./refusal.ts";
 import { sinksOf } from "./refusals.ts";
@@ -31,8 +32,10 @@ export interface TcpRelayParts {
     outcome: CallOutcome,
     signal: AbortSignal,
   ) => Promise<Asked<CallFacts> | Refusal>;
+  /** Reaches the upstream and calls `done` once; the other two are not asked then. */
+  readonly reach?: (permit: Permit, done: (reached: ReachedTcp | CountersignError) => void) => void;
   /** Where to, or why nowhere. Asked once the connection is allowed. */
-  readonly dial: () => TcpTarget | CountersignError;
+  readonly dial?: () => TcpTarget | CountersignError;
   /** A way that is tried before: a stream of a connection that others share. Calls `done` once, with undefined where there is no such way. */
   readonly tunnel?:
     | ((permit: Permit, done: (reached: ReachedTcp | CountersignError | undefined) => void) => void)
@@ -52,6 +55,8 @@ export interface ReachedTcp {
   readonly expiresMs: number;
 }
 
+const NO_WAY = new CountersignError("E_UPSTREAM_CONNECT", "no way leads to the upstream");
+
 /** How long an open connection waits between its progress records. */
 const PROGRESS_MS = 5 * 60_000;
 
@@ -65,6 +70,8 @@ export class TcpRelay {
   /** Bytes of the caller that came before the upstream was reached. */
   readonly #early: Uint8Array[] = [];
   /** Set while a provider is waited for. */
+  /** Providers that were asked about it last. */
+  #askedProviders = "";
   #waitingFor: AbortController | undefined;
   #call: TcpCall | undefined;
   #down: Transport | undefined;
@@ -96,7 +103,9 @@ export class TcpRelay {
       onGone: () =>
         this.#fail(new CountersignError("E_CALLER_GONE", "the caller left before the upstream was reached")),
     };
-    if (this.#decide()) this.#open(down);
+    const { overload } = this.#parts.runtime;
+    if (overload !== undefined) this.#fail(overload);
+    else if (this.#decide()) this.#open(down);
   }
 
   /** Allowed: dials and relays. */
@@ -108,12 +117,13 @@ export class TcpRelay {
       return;
     }
     this.#slot = slot;
-    const { tunnel } = this.#parts;
-    if (tunnel === undefined || this.#permit === undefined) {
+    const { reach, tunnel } = this.#parts;
+    const way = reach ?? tunnel;
+    if (way === undefined || this.#permit === undefined) {
       this.#dial(down, slot);
       return;
     }
-    tunnel(this.#permit, (reached) => {
+    way(this.#permit, (reached: ReachedTcp | CountersignError | undefined) => {
       if (reached === undefined) this.#dial(down, slot);
       else if (reached instanceof CountersignError) this.#fail(reached);
       else this.#reached(reached, down, slot);
@@ -123,7 +133,7 @@ export class TcpRelay {
   #dial(down: Transport, slot: AuditSlot): void {
     if (this.#done) return;
     const { runtime } = this.#parts;
-    const target = this.#parts.dial();
+    const target = this.#parts.dial?.() ?? NO_WAY;
     if (target instanceof CountersignError) {
       this.#fail(target);
       return;
@@ -201,6 +211,7 @@ export class TcpRelay {
 
   /** Holds the connection until the providers have answered; a newer wait replaces this one. */
   #wait(decision: AskDecision, facts: CallFacts, outcome: CallOutcome): void {
+    this.#askedProviders = providersOf(decision);
     const waiting = new AbortController();
     this.#waitingFor?.abort();
     this.#waitingFor = waiting;
@@ -244,10 +255,21 @@ export class TcpRelay {
     return false;
   }
 
-  /** A new policy is in force. */
+  /** A new policy is in force, or time went on and the policy depends on it. */
   reauthorize(): void {
     if (this.#done || this.#permit === undefined) return;
-    if (this.#permit.policyVersion !== this.#parts.runtime.inForce.policy.version) this.#decide();
+    const { version, dependsOnTime } = this.#parts.runtime.inForce.policy;
+    if (this.#permit.policyVersion !== version) this.#decide();
+    else if (dependsOnTime && this.#waitingFor === undefined) this.#decideAsTimePasses();
+  }
+
+  /** The same policy at another time: nobody is asked again who was asked before. */
+  #decideAsTimePasses(): void {
+    const decision = this.#parts.decide({ connection: this.#parts.facts, request: undefined });
+    if (this.#outcome === undefined) return;
+    if (decision.kind !== "ask") this.#decided(decision, this.#outcome);
+    else if (providersOf(decision) === this.#askedProviders) this.#decided(decision.decision, this.#outcome);
+    else this.#decide();
   }
 
   /** A new identity snapshot: the upstream's side is verified again. */

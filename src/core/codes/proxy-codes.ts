@@ -22,8 +22,17 @@ export const proxyCodes = {
     fix: "check that a sidecar with mutual TLS listens there and that it trusts our trust domain",
   },
   E_UPSTREAM_LIMIT: {
-    meaning: "the listener already has as many upstream connections as limits.connections allows",
-    fix: "raise limits.connections, or find out why calls pile up",
+    meaning:
+      "the upstream already has as many connections, waiting calls or open calls as the listener's upstream limits allow",
+    fix: "find out why calls pile up, or raise the limit that the record's detail names",
+  },
+  E_UPSTREAM_RESOLVE: {
+    meaning: "a name in to or app has no address, and never had one since the start",
+    fix: "correct the name, or the machine's resolver",
+  },
+  E_OVERLOADED: {
+    meaning: "the sidecar uses more memory than limits.memory allows, so it takes no new call for now",
+    fix: "find out what holds the memory, raise limits.memory, or run more of them",
   },
   E_PLAINTEXT_REFUSED: {
     meaning: "a caller sent plaintext to a listener whose mtls is strict",

@@ -3,6 +3,7 @@ import type { CallOutcome, ConnectionContext } from "../../core/call-outcome.ts"
 import type { Decision, Permit } from "../../core/decision.ts";
 import { CountersignError } from "../../core/errors.ts";
 import { browserPage } from "../browser-page.ts";
+import { outboundPathProblem } from "../decide-call.ts";
 import { requestFacts } from "../http-facts.ts";
 import type { HttpService, PreparedCall } from "../http-service.ts";
 import { FROM_HTTP1_APP, HttpServiceBase } from "../http-service-base.ts";
@@ -12,7 +13,7 @@ import type { RequestHead, ResponseHead } from "../http1/http1-events.ts";
 import { MAX_HOPS } from "../identity-fields.ts";
 import { responseLines, type ScannedFields, scanRequestFields } from "../request-fields.ts";
 import type { Runtime } from "../runtime.ts";
-import type { HttpPool } from "../upstream/http-pool.ts";
+import type { CallUpstream } from "../upstream/upstream.ts";
 import { decideForward } from "./decide-forward.ts";
 import { type Destination, destinationText, readDestination } from "./destination.ts";
 import { principalsOf } from "./destination-facts.ts";
@@ -95,6 +96,8 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     const destination = tunnel === undefined ? this.#named(head) : this.#inTunnel(head, tunnel);
     if (destination instanceof CountersignError) return destination;
     this.trace(scanned, outcome);
+    const pathProblem = outboundPathProblem(this.runtime.inForce.policy, head.path, head.query);
+    if (pathProblem !== undefined) return pathProblem;
     // the path goes as it came: it may be signed
     const target = head.path + head.query;
     const connection: ConnectionFacts = {
@@ -155,7 +158,7 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     return this.forwarded(head, call, lines, upgrade, head.version, undefined);
   }
 
-  upstream(_permit: Permit, facts: CallFacts | undefined): Pick<HttpPool, "acquire"> {
+  upstream(_permit: Permit, facts: CallFacts | undefined): CallUpstream {
     if (!(facts instanceof ForwardCall)) throw new TypeError("a call that was not prepared here");
     const { pools } = this.#forward.parts;
     const judge = (address: string): CountersignError | undefined => {
@@ -168,6 +171,9 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     return {
       acquire: (permit, fresh, request, waiter) =>
         pools.acquire(facts.destination, judge, permit, fresh, request, waiter),
+      takeRetry: () => pools.retries.take(),
+      requestTimeoutMs: 0,
+      streamTimeoutMs: 0,
     };
   }
 

@@ -4,6 +4,7 @@ import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot } from "../../core/identity.ts";
 import type { OutgoingRequest } from "../http-streams.ts";
 import type { HttpPool, PoolWaiter } from "../upstream/http-pool.ts";
+import { RetryBudget } from "../upstream/retry-budget.ts";
 import type { Destination } from "./destination.ts";
 import { type DestinationAddresses, isReachFailure } from "./destination-addresses.ts";
 
@@ -19,6 +20,7 @@ const MOST_POOLS = 256;
 /** The HTTP connections of an egress proxy. A pool is one destination at one address: a call never rides on a connection that was opened
  *  for another name, and what policy was told about the address is true of the connection. */
 export class ForwardPools {
+  readonly retries = new RetryBudget();
   readonly #addresses: DestinationAddresses;
   readonly #make: MakeForwardPool;
   readonly #pools = new Map<string, HttpPool>();
@@ -40,6 +42,7 @@ export class ForwardPools {
     request: OutgoingRequest,
     waiter: PoolWaiter,
   ): void {
+    if (!fresh) this.retries.deposit();
     this.#addresses.find(destination, (found) => {
       if (found instanceof CountersignError) {
         waiter.onAcquireFailed(found);

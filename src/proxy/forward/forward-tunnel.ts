@@ -69,6 +69,10 @@ export class ForwardTunnel {
     transport.pause();
     const ignore = (): void => undefined;
     transport.owner = { onBytes: ignore, onFin: ignore, onWritable: ignore, onGone: () => this.#callerGone() };
+    if (runtime.overload !== undefined) {
+      this.#refuse(runtime.overload);
+      return;
+    }
     const { ports } = listener.config.forward;
     if (destination.mesh === undefined && !ports.includes(destination.port)) {
       const listed = ports.length === 0 ? "no port is" : `only ${ports.join(", ")}`;
@@ -256,10 +260,11 @@ export class ForwardTunnel {
     return false;
   }
 
-  /** A new policy is in force. */
+  /** A new policy is in force, or time went on and the policy depends on it. */
   reauthorize(): void {
     if (this.#done || this.#permit === undefined) return;
-    if (this.#permit.policyVersion !== this.#parts.runtime.inForce.policy.version) this.#decide();
+    const { version, dependsOnTime } = this.#parts.runtime.inForce.policy;
+    if (dependsOnTime || this.#permit.policyVersion !== version) this.#decide();
   }
 
   onTick(): void {

@@ -1,7 +1,6 @@
 import type { ForwardConfig } from "../../config/sidecar-config.ts";
-import type { ListenerOptions } from "../listener.ts";
+import type { MakeConnection } from "../listener.ts";
 import { monotonicMs } from "../monotonic.ts";
-import type { Runtime } from "../runtime.ts";
 import { adoptPlainSocket } from "../socket-reads.ts";
 import type { CheckedLookup } from "../upstream/checked-lookup.ts";
 import { DestinationAddresses, type OwnPlaces } from "./destination-addresses.ts";
@@ -17,16 +16,15 @@ export interface EgressSurroundings {
 
 /** Puts an egress listener together: what it is listened with, and the pools that hang on it. */
 export function assembleForward(
-  runtime: Runtime,
   config: ForwardConfig,
   { lookup, own }: EgressSurroundings,
   makePool: MakeForwardPool,
-): { readonly accept: ListenerOptions["accept"]; readonly pools: ForwardPools } {
+): { readonly accept: MakeConnection; readonly pools: ForwardPools } {
   const addresses = new DestinationAddresses(lookup, config.forward, own, monotonicMs);
   const pools = new ForwardPools(addresses, makePool);
   const parts: ForwardListenerParts = { config, pools, addresses, withoutAlpn: new Set() };
   return {
     pools,
-    accept: (socket, onClosed) => new ForwardConnection(runtime, parts, adoptPlainSocket(socket), onClosed),
+    accept: (runtime, socket, onClosed) => new ForwardConnection(runtime, parts, adoptPlainSocket(socket), onClosed),
   };
 }

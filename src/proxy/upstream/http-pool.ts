@@ -9,10 +9,11 @@ import type { Deadlines } from "../deadlines.ts";
 import type { OutgoingRequest, UpstreamStream } from "../http-streams.ts";
 import type { Http1Limits } from "../http1/http1-events.ts";
 import { monotonicMs } from "../monotonic.ts";
-import type { ReachedTcp } from "../tcp-relay.ts";
+import { type ReachedTcp, reachedByDial } from "../tcp-relay.ts";
 import { TUNNEL_ALPN } from "../tunnel-names.ts";
 import type { Dialed } from "./dial.ts";
 import { dialAny } from "./dial-any.ts";
+import type { EndpointLoad, UpstreamCounts } from "./endpoint-load.ts";
 import { type ClientConnectionOwner, Http1ClientConnection } from "./http1-client-connection.ts";
 import { Http2ClientConnection, type Http2ClientOwner } from "./http2-client-connection.ts";
 import type { PooledConnection } from "./pooled-connection.ts";
@@ -26,10 +27,13 @@ export interface OurIdentity {
 export type PlaintextVersion = "http1" | "http2" | "asked";
 
 export interface PoolOptions {
-  readonly endpoints: readonly [Address, ...Address[]];
+  readonly endpoint: Address;
   readonly source: string | undefined;
-  /** Of DialOptions, for all endpoints. */
+  /** Of DialOptions. */
   readonly serverName?: string | undefined;
+  readonly load: EndpointLoad;
+  /** Shared by all pools of an upstream. */
+  readonly counts: UpstreamCounts;
   /** Who we are and who the server must be, and the ALPN names to offer; undefined: plaintext, toward our own app. */
   readonly mesh: { readonly expected: readonly ExpectedIdentity[]; readonly alpn: readonly string[] } | undefined;
   readonly plaintext: PlaintextVersion;
@@ -47,6 +51,8 @@ export interface PoolOptions {
 
 /** Who waits for a connection. */
 export interface PoolWaiter {
+  /** Where the call has failed before, as records name the address. */
+  readonly failedAt?: string | undefined;
   /** Returns false if the connection is not wanted any more. */
   onAcquired(upstream: UpstreamStream, destination: CallOutcome["destination"], address: string): boolean;
   onAcquireFailed(error: CountersignError): void;
@@ -72,12 +78,13 @@ interface SharedDial {
 /** ALPN names that mean HTTP/2. */
 const HTTP2_ALPN: ReadonlySet<string> = new Set(["h2", TUNNEL_ALPN]);
 const ONLY_HTTP1: readonly string[] = ["http/1.1"];
+const NO_ALPN: readonly string[] = [];
 /** How long an upstream that turned out not to speak HTTP/2 is taken for one that doesn't. */
 const HTTP1_MEMORY_MS = 60_000;
 /** How long a peer that is no sidecar of our kind is taken for none: finding out costs a handshake. */
 const NO_TUNNELS_MEMORY_MS = 600_000;
 
-/** Upstream connections of one listener. The pool belongs to its listener, and inside it a connection is found only by the
+/** Connections of one listener to one address. The pool belongs to its listener, and inside it a connection is found only by the
  *  fingerprint of the SVID that opened it: a call never rides on another identity, nor on an older one of ours. */
 export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   readonly #options: PoolOptions;
@@ -89,14 +96,12 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   #sharedDials: SharedDial[] = [];
   /** Plaintext HTTP/2 connections whose other side has not said yet that it speaks it. */
   readonly #unsettled = new Map<Http2ClientConnection, readonly Waiting[]>();
-  /** Endpoints that refused our ALPN names: dialled without (design: one redial, remembered). */
+  /** Holds the address once it has refused our ALPN names: it is dialled without from then on. */
   readonly #withoutAlpn = new Set<string>();
   /** Until then (monotonic) the upstream is taken for one that speaks HTTP/1.1 only. */
   #http1UntilMs = Number.NEGATIVE_INFINITY;
   /** Until then the other side is taken for no sidecar of our kind. */
   #noTunnelsUntilMs = Number.NEGATIVE_INFINITY;
-  #dialing = 0;
-  #next = 0;
   #closed = false;
 
   constructor(options: PoolOptions) {
@@ -105,6 +110,31 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
 
   get size(): number {
     return this.#connections.size;
+  }
+
+  get load(): EndpointLoad {
+    return this.#options.load;
+  }
+
+  /** Gives the waiter a connection if there is one now that fits; else false, and `acquire` is to be asked. Only a call that holds a Permit
+   *  may ask. */
+  take(_permit: Permit, fresh: boolean, request: OutgoingRequest, waiter: PoolWaiter): boolean {
+    const { mesh, identity } = this.#options;
+    let fingerprint = "";
+    if (mesh !== undefined) {
+      const ours = identity();
+      if (ours instanceof CountersignError) return false;
+      fingerprint = ours.svid.fingerprint;
+    }
+    if (this.#wantsShared(request)) return this.#takeShared(fingerprint, request, waiter);
+    return !fresh && this.#giveIdle(fingerprint, waiter);
+  }
+
+  #giveIdle(fingerprint: string, waiter: PoolWaiter): boolean {
+    const found = this.#takeIdle(fingerprint);
+    if (found === undefined) return false;
+    if (!waiter.onAcquired(found, found.destination, found.address)) this.onIdle(found);
+    return true;
   }
 
   /** Gives the waiter a connection, now or later. Only a call that holds a Permit may ask. `fresh`: not one that was used before. */
@@ -134,14 +164,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
         return;
       }
     }
-    if (!fresh) {
-      const found = this.#takeIdle(fingerprint);
-      if (found !== undefined) {
-        if (!waiter.onAcquired(found, found.destination, found.address)) this.onIdle(found);
-        return;
-      }
-    }
-    this.#dialOwn(ours, waiter);
+    if (fresh || !this.#giveIdle(fingerprint, waiter)) this.#dialOwn(ours, waiter);
   }
 
   #wantsShared(request: OutgoingRequest): boolean {
@@ -216,6 +239,35 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
       },
       again: () => this.tunnel(permit, inbound, done),
       fail: done,
+    });
+  }
+
+  /** A connection that one TCP connection has for itself: plain TLS to a server of the mesh, plaintext to our app. Only a call that holds a
+   *  Permit may ask. */
+  connect(_permit: Permit, done: (reached: ReachedTcp | CountersignError) => void): void {
+    const { mesh, identity, counts, load } = this.#options;
+    const ours = mesh === undefined ? undefined : identity();
+    if (ours instanceof CountersignError) {
+      done(ours);
+      return;
+    }
+    if (this.#isFull) {
+      done(this.#tooMany());
+      return;
+    }
+    this.#dial(ours, NO_ALPN, (connected) => {
+      if (connected instanceof CountersignError) {
+        done(connected);
+        return;
+      }
+      const { dialed, address } = connected;
+      load.succeeded();
+      load.begin();
+      dialed.socket.once("close", () => {
+        load.ended();
+        counts.connections--;
+      });
+      done(reachedByDial(dialed, address, ours?.svid.notAfterMs));
     });
   }
 
@@ -303,7 +355,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   }
 
   onSharedClosed(connection: Http2ClientConnection, error: CountersignError | undefined): void {
-    this.#connections.delete(connection);
+    this.#forget(connection);
     this.#options.deadlines.delete(connection);
     this.#shared = this.#shared.filter((one) => one !== connection);
     const waiting = this.#unsettled.get(connection);
@@ -329,7 +381,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   }
 
   get #isFull(): boolean {
-    return this.#connections.size + this.#dialing >= this.#options.maxConnections;
+    return this.#options.counts.connections >= this.#options.maxConnections;
   }
 
   #tooMany(): CountersignError {
@@ -354,13 +406,18 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     alpn: readonly string[] = ONLY_HTTP1,
     done: (connected: Connected | CountersignError) => void,
   ): void {
-    const { endpoints, mesh } = this.#options;
-    this.#next = (this.#next + 1) % endpoints.length;
-    this.#dialing++;
+    const { endpoint, mesh, counts, load } = this.#options;
+    counts.connections++;
     const identity = mesh === undefined || ours === undefined ? undefined : { ...ours, expected: mesh.expected, alpn };
-    dialAny({ ...this.#options, identity, withoutAlpn: this.#withoutAlpn }, this.#next, (result) => {
-      this.#dialing--;
-      done(result.kind === "failed" ? result.error : result);
+    const plan = { ...this.#options, endpoints: [endpoint] as const, identity, withoutAlpn: this.#withoutAlpn };
+    dialAny(plan, 0, (result) => {
+      if (result.kind === "connected") {
+        done({ dialed: result.dialed, address: result.address, load });
+        return;
+      }
+      counts.connections--;
+      load.failed();
+      done(result.error);
     });
   }
 
@@ -396,6 +453,10 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     this.#options.deadlines.add(connection);
   }
 
+  #forget(connection: PooledConnection): void {
+    if (this.#connections.delete(connection)) this.#options.counts.connections--;
+  }
+
   /** The identity may have changed while the handshake ran: what holds for open connections holds for one that has just been opened. */
   #changedMeanwhile(ours: OurIdentity, connection: PooledConnection): CountersignError | undefined {
     const now = this.#options.identity();
@@ -419,7 +480,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   }
 
   onClosed(connection: Http1ClientConnection): void {
-    this.#connections.delete(connection);
+    this.#forget(connection);
     this.#options.deadlines.delete(connection);
     const at = this.#idle.indexOf(connection);
     if (at !== -1) this.#idle.splice(at, 1);
@@ -467,6 +528,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
 interface Connected {
   readonly dialed: Dialed;
   readonly address: string;
+  readonly load: EndpointLoad;
 }
 
 const NOT_HTTP2 = new CountersignError("E_UPSTREAM_NOT_HTTP2", "the app does not speak HTTP/2, which this call needs");
@@ -474,12 +536,13 @@ const NOT_HTTP2 = new CountersignError("E_UPSTREAM_NOT_HTTP2", "the app does not
 /** Whose a new connection is, and until when. */
 function lifeOf(
   ours: OurIdentity | undefined,
-  { dialed, address }: Connected,
+  { dialed, address, load }: Connected,
 ): Connected & { readonly fingerprint: string; readonly validUntilMs: number; readonly expiresMs: number } {
   if (dialed.peer === undefined || ours === undefined) {
     return {
       dialed,
       address,
+      load,
       fingerprint: "",
       validUntilMs: Number.POSITIVE_INFINITY,
       expiresMs: Number.POSITIVE_INFINITY,
@@ -488,5 +551,5 @@ function lifeOf(
   const expiresMs = Math.min(dialed.peer.validUntilMs, ours.svid.notAfterMs);
   // the server drains at its lead; leaving a little earlier spares the race
   const validUntilMs = expiresMs - drainLeadMs(expiresMs - Date.now()) * 1.25;
-  return { dialed, address, fingerprint: ours.svid.fingerprint, validUntilMs, expiresMs };
+  return { dialed, address, load, fingerprint: ours.svid.fingerprint, validUntilMs, expiresMs };
 }

@@ -13,7 +13,7 @@ import { createResponseDecoder } from "../http1/response-decoder.ts";
 import { writeChunk, writeLastChunk, writeRequestHead } from "../http1/write-head.ts";
 import { SocketTransport, type Transport, type TransportOwner } from "../transport.ts";
 import { reasonOf } from "./dial.ts";
-import { PooledConnection, type PooledParts } from "./pooled-connection.ts";
+import { isServersFault, PooledConnection, type PooledParts } from "./pooled-connection.ts";
 
 export interface ClientConnectionParts extends PooledParts {
   readonly limits: Http1Limits;
@@ -35,6 +35,8 @@ export class Http1ClientConnection
   readonly #owner: ClientConnectionOwner;
   #receiver: UpstreamReceiver | undefined;
   #callsBefore = 0;
+  /** When the call under way was sent, monotonic; -1 without one. */
+  #sentMs = -1;
   #chunked = false;
   #requestEnded = true;
   #responseEnded = false;
@@ -69,6 +71,7 @@ export class Http1ClientConnection
 
   send(request: OutgoingRequest, receiver: UpstreamReceiver): void {
     this.deadlineMs = Number.POSITIVE_INFINITY;
+    this.#sentMs = this.load.begin();
     this.#receiver = receiver;
     this.#requestEnded = false;
     this.#responseEnded = false;
@@ -99,9 +102,17 @@ export class Http1ClientConnection
     if (this.#responseEnded) this.#complete();
   }
 
-  abort(): void {
+  abort(timedOut: boolean): void {
     this.#receiver = undefined;
+    if (timedOut) this.load.failed();
+    this.#callOver();
     this.#transport.destroy();
+  }
+
+  #callOver(): void {
+    if (this.#sentMs === -1) return;
+    this.#sentMs = -1;
+    this.load.ended();
   }
 
   get congested(): boolean {
@@ -136,6 +147,8 @@ export class Http1ClientConnection
   fail(error: CountersignError): void {
     const receiver = this.#receiver;
     this.#receiver = undefined;
+    if (receiver !== undefined && isServersFault(error)) this.load.failed();
+    this.#callOver();
     this.#transport.destroy();
     receiver?.onUpstreamFailed(error);
   }
@@ -144,6 +157,7 @@ export class Http1ClientConnection
 
   onHead(head: ResponseHead): void {
     if (head.status === 101) this.#upgraded = true;
+    if (head.status >= 200 || head.status === 101) this.load.answered(this.#sentMs, head.status);
     if (head.status >= 200) {
       this.#keepAlive = head.keepAlive;
       this.#serverIdleMs = keepAliveTimeoutMs(head.fields);
@@ -201,6 +215,7 @@ export class Http1ClientConnection
     const trailers = this.#trailers;
     this.#trailers = undefined;
     this.#receiver = undefined;
+    this.#callOver();
     this.#callsBefore++;
     this.resumeResponse();
     if (this.#requestEnded && this.#keepAlive && !this.#transport.closed) this.#owner.onIdle(this);
@@ -235,6 +250,7 @@ export class Http1ClientConnection
 
   onGone(): void {
     if (this.#receiver !== undefined) this.#lost(undefined);
+    this.#callOver();
     this.#owner.onClosed(this);
   }
 }

@@ -17,7 +17,8 @@ import { StreamTransport } from "../stream-transport.ts";
 import { SocketTransport, type Transport, type TransportOwner } from "../transport.ts";
 import { TUNNEL_ALPN, TUNNEL_AUTHORITY, TUNNEL_PROTOCOL, tunnelPath } from "../tunnel-names.ts";
 import { reasonOf } from "./dial.ts";
-import { PooledConnection, type PooledParts } from "./pooled-connection.ts";
+import type { EndpointLoad } from "./endpoint-load.ts";
+import { isServersFault, PooledConnection, type PooledParts } from "./pooled-connection.ts";
 
 export interface Http2ClientParts extends PooledParts {
   readonly limits: Http1Limits & { readonly streams: number; readonly streamBuffer: number };
@@ -123,7 +124,7 @@ export class Http2ClientConnection
     this.#calls++;
     const stream = codec.open("CONNECT");
     const transport = new StreamTransport(codec, stream, this.#transport);
-    stream.user = new TunnelStream(transport, this.address);
+    stream.user = new TunnelStream(transport, this.load, this.address);
     codec.beginHeaders(stream);
     codec.field(":method", "CONNECT");
     codec.field(":protocol", TUNNEL_PROTOCOL);
@@ -160,6 +161,8 @@ export class Http2ClientConnection
   }
 
   #lose(error: CountersignError): void {
+    // however many calls it carried, it is one connection that failed
+    if (this.#failure === undefined && this.#codec.openStreams > 0 && isServersFault(error)) this.load.failed();
     this.#failure ??= error;
     this.#retired = true;
     for (const stream of this.#codec.streams()) {
@@ -276,6 +279,8 @@ class ClientStream implements UpstreamStream, StreamUser {
   #webSocketKey: string | undefined;
   #awaitsTransport = false;
   readonly callsBefore: number;
+  /** As in Http1ClientConnection. */
+  #sentMs = -1;
 
   constructor(connection: Http2ClientConnection, codec: Http2Codec<StreamUser>, transport: SocketTransport) {
     this.#connection = connection;
@@ -287,6 +292,7 @@ class ClientStream implements UpstreamStream, StreamUser {
   send(request: OutgoingRequest, receiver: UpstreamReceiver): void {
     const codec = this.#codec;
     this.receiver = receiver;
+    this.#sentMs = this.#connection.load.begin();
     this.#connection.noteCall();
     const { upgrade, framing } = request;
     const method = upgrade === undefined ? request.method : "CONNECT";
@@ -333,8 +339,9 @@ class ClientStream implements UpstreamStream, StreamUser {
     this.#isTunnel = true;
   }
 
-  abort(): void {
+  abort(timedOut: boolean): void {
     this.receiver = undefined;
+    if (timedOut) this.#connection.load.failed();
     if (this.#stream === undefined) return;
     this.#codec.resetStream(this.#stream, this.#stream.remoteEnded ? NO_ERROR : CANCEL);
     this.#transport.touch();
@@ -367,6 +374,7 @@ class ClientStream implements UpstreamStream, StreamUser {
   }
 
   onHead(head: ResponseHead): void {
+    if (head.status >= 200) this.#connection.load.answered(this.#sentMs, head.status);
     const upgrade = this.#upgrade;
     if (upgrade === undefined || head.status < 200 || head.status >= 300) {
       this.receiver?.onResponseHead(head);
@@ -400,12 +408,19 @@ class ClientStream implements UpstreamStream, StreamUser {
   }
 
   onClosed(): void {
-    // the receiver has heard of the end
+    this.#callOver();
+  }
+
+  #callOver(): void {
+    if (this.#sentMs === -1) return;
+    this.#sentMs = -1;
+    this.#connection.load.ended();
   }
 
   fail(error: CountersignError): void {
     const { receiver } = this;
     this.receiver = undefined;
+    this.#callOver();
     receiver?.onUpstreamFailed(error);
   }
 }
@@ -417,15 +432,22 @@ function welcomesTrailers(te: string): boolean {
 /** A tunnel's stream. */
 class TunnelStream implements StreamUser {
   readonly #transport: StreamTransport<StreamUser>;
+  readonly #load: EndpointLoad;
   readonly #address: string;
+  #over = false;
 
-  constructor(transport: StreamTransport<StreamUser>, address: string) {
+  constructor(transport: StreamTransport<StreamUser>, load: EndpointLoad, address: string) {
     this.#transport = transport;
+    this.#load = load;
     this.#address = address;
+    load.begin();
   }
 
   onHead({ status, fields }: ResponseHead): void {
-    if (status >= 200 && status < 300) return;
+    if (status >= 200 && status < 300) {
+      this.#load.succeeded();
+      return;
+    }
     const code = fieldValue(fields, "x-countersign-code") ?? `status ${status}`;
     const error = new CountersignError("E_TUNNEL_REFUSED", `${this.#address} refused the tunnel: ${printable(code)}`);
     this.#transport.abort(error);
@@ -440,7 +462,14 @@ class TunnelStream implements StreamUser {
   }
 
   fail(error: CountersignError): void {
+    this.#callOver();
     this.#transport.onClosed(error);
+  }
+
+  #callOver(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#load.ended();
   }
 
   onStreamWritable(): void {
@@ -452,6 +481,7 @@ class TunnelStream implements StreamUser {
   }
 
   onClosed(): void {
+    this.#callOver();
     this.#transport.onClosed(undefined);
   }
 }

@@ -2,11 +2,14 @@ import type { CallOutcome } from "../../core/call-outcome.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot } from "../../core/identity.ts";
 import type { Dialed } from "./dial.ts";
+import type { EndpointLoad } from "./endpoint-load.ts";
 
 /** A connection that was dialled, with the identities that opened it. */
 export interface PooledParts {
   readonly dialed: Dialed;
   readonly address: string;
+  /** What is counted of that address. */
+  readonly load: EndpointLoad;
   /** Fingerprint of our SVID that opened it, "" for plaintext. */
   readonly fingerprint: string;
   /** Wall clock from which it takes no new call. */
@@ -18,15 +21,17 @@ export interface PooledParts {
 /** What the pool needs to know about every connection, whatever it speaks: whose it is, and until when. */
 export abstract class PooledConnection {
   readonly address: string;
+  readonly load: EndpointLoad;
   readonly destination: CallOutcome["destination"];
   readonly svidFingerprint: string;
   readonly expiresMs: number;
   readonly #validUntilMs: number;
   readonly #verifyAgain: Dialed["verifyAgain"];
 
-  constructor({ dialed, address, fingerprint, validUntilMs, expiresMs }: PooledParts) {
+  constructor({ dialed, address, load, fingerprint, validUntilMs, expiresMs }: PooledParts) {
     const { peer } = dialed;
     this.address = address;
+    this.load = load;
     this.destination = peer === undefined ? undefined : { spiffeId: peer.spiffeId, serial: peer.serial };
     this.svidFingerprint = fingerprint;
     this.expiresMs = expiresMs;
@@ -52,4 +57,9 @@ export abstract class PooledConnection {
     const problem = this.#verifyAgain?.(snapshot, nowMs);
     if (problem !== undefined) this.fail(new CountersignError("E_PEER_NO_LONGER_TRUSTED", problem.message));
   }
+}
+
+/** Whether a connection that ended with this error says something against its server: what our own side ended does not. */
+export function isServersFault({ code }: CountersignError): boolean {
+  return code === "E_UPSTREAM_CLOSED" || code === "E_UPSTREAM_PROTOCOL" || code === "E_UPSTREAM_TIMEOUT";
 }
