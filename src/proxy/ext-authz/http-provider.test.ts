@@ -155,6 +155,23 @@ describe("an HTTP provider", () => {
   });
 });
 
+it("is asked once more when it closes a kept connection just as that is used", async () => {
+  let connections = 0;
+  const server = createTcpServer((socket) => {
+    const first = ++connections === 1;
+    let requests = 0;
+    socket.on("data", () => {
+      // the first connection answers once, and breaks on its second request
+      if (first && ++requests > 1) socket.destroy();
+      else socket.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    });
+  });
+  const made = provider(await listen(server));
+  expect((await made.check(QUESTION, STAYS)).kind).toBe("allow");
+  expect((await made.check(QUESTION, STAYS)).kind).toBe("allow");
+  expect(connections).toBe(2);
+});
+
 describe("without a valid answer", () => {
   it.each([
     ["500", "E_EXT_AUTHZ_FAILED", "HTTP/1.1 500 no\r\ncontent-length: 0\r\n\r\n"],

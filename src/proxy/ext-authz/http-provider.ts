@@ -58,7 +58,12 @@ export function createHttpProvider(config: HttpConfig): AuthorizationProvider {
       pending++;
       const over = AbortSignal.timeout(config.timeoutMs);
       try {
-        return await ask(question, AbortSignal.any([over, gone]));
+        const signal = AbortSignal.any([over, gone]);
+        return await ask(question, signal).catch((error: unknown) => {
+          // a kept connection may be closed by the provider just as it is used; asking twice changes nothing
+          if (signal.aborted || !isBrokenConnection(error)) throw error;
+          return ask(question, signal);
+        });
       } catch (error) {
         return { kind: "failed", error: problemOf(error, over, config.timeoutMs) };
       } finally {
@@ -139,6 +144,11 @@ function fitsOne({ kind, text }: HeaderPattern, name: string): boolean {
     case "suffix":
       return name.endsWith(text);
   }
+}
+
+function isBrokenConnection(error: unknown): boolean {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return code === "UND_ERR_SOCKET" || code === "ECONNRESET" || code === "EPIPE";
 }
 
 function problemOf(error: unknown, over: AbortSignal, timeoutMs: number): CountersignError {
