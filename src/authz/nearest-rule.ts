@@ -53,6 +53,10 @@ function distanceOf(rule: CompiledRule, call: CallView): Distance {
   addNearest(distance, rule.sources, call);
   addNearest(distance, rule.operations, call);
   addGroup(distance, rule.conditions, call);
+  if (rule.expression !== undefined) {
+    if (rule.expression.ask(call) === true) distance.matching++;
+    else distance.failing++;
+  }
   return distance;
 }
 

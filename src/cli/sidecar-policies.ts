@@ -1,5 +1,5 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
-import { loadPolicies } from "../authz/load-policies.ts";
+import { type LoadedPolicies, type LoadTurns, loadPolicies, loadPoliciesInTurns } from "../authz/load-policies.ts";
 import type { SourceFile } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import type { Warning } from "../core/errors.ts";
@@ -35,7 +35,15 @@ export interface SidecarPolicies {
   /** Compiles other files, or the same for another configuration or trust domain. Throws CountersignErrors. Nothing changes
    *  before the commit. */
   prepare(change: PolicyChange): PreparedPolicies;
+  /** The same in turns of a few milliseconds: calls are served meanwhile. */
+  prepareInTurns(change: PolicyChange): Promise<PreparedPolicies>;
 }
+
+/** Lets other work happen between the turns of a load. */
+const turns: LoadTurns = {
+  nowMs: () => performance.now(),
+  pause: () => new Promise((resolve) => void setImmediate(resolve)),
+};
 
 /** Compiles the first set. Throws CountersignErrors: an invalid set stops the start. */
 export function createSidecarPolicies(
@@ -48,11 +56,17 @@ export function createSidecarPolicies(
     files,
     localTrustDomain: undefined,
   };
-  const compile = (next: typeof inputs): PolicyState => {
-    const { policy, warnings } = loadPolicies(next.files, policyOptionsOf(next.config, next.localTrustDomain));
-    return { policy, warnings, loadedAtMs: nowMs() };
-  };
+  const stateOf = ({ policy, warnings }: LoadedPolicies): PolicyState => ({ policy, warnings, loadedAtMs: nowMs() });
+  const compile = (next: typeof inputs): PolicyState =>
+    stateOf(loadPolicies(next.files, policyOptionsOf(next.config, next.localTrustDomain)));
   let state = compile(inputs);
+  const prepared = (next: typeof inputs, compiled: PolicyState): PreparedPolicies => ({
+    policy: compiled.policy,
+    commit() {
+      inputs = next;
+      state = compiled;
+    },
+  });
   return {
     get state() {
       return state;
@@ -65,14 +79,17 @@ export function createSidecarPolicies(
     },
     prepare(change) {
       const next = { ...inputs, ...change };
-      const compiled = compile(next);
-      return {
-        policy: compiled.policy,
-        commit() {
-          inputs = next;
-          state = compiled;
-        },
-      };
+      return prepared(next, compile(next));
+    },
+    async prepareInTurns(change) {
+      for (;;) {
+        const before = inputs;
+        const next = { ...before, ...change };
+        const options = policyOptionsOf(next.config, next.localTrustDomain);
+        const compiled = stateOf(await loadPoliciesInTurns(next.files, options, turns));
+        // Another change came first: this one must stand on it.
+        if (inputs === before) return prepared(next, compiled);
+      }
     },
   };
 }

@@ -9,7 +9,7 @@ import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { type FilesChange, type FilesWatch, watchConfigFile } from "../config/watch-files.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { IdentitySource, IdentityState } from "../core/identity.ts";
-import { trustDomainOf } from "../core/spiffe-id.ts";
+import { type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
 import type { Sidecar } from "../proxy/sidecar.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import type { createLogger } from "../telemetry/logger.ts";
@@ -17,7 +17,7 @@ import type { Telemetry } from "../telemetry/telemetry.ts";
 import { identityOptionsOf } from "./identity-options.ts";
 import type { OperationPages } from "./operation-pages.ts";
 import { restartProblems } from "./restart-problems.ts";
-import type { PolicyChange, SidecarPolicies } from "./sidecar-policies.ts";
+import type { PreparedPolicies, SidecarPolicies } from "./sidecar-policies.ts";
 
 export interface ReloadParts {
   readonly file: string;
@@ -100,17 +100,27 @@ export function createReloads(parts: ReloadParts): Reloads {
     );
     audit.event({ kind: "lifecycle", reason: "config.rejected", detail: `${error.errors.length} errors` });
   }
-  function adoptPolicies(change: PolicyChange): void {
+  async function adoptPolicyFiles(files: PolicySet["files"]): Promise<void> {
     try {
-      const prepared = policies.prepare(change);
-      prepared.commit();
-      sidecar?.setPolicy(prepared.policy);
-      policyError = undefined;
-      if (sidecar !== undefined) announce();
-      keepPolicies();
+      putInForce(await policies.prepareInTurns({ files }));
     } catch (error) {
       policyFailed(asErrors(error));
     }
+  }
+  /** At once: until the policies know our trust domain they allow nobody for its sake. */
+  function adoptTrustDomain(localTrustDomain: TrustDomain): void {
+    try {
+      putInForce(policies.prepare({ localTrustDomain }));
+    } catch (error) {
+      policyFailed(asErrors(error));
+    }
+  }
+  function putInForce(prepared: PreparedPolicies): void {
+    prepared.commit();
+    sidecar?.setPolicy(prepared.policy);
+    policyError = undefined;
+    if (sidecar !== undefined) announce();
+    keepPolicies();
   }
   function keepPolicies(): void {
     void set.keep(policies.files).then((problems) => {
@@ -146,7 +156,7 @@ export function createReloads(parts: ReloadParts): Reloads {
       }
       heldText = text;
       const nextSet = await openPolicySet(next, systemClock);
-      const prepared = policies.prepare({ config: next, files: nextSet.files });
+      const prepared = await policies.prepareInTurns({ config: next, files: nextSet.files });
       heldText = undefined;
       await bringIntoForce(next, prepared.policy);
       prepared.commit();
@@ -188,12 +198,14 @@ export function createReloads(parts: ReloadParts): Reloads {
   }
   function onPolicyFiles(change: FilesChange): void {
     if (change.kind === "failed") {
-      policyFailed(change.error);
+      const { error } = change;
+      turn = turn.then(() => policyFailed(error));
       return;
     }
-    adoptPolicies({ files: change.files });
-    const text = heldText;
-    if (text !== undefined) turn = turn.then(() => adoptConfig(text));
+    const { files } = change;
+    turn = turn
+      .then(() => adoptPolicyFiles(files))
+      .then(() => (heldText === undefined ? undefined : adoptConfig(heldText)));
   }
   function onConfigFile(change: FilesChange): void {
     if (change.kind === "failed") configFailed(change.error);
@@ -220,7 +232,7 @@ export function createReloads(parts: ReloadParts): Reloads {
     adoptIdentity(state) {
       if (state.kind !== "serving" && state.kind !== "stale") return;
       const localTrustDomain = trustDomainOf(state.snapshot.svids[0].spiffeId);
-      if (policies.localTrustDomain !== localTrustDomain) adoptPolicies({ localTrustDomain });
+      if (policies.localTrustDomain !== localTrustDomain) adoptTrustDomain(localTrustDomain);
     },
     announce,
     start(running, signal) {
