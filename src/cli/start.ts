@@ -1,3 +1,4 @@
+import { errorCodes } from "../core/error-codes.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { CliIo } from "./cli-io.ts";
 
@@ -35,10 +36,14 @@ function report(error: unknown): number {
     process.stderr.write(`${error.errors.map(formatError).join("\n")}\n`);
     return 2;
   }
-  const text =
-    error instanceof CountersignError ? formatError(error) : error instanceof Error ? error.stack : undefined;
+  const text = error instanceof CountersignError ? withFix(error) : error instanceof Error ? error.stack : undefined;
   process.stderr.write(`countersign: ${text ?? String(error)}\n`);
   return 1;
+}
+
+/** The line with what to do: the error's own fix, or the catalogue's. */
+function withFix({ code, message, at, fix = errorCodes[code].fix }: CountersignError): string {
+  return formatError(new CountersignError(code, message, { at, fix }));
 }
 
 /** node:ffi is experimental in Node 26 and says so on stderr, where our log is. Other warnings stay. */
