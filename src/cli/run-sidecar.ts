@@ -204,8 +204,8 @@ async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
 }
 
 /** Hints that listeners ask for, each with one that does. */
-function wantedHints({ inbound, outbound }: SidecarConfig): ReadonlyMap<string, string> {
-  const wanted = [...inbound, ...outbound].filter(({ svidHint }) => svidHint !== "");
+function wantedHints({ inbound, outboundAsWritten }: SidecarConfig): ReadonlyMap<string, string> {
+  const wanted = [...inbound, ...outboundAsWritten].filter(({ svidHint }) => svidHint !== "");
   return new Map(wanted.map(({ svidHint, name }) => [svidHint, name]));
 }
 
