@@ -304,6 +304,30 @@ describe("readiness", () => {
 });
 
 describe("the status document", () => {
+  it("says where keys come from and how long ago, and how providers answer", () => {
+    const failed = new CountersignError("E_JWKS_FETCH", "the fetch failed", { fix: "look" });
+    const { keySources, providers } = statusDocument(
+      input({
+        nowMs: 100_000,
+        keySources: [
+          { from: "https://idp.example/jwks", keys: 2, loadedAtMs: 10_000, problem: undefined },
+          { from: "https://other.example", keys: 0, loadedAtMs: undefined, problem: failed },
+        ],
+        providers: [{ name: "opa", allowed: 3, denied: 2, failed: 1 }],
+      }),
+    );
+    expect(keySources).toEqual([
+      { from: "https://idp.example/jwks", keys: 2, loadedAt: "1970-01-01T00:00:10.000Z", ageSeconds: 90 },
+      {
+        from: "https://other.example",
+        keys: 0,
+        problem: { code: "E_JWKS_FETCH", message: "the fetch failed", fix: "look" },
+      },
+    ]);
+    expect(providers).toEqual([{ name: "opa", allowed: 3, denied: 2, failed: 1 }]);
+    expect(statusDocument(input({}))).toMatchObject({ keySources: undefined, providers: undefined });
+  });
+
   it("shows identity, policy and reload problems, and nothing secret", () => {
     const jwtBundle = { trustDomain: bundle.trustDomain, keys: [], version: "1" };
     const keys = ["a", "b"].map((keyId) => ({ keyId, key: createPublicKey(svid.key) }));

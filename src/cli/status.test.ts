@@ -238,6 +238,23 @@ listeners  name      direction  address         to                   protocol  o
     );
   });
 
+  it("shows where keys come from, and how providers answer", () => {
+    const text = formatStatus(
+      {
+        ...document,
+        keySources: [
+          { from: "https://idp.example/jwks", keys: 2, loadedAt: "2026-01-01T00:00:00.000Z", ageSeconds: 90 },
+          { from: "https://other.example", keys: 0, problem: { code: "E_JWKS_FETCH", message: "the fetch failed" } },
+        ],
+        providers: [{ name: "opa", allowed: 3, denied: 2, failed: 1 }],
+      },
+      false,
+    );
+    expect(text).toMatch(/^keys +2 keys from https:\/\/idp\.example\/jwks, fetched [^,]+ ago$/m);
+    expect(text).toMatch(/^ +0 keys from https:\/\/other\.example: E_JWKS_FETCH the fetch failed$/m);
+    expect(text).toMatch(/^providers *opa: 3 allowed, 2 denied, 1 failed$/m);
+  });
+
   it("shows problems, and colour only when asked", () => {
     const broken: StatusDocument = {
       ...notReady,
