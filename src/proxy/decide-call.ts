@@ -1,0 +1,39 @@
+import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import { decideCall, decideOutbound } from "../authz/decide.ts";
+import { checkOutboundPath } from "../authz/normalize-for-policy.ts";
+import type { ExpectedIdentity } from "../config/sidecar-config.ts";
+import type { CallFacts } from "../core/call-facts.ts";
+import type { AskDecision, CallDecision, Decision } from "../core/decision.ts";
+import { CountersignError } from "../core/errors.ts";
+
+/** Decides about a call to our app, at the time of now where policies ask for it. */
+export function decideInboundNow(policy: CompiledPolicy, facts: CallFacts): CallDecision {
+  return decideCall(policy, policy.dependsOnTime ? { ...facts, nowMs: Date.now() } : facts);
+}
+
+/** Decides about a call to a configured destination, likewise. `destinationPrincipals`: see principalsOf. */
+export function decideConfiguredNow(
+  policy: CompiledPolicy,
+  facts: CallFacts,
+  destinationPrincipals: readonly string[],
+): Decision {
+  if (policy.outbound.policyCount === 0) return decideOutbound(policy, facts);
+  return decideOutbound(policy, { ...facts, destinationPrincipals, nowMs: Date.now() });
+}
+
+/** Whom a configured destination must prove to be, as policies write it. */
+export function principalsOf(expected: readonly ExpectedIdentity[]): readonly string[] {
+  return expected.map(({ pattern }) => pattern.slice("spiffe://".length));
+}
+
+/** Why an outbound request is refused for its path, where OUTBOUND policies apply; else undefined. The path itself stays as it came. */
+export function outboundPathProblem(policy: CompiledPolicy, path: string, query: string): CountersignError | undefined {
+  if (policy.outbound.policyCount === 0) return undefined;
+  const checked = checkOutboundPath(policy, path, query);
+  return checked.ok ? undefined : new CountersignError(checked.code, checked.reason);
+}
+
+/** Who is asked, to see whether it is somebody else than before. */
+export function providersOf({ providers }: AskDecision): string {
+  return providers.map(({ provider }) => provider).join("\n");
+}
