@@ -16,8 +16,9 @@ let originCheckedAt = 0;
 /** Microseconds since the epoch. performance.now() doesn't follow clock corrections: the origin is taken anew every second. */
 export function wallClockUs(monotonicMs: number): number {
   if (monotonicMs - originCheckedAt > 1000 || originCheckedAt === 0) {
-    originCheckedAt = monotonicMs;
-    const wall = Date.now() * 1000 - monotonicMs * 1000;
+    // both clocks are read now: the moment that was asked for may be long past
+    originCheckedAt = performance.now();
+    const wall = Date.now() * 1000 - originCheckedAt * 1000;
     // Date.now() has whole milliseconds: smaller differences are rounding, not a correction
     if (Math.abs(wall - originUs) > 1500) originUs = wall;
   }

@@ -8,6 +8,7 @@ import { freePorts } from "../../bench/ports.ts";
 import { waitUntilReady } from "../../bench/processes.ts";
 import { startApp } from "./app.ts";
 import { type AuditRecord, readAuditFile } from "./audit-file.ts";
+import type { Checks } from "./checks.ts";
 import { type CallResult, callOnce, createAgent, describeFailures, smallAnswer } from "./http-call.ts";
 import { type Role, spiffeIdOf } from "./mesh-config.ts";
 import { parseNumbers } from "./number-options.ts";
@@ -22,8 +23,8 @@ const protocols = ["HTTP/1.1", "HTTP/2", "TCP"] as const;
 type Protocol = (typeof protocols)[number];
 /** How long after a swap a handshake with the old SVID may still be under way. */
 const LATE_MS = 1000;
-/** Memory is compared with what it was after this part of the run. */
-const WARM = 0.4;
+/** Sizes are taken so often during a run; what the first half of them shows is warming up. */
+const SAMPLES = 20;
 
 interface Result extends CallResult {
   readonly protocol: Protocol;
@@ -87,8 +88,11 @@ export const rotations: SoakProgram = async ({ dir, children, checks, signal }, 
     TCP: (path) => callTcp(outTcp, path),
   };
   const pids = { web: web.child.pid, orders: orders.child.pid };
-  const sizes = (): Record<Role, ProcessSize> => ({ web: sizeOf(pids.web), orders: sizeOf(pids.orders) });
-  let warm: Record<Role, ProcessSize> | undefined;
+  const samples: Record<Role, ProcessSize[]> = { web: [], orders: [] };
+  const sample = (): void => {
+    samples.web.push(sizeOf(pids.web));
+    samples.orders.push(sizeOf(pids.orders));
+  };
   const startedMs = performance.now();
   const calls: Promise<Result>[] = [];
   while (calls.length < rate * seconds) {
@@ -98,14 +102,14 @@ export const rotations: SoakProgram = async ({ dir, children, checks, signal }, 
       const protocol = protocols[calls.length % protocols.length] ?? "TCP";
       calls.push(call[protocol](`/call/${calls.length}`).then((result) => ({ ...result, protocol })));
     }
-    if (warm === undefined && elapsed > seconds * WARM) warm = sizes();
+    if (elapsed > (seconds / SAMPLES) * (samples.web.length + 1)) sample();
     // oxlint-disable-next-line no-await-in-loop -- the rate is what is kept
     await delay(5, undefined, { signal });
   }
   const results = await Promise.all(calls);
   const endedMs = performance.now();
   await delay(1000, undefined, { signal }); // what is closing has closed
-  const end = sizes();
+  sample();
   session.destroy();
   agent.destroy();
   await Promise.all([web.child.stop(10_000), orders.child.stop(10_000)]);
@@ -137,20 +141,30 @@ export const rotations: SoakProgram = async ({ dir, children, checks, signal }, 
       late === 0 && Number.isFinite(worstMs),
       `${late} calls, the latest ${worstMs.toFixed(0)} ms after the swap`,
     );
-    const { [role]: before } = warm ?? end;
-    const { [role]: after } = end;
-    checks.check(
-      `${role}'s sockets do not grow`,
-      after.sockets <= before.sockets + 10,
-      `${before.sockets} then ${after.sockets}`,
-    );
-    checks.check(
-      `${role}'s memory does not grow`,
-      after.rssMiB <= before.rssMiB * 1.1 + 8,
-      `${before.rssMiB.toFixed(0)} then ${after.rssMiB.toFixed(0)} MiB`,
-    );
+    checkGrowth(checks, role, samples[role]);
   }
 };
+
+/** Compares the last quarter of the run with the one before it: what is still kept of each rotation would show. */
+function checkGrowth({ check }: Checks, role: Role, samples: readonly ProcessSize[]): void {
+  const quarter = Math.floor(samples.length / 4);
+  const median = (part: readonly ProcessSize[], of: (size: ProcessSize) => number): number =>
+    part.map(of).toSorted((a, b) => a - b)[Math.floor(part.length / 2)] ?? 0;
+  const before = samples.slice(-2 * quarter, -quarter);
+  const after = samples.slice(-quarter);
+  for (const [what, of, slack] of [
+    ["sockets", ({ sockets }: ProcessSize) => sockets, 10],
+    ["memory (MiB)", ({ rssMiB }: ProcessSize) => rssMiB, 8],
+  ] as const) {
+    const [was, is] = [median(before, of), median(after, of)];
+    const trend = samples.map((size) => of(size).toFixed(0)).join(" ");
+    check(
+      `${role}'s ${what} do not grow`,
+      is <= was * 1.05 + slack,
+      `${was.toFixed(0)} then ${is.toFixed(0)}: ${trend}`,
+    );
+  }
+}
 
 function rotationsOf(events: readonly LogEvent[]): LogEvent[] {
   return events.filter(({ event }) => event === "identity.rotated");
