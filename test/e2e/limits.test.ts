@@ -146,7 +146,7 @@ spec: { rules: [{ to: [{ operation: { methods: [GET] } }] }] }
 
 describe("an app", () => {
   it("that answers too late is answered for with 504", async () => {
-    const { port, inbound } = await mesh(() => undefined, { both: "timeouts: { firstByte: 300ms }" });
+    const { port, inbound } = await mesh(() => undefined, { inboundSide: "timeouts: { firstByte: 300ms }" });
     const client = await rawClient(port);
     client.send(get("/"));
     expect(await client.until(isAnswered)).toMatch(/^HTTP\/1\.1 504 [\s\S]*E_UPSTREAM_TIMEOUT/);

@@ -5,6 +5,7 @@ import { parseSidecarConfig } from "../../src/config/load-sidecar-config.ts";
 import type { SidecarConfig } from "../../src/config/sidecar-config.ts";
 import { parseTrustDomain } from "../../src/core/spiffe-id.ts";
 import { type Sidecar, startSidecar } from "../../src/proxy/sidecar.ts";
+import type { NameTtl } from "../../src/proxy/upstream/name-ttl.ts";
 import type { ResolveName } from "../../src/proxy/upstream/system-resolve.ts";
 import { createTestCa, type TestCa, type TestIssued } from "./cert-factory.ts";
 import { type ControlledIdentity, controlledIdentity } from "./controlled-identity.ts";
@@ -35,8 +36,9 @@ export interface TestSidecarOptions {
   readonly trusted?: readonly TestCa[];
   /** The SVID; undefined: none yet. */
   readonly svid: TestIssued | undefined;
-  /** Of the egress proxy; absent: the machine's. */
+  /** Absent: the machine's. */
   readonly resolve?: ResolveName;
+  readonly ttlOf?: NameTtl;
 }
 
 const SILENT = { info: () => undefined, warn: () => undefined };
@@ -67,6 +69,7 @@ ${options.config}`;
     recorder: NO_METRICS,
     log: SILENT,
     ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
+    ...(options.ttlOf === undefined ? {} : { ttlOf: options.ttlOf }),
   });
   return {
     sidecar,
@@ -113,6 +116,8 @@ export interface MeshOptions {
   readonly outbound?: string;
   /** More top-level keys for both: `timeouts: { head: 1s }`. */
   readonly both?: string;
+  /** More top-level keys of the inbound side. */
+  readonly inboundSide?: string;
   readonly policies?: string;
   readonly serverId?: string;
   readonly expected?: string;
@@ -128,7 +133,8 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
     policies: options.policies ?? ALLOW_WEB,
     config: `inbound:
   - { name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${options.appPort}", protocol: ${options.appProtocol ?? protocol}${options.inbound === undefined ? "" : `, ${options.inbound}`} }
-${options.both ?? ""}`,
+${options.both ?? ""}
+${options.inboundSide ?? ""}`,
   });
   const meshPort = inbound.port("in");
   const outbound = await startTestSidecar({
