@@ -361,6 +361,14 @@ export class HttpCall implements UpstreamReceiver {
       this.#startTunnel(head);
       return;
     }
+    if (head.status >= 200 && head.status < 300 && this.#request?.upgrade !== undefined && outcome.protocol === "http/2") {
+      // RFC 8441 section 5: there 2xx says that the tunnel is open, so that this answer cannot be passed on
+      this.#giveUpUpstream();
+      this.#fail(
+        new CountersignError("E_UPSTREAM_PROTOCOL", `the app answered ${head.status} instead of switching protocols`),
+      );
+      return;
+    }
     if (head.status < 200) {
       if (this.head.minor === 1)
         this.#downstream.inform(head.status, head.reason, this.#service.responseLines(head, outcome, false));
