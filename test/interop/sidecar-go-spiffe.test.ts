@@ -1,14 +1,11 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { expect, it } from "vitest";
 import { startApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
 import { countersignProcesses } from "../support/countersign-process.ts";
 import { operations } from "../support/sidecar-pair.ts";
-import { buildGoClient } from "./go-client.ts";
+import { buildGoClient, startGoServer } from "./go-client.ts";
 import { runClient, startIssuerProcess } from "./issuer-process.ts";
 
 const SIDECAR = "spiffe://example.org/ns/shop/sa/sidecar";
@@ -37,7 +34,7 @@ it("a go-spiffe program and a sidecar call each other over mTLS, while SVIDs rot
   const processes = countersignProcesses();
   test.onTestFinished(() => processes.close());
 
-  const goServer = await serve(client, issuer.address);
+  const goServer = await startGoServer(client, ["serve", SIDECAR], issuer.address);
   test.onTestFinished(() => goServer.stop());
   writeFileSync(join(folder, "policies.yaml"), policies);
   const file = join(folder, "sidecar.yaml");
@@ -71,24 +68,3 @@ policies: [policies.yaml]
   const wrong = await runClient(client, ["call", OTHER, `${url}/orders`], issuer.address);
   expect(String(wrong.get("call-0")?.["error"])).toContain("unexpected ID");
 });
-
-interface GoServer {
-  readonly address: string;
-  stop(): Promise<void>;
-}
-
-async function serve(client: string, workloadApi: string): Promise<GoServer> {
-  const child: ChildProcess = spawn(client, ["serve", SIDECAR], {
-    env: { ...process.env, SPIFFE_ENDPOINT_SOCKET: workloadApi },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  if (child.stdout === null) throw new TypeError("the server's stdout is a pipe");
-  const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string];
-  return {
-    address: (JSON.parse(line) as { readonly address: string }).address,
-    async stop() {
-      child.kill("SIGKILL");
-      if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-    },
-  };
-}

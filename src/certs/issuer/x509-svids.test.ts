@@ -21,9 +21,10 @@ it("issues one SVID an ID for all who ask at once, until half of its life", asyn
   const [first, same, another] = await Promise.all([svids.current(id), svids.current(id), svids.current(other)]);
   expect(same).toBe(first);
   expect(another.serial).not.toBe(first.serial);
-  clock.advance(HOUR / 2 - 1);
+  expect(first.rotateAtMs).toBe(clock.nowMs() + HOUR / 2);
+  clock.advance(HOUR / 2 - 1001);
   expect(await svids.current(id)).toBe(first);
-  clock.advance(1);
+  clock.advance(1); // a second early, so that several are renewed together
   const [next, alsoNext] = await Promise.all([svids.current(id), svids.current(id)]);
   expect(next.serial).not.toBe(first.serial);
   expect(alsoNext).toBe(next);

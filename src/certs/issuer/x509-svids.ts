@@ -6,7 +6,12 @@ import { type IssuedX509Svid, issueX509Svid } from "./x509-authority.ts";
 export interface RotatingX509Svid extends IssuedX509Svid {
   /** When its successor is issued. */
   readonly rotateAtMs: number;
+  /** Who asks from here on gets the successor already, so that a caller's several SVIDs, issued a moment apart, are renewed
+   *  in one push. */
+  readonly renewableFromMs: number;
 }
+
+const MAX_EARLY_MS = 1000;
 
 /** One current X.509-SVID an ID and life: every workload of an ID gets the same one, as from SPIRE, so that asking again
  *  and again costs nothing. */
@@ -34,7 +39,9 @@ export function createX509Svids(
     const { svidRotationMs } = settings();
     const svid = await issueX509Svid(await authorities.signingX509(), id, ttlMs, clock.nowMs());
     const life = svid.notAfterMs - svid.issuedMs;
-    return { ...svid, rotateAtMs: svid.issuedMs + Math.min(svidRotationMs ?? Infinity, life / 2) };
+    const intervalMs = Math.min(svidRotationMs ?? Infinity, life / 2);
+    const rotateAtMs = svid.issuedMs + intervalMs;
+    return { ...svid, rotateAtMs, renewableFromMs: rotateAtMs - Math.min(MAX_EARLY_MS, intervalMs / 10) };
   }
 
   return {
@@ -43,7 +50,7 @@ export function createX509Svids(
       const known = issued.get(key);
       if (known !== undefined) {
         const svid = await known;
-        if (clock.nowMs() < svid.rotateAtMs) return svid;
+        if (clock.nowMs() < svid.renewableFromMs) return svid;
       }
       // Someone else may have begun while we waited.
       const begun = issued.get(key);

@@ -4,6 +4,8 @@
 //	go-spiffe                 all calls, and three rotations
 //	go-spiffe serve ID        an HTTPS server that only ID may call, until it is killed
 //	go-spiffe call ID URL…    calls URLs at a server that must prove ID
+//	go-spiffe fetch-bundle URL FILE [ID]    gets the bundle of example.org
+//	go-spiffe serve-bundle DOMAIN FILE      a bundle endpoint, until it is killed
 package main
 
 import (
@@ -37,6 +39,12 @@ func command(ctx context.Context, args []string) error {
 		return serve(ctx, args[1])
 	case len(args) > 2 && args[0] == "call":
 		return call(ctx, args[1], args[2:])
+	case len(args) == 3 && args[0] == "fetch-bundle":
+		return fetchBundle(ctx, args[1], args[2], "")
+	case len(args) == 4 && args[0] == "fetch-bundle":
+		return fetchBundle(ctx, args[1], args[2], args[3])
+	case len(args) == 3 && args[0] == "serve-bundle":
+		return serveBundle(ctx, args[1], args[2])
 	default:
 		return run(ctx)
 	}
