@@ -71,6 +71,8 @@ export interface ListenerStatus {
 export interface Sidecar {
   readonly listeners: readonly ListenerStatus[];
   readonly activeCalls: number;
+  /** New calls are turned away for want of memory. */
+  readonly overloaded: boolean;
   /** Where issuers' keys come from. */
   readonly keySources: readonly JwksState[];
   /** Who is asked about calls, and how that went. */
@@ -220,6 +222,9 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     },
     get activeCalls() {
       return everyEntry().reduce((sum, entry) => sum + callsOf(entry), 0);
+    },
+    get overloaded() {
+      return runtime.overload !== undefined;
     },
     get keySources() {
       return guards.keySources;
