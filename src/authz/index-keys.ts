@@ -5,6 +5,7 @@ import { hostPattern } from "./match-request.ts";
 import { compilePathTemplate, isPathTemplate } from "./path-template.ts";
 import type { FieldModel } from "./policy-model.ts";
 import { parseTextPattern, type TextPattern } from "./text-pattern.ts";
+import { SEGMENT } from "./text-trie.ts";
 import { expandPrincipal, expandTrustDomain } from "./trust-domains.ts";
 
 /** What a field says to the index: it can only match calls that have one of these texts in the dimension. */
@@ -18,16 +19,25 @@ export interface IndexKeys {
 
 /** The texts by which the index finds the rule. undefined: none, or any. */
 export function indexKeys(model: FieldModel, context: FieldContext): IndexKeys | undefined {
+  // The sign for a segment would be taken for one.
+  if (model.values.some((value) => value.includes(SEGMENT))) return undefined;
   const patterns = indexPatterns(model, context);
   if (patterns === undefined || patterns.some(({ form }) => form === "any")) return undefined;
   const { kind, values } = model;
   const dimension = kind === "header" ? `header:${model.header}` : kind;
-  return { dimension, patterns, isProof: isProof(kind, values, patterns) };
+  return { dimension, patterns, isProof: isProof(kind, values, patterns, context) };
 }
 
-function isProof(kind: FieldModel["kind"], values: readonly string[], patterns: readonly TextPattern[]): boolean {
+function isProof(
+  kind: FieldModel["kind"],
+  values: readonly string[],
+  patterns: readonly TextPattern[],
+  { mode }: FieldContext,
+): boolean {
   if (kind === "method" || kind === "port" || kind === "trustDomain") return true;
-  if (kind === "path") return !values.some(isPathTemplate);
+  // Istio lets an operator stand for some characters only.
+  if (kind === "path")
+    return values.every((value) => !isPathTemplate(value) || (mode === "strict" && isWholeTemplate(value)));
   // A star may reach into the trust domain, and that depends on more than the text.
   return kind === "principal" && patterns.every(({ form }) => form === "exact");
 }
@@ -85,11 +95,17 @@ function namespacePattern(value: string): TextPattern | undefined {
   return star === value.length - 1 ? { form: "prefix", text: value.slice(0, -1) } : undefined;
 }
 
-/** Of a template what is literal at its longer end. */
+/** A template as the index looks it up: exactly, but for what stands between `{**}` and a tail, where the longer side finds it. */
 function templatePattern(value: string): TextPattern {
   if (!isPathTemplate(value)) return parseTextPattern(value);
   const { literals, tail } = compilePathTemplate(value, false);
-  const [head = ""] = literals;
-  const end = tail ?? (literals.length > 1 ? (literals[literals.length - 1] ?? "") : "");
-  return end.length > head.length ? { form: "suffix", text: end } : { form: "prefix", text: head };
+  const head = literals.join(SEGMENT);
+  if (tail === undefined) return exact(head);
+  return tail.length > head.length ? { form: "suffix", text: tail } : { form: "prefix", text: head };
+}
+
+/** Whether the index looks all of the template up. */
+function isWholeTemplate(value: string): boolean {
+  const { tail } = compilePathTemplate(value, false);
+  return tail === undefined || tail === "";
 }

@@ -1,4 +1,3 @@
-import type { ConditionFault, RuleId } from "../core/decision.ts";
 import type { CallView } from "./call-view.ts";
 import { CostExceeded } from "./cel-environment.ts";
 import { type CelExpression, compileCel } from "./cel-expression.ts";
@@ -28,15 +27,6 @@ export function compileExpression(text: string, options: PolicyOptions): Compile
   const readsHttp = expression.names.has("request");
   const dependsOnTime = expression.names.has("time");
   return { text, dependsOnTime, readsHttp, ask: (call) => ask(expression, call, workload) };
-}
-
-/** Several expressions that failed in one decision. */
-export interface FaultList {
-  readonly faults: ConditionFault[];
-}
-
-export function recordFault(list: FaultList | undefined, rule: RuleId, message: string): void {
-  list?.faults.push({ rule, message });
 }
 
 function ask(expression: CelExpression, call: CallView, workload: object): boolean | string {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { buildTextTrie, collectValues, nearestValue, type TextTrie, type TrieEntry } from "./text-trie.ts";
+import { buildTextTrie, collectValues, nearestValue, SEGMENT, type TextTrie, type TrieEntry } from "./text-trie.ts";
 
 function build(entries: readonly TrieEntry[], fromEnd: boolean): TextTrie {
   const steps = buildTextTrie(entries, fromEnd);
@@ -35,6 +35,39 @@ describe("a trie of texts", () => {
         }
       }),
     );
+  });
+
+  it("finds templates, which stand for one segment each", () => {
+    const piece = fc.constantFrom("a", "b", "/", "ab/", "\uffff", SEGMENT);
+    const pattern = fc.array(piece, { maxLength: 6 }).map((pieces) => pieces.join(""));
+    const entry = fc.record({ text: pattern, form: fc.constantFrom("exact" as const, "affix" as const) });
+    const whole = (text: string) => !text.includes(SEGMENT + SEGMENT) && !new RegExp(`${SEGMENT}[^/]`).test(text);
+    const unique = fc.uniqueArray(
+      entry.filter(({ text: one }) => whole(one)),
+      { maxLength: 20, selector: (one) => `${one.form} ${one.text}` },
+    );
+    const path = fc.string({ unit: fc.constantFrom("a", "b", "/", "\uffff"), maxLength: 8 });
+    fc.assert(
+      fc.property(unique, fc.array(path, { maxLength: 10 }), (some, asked) => {
+        const entries = some.map((one, value) => ({ ...one, value }));
+        const trie = build(entries, false);
+        for (const one of asked) {
+          const expected = entries.filter((each) => {
+            const source = each.text.replaceAll(SEGMENT, "[^/]+");
+            // A segment at the end of a beginning is taken whole.
+            const end = each.form === "exact" ? "$" : each.text.endsWith(SEGMENT) ? "(?=/|$)" : "";
+            return new RegExp(`^${source}${end}`).test(one);
+          });
+          expect(new Set(valuesOf(trie, one))).toEqual(new Set(expected.map(({ value }) => value)));
+        }
+      }),
+    );
+  });
+
+  it("takes no character of a text for a segment", () => {
+    const trie = build([{ text: `/a/${SEGMENT}`, form: "exact", value: 0 }], false);
+    expect([valuesOf(trie, `/a/${SEGMENT}`), valuesOf(trie, "/a/b")]).toEqual([[0], [0]]);
+    expect(valuesOf(build([{ text: "/a/", form: "exact", value: 0 }], false), `/a/${SEGMENT}`)).toEqual([]);
   });
 
   it("names the entry with the longest common beginning", () => {

@@ -8,8 +8,15 @@ export interface TextTrie {
   readonly labels: Uint16Array;
   /** Children: by character from `MIN` on, or as pairs of character and child where the characters lie far apart. */
   readonly table: Int32Array;
+  /** For each node the least value at or below it. */
+  readonly near: Int32Array;
 }
 
+/** Stands in an entry for a `{*}` of a template: one segment, which is everything up to the next slash and at least one character. Texts that are
+ *  looked up never have it. */
+export const SEGMENT = "\u0000";
+const SEGMENT_CODE = 0;
+const SLASH = 0x2f;
 const FIELDS = 8;
 const LABEL = 0;
 const LENGTH = 1;
@@ -18,12 +25,14 @@ const EXACT = 2;
 /** Value of all texts that begin so, or -1. */
 const PREFIX = 3;
 const BASE = 4;
-/** First character of the table, or -1 for pairs. */
+/** First character of the table, or one of the next two for pairs. */
 const MIN = 5;
+const SPARSE = -1;
+const SPARSE_WITH_SEGMENT = -2;
 /** Characters of the table, or number of pairs. */
 const SPAN = 6;
-/** Least value at or below the node. */
-const NEAR = 7;
+/** Second character of the label, so that short labels need no look at the others; -1: there is none. */
+const SECOND = 7;
 const MAX_SPAN = 256;
 
 interface Growing {
@@ -89,11 +98,17 @@ function* flatten(root: Growing, fromEnd: boolean): Generator<void, TextTrie> {
   for (let at = 0; at < order.length; at++) {
     const node = order[at] ?? root;
     const codes = [...(node.children?.keys() ?? [])].toSorted((a, b) => a - b);
-    const min = codes[0] ?? 0;
+    // Never 0 by chance: that says that there is a child for a segment.
+    const min = codes[0] ?? 1;
     const span = codes.length === 0 ? 0 : (codes[codes.length - 1] ?? 0) - min + 1;
     const isTable = span <= MAX_SPAN;
     nodes.push(labels.length, node.label.length, node.exact, node.prefix, table.length);
-    nodes.push(isTable ? min : -1, isTable ? span : codes.length, -1);
+    const sparse = codes[0] === SEGMENT_CODE ? SPARSE_WITH_SEGMENT : SPARSE;
+    nodes.push(
+      isTable ? min : sparse,
+      isTable ? span : codes.length,
+      node.label.length > 1 ? node.label.charCodeAt(1) : -1,
+    );
     for (let i = 0; i < node.label.length; i++) labels.push(node.label.charCodeAt(i));
     let next = order.length;
     if (isTable) for (let i = 0; i < span; i++) table.push(node.children?.has(min + i) === true ? next++ : -1);
@@ -104,30 +119,33 @@ function* flatten(root: Growing, fromEnd: boolean): Generator<void, TextTrie> {
     }
     if ((at & 63) === 63) yield;
   }
-  const flat = Int32Array.from(nodes);
-  setNearest(flat, order, Int32Array.from(table));
-  return { fromEnd, nodes: flat, labels: Uint16Array.from(labels), table: Int32Array.from(table) };
+  const flat = { nodes: Int32Array.from(nodes), table: Int32Array.from(table) };
+  const near = nearestValues(flat.nodes, flat.table);
+  return { fromEnd, ...flat, labels: Uint16Array.from(labels), near };
 }
 
 /** Children come after their parents, so one pass from the end does. */
-function setNearest(nodes: Int32Array, order: readonly unknown[], table: Int32Array): void {
+function nearestValues(nodes: Int32Array, table: Int32Array): Int32Array {
+  const near = new Int32Array(nodes.length / FIELDS);
   const field = (node: number, name: number) => nodes[node * FIELDS + name] ?? 0;
-  for (let node = order.length - 1; node >= 0; node--) {
-    let near = field(node, EXACT);
+  for (let node = near.length - 1; node >= 0; node--) {
+    let least = field(node, EXACT);
     const consider = (value: number) => {
-      if (value >= 0 && (near < 0 || value < near)) near = value;
+      if (value >= 0 && (least < 0 || value < least)) least = value;
     };
     consider(field(node, PREFIX));
     const base = field(node, BASE);
     const isTable = field(node, MIN) >= 0;
     for (let i = 0; i < field(node, SPAN); i++) {
       const child = table[isTable ? base + i : base + 2 * i + 1] ?? -1;
-      if (child >= 0) consider(field(child, NEAR));
+      if (child >= 0) consider(near[child] ?? -1);
     }
-    nodes[node * FIELDS + NEAR] = near;
+    near[node] = least;
   }
+  return near;
 }
 
+/** Node number of the child for a character, or -1. */
 function childOf(trie: TextTrie, at: number, code: number): number {
   const { nodes, table } = trie;
   const base = nodes[at + BASE] ?? 0;
@@ -141,23 +159,53 @@ function childOf(trie: TextTrie, at: number, code: number): number {
   return -1;
 }
 
+/** Offset behind the label when it fits the text from `used` on, or -1. The first `known` characters have been compared already. */
+function behindLabel(trie: TextTrie, at: number, text: string, used: number, known: number): number {
+  const { nodes, labels, fromEnd } = trie;
+  const length = nodes[at + LENGTH] ?? 0;
+  if (length === known) return used + known;
+  if (known === 1 && length === 2 && nodes[at + SECOND] !== SEGMENT_CODE) {
+    const second = text.charCodeAt(fromEnd ? text.length - 2 - used : used + 1);
+    return second === nodes[at + SECOND] ? used + 2 : -1;
+  }
+  const label = nodes[at + LABEL] ?? 0;
+  const end = text.length;
+  if (fromEnd) {
+    if (used + length > end) return -1;
+    for (let i = known; i < length; i++) if (text.charCodeAt(end - 1 - used - i) !== labels[label + i]) return -1;
+    return used + length;
+  }
+  let next = used + known;
+  for (let i = known; i < length; i++) {
+    const code = labels[label + i];
+    if (next >= end) return -1;
+    if (code !== SEGMENT_CODE) {
+      if (text.charCodeAt(next) !== code) return -1;
+      next++;
+      continue;
+    }
+    const from = next;
+    while (next < end && text.charCodeAt(next) !== SLASH) next++;
+    if (next === from) return -1;
+  }
+  return next;
+}
+
 /** Writes the values of all entries that fit the text into `out` from `count` on, and returns the new count. */
 export function collectValues(trie: TextTrie, text: string, out: number[], count: number): number {
-  const { nodes, labels, fromEnd } = trie;
+  return collectFrom(trie, text, 0, 0, out, count);
+}
+
+function collectFrom(trie: TextTrie, text: string, node: number, start: number, out: number[], count: number): number {
+  const { nodes, fromEnd } = trie;
   const end = text.length;
-  const last = end - 1;
-  let at = 0;
-  let used = 0;
+  let at = node;
+  let used = start;
   let found = count;
+  let known = 0;
   for (;;) {
-    const label = nodes[at + LABEL] ?? 0;
-    const length = nodes[at + LENGTH] ?? 0;
-    if (used + length > end) return found;
-    for (let i = 0; i < length; i++) {
-      const code = text.charCodeAt(fromEnd ? last - used - i : used + i);
-      if (code !== labels[label + i]) return found;
-    }
-    used += length;
+    used = behindLabel(trie, at, text, used, known);
+    if (used < 0) return found;
     const prefix = nodes[at + PREFIX] ?? -1;
     if (prefix >= 0) out[found++] = prefix;
     if (used === end) {
@@ -165,29 +213,35 @@ export function collectValues(trie: TextTrie, text: string, out: number[], count
       if (exact >= 0) out[found++] = exact;
       return found;
     }
-    const child = childOf(trie, at, text.charCodeAt(fromEnd ? last - used : used));
+    // Only here may a lookup fork, and as often as templates of the policies do.
+    const segment = hasSegment(nodes, at) ? childOf(trie, at, SEGMENT_CODE) : -1;
+    if (segment >= 0) found = collectFrom(trie, text, segment * FIELDS, used, out, found);
+    const code = text.charCodeAt(fromEnd ? end - 1 - used : used);
+    const child = code === SEGMENT_CODE ? -1 : childOf(trie, at, code);
     if (child < 0) return found;
     at = child * FIELDS;
+    // The table has compared the label's first character.
+    known = 1;
   }
 }
 
-/** The value of the entry that shares the longest beginning (or end) with the text, the least of several; -1: there is no entry. */
+function hasSegment(nodes: Int32Array, at: number): boolean {
+  const min = nodes[at + MIN] ?? 1;
+  return min === SEGMENT_CODE || min === SPARSE_WITH_SEGMENT;
+}
+
+/** The value of an entry that shares a long beginning (or end) with the text, the least of several; -1: there is no entry. */
 export function nearestValue(trie: TextTrie, text: string): number {
-  const { nodes, labels, fromEnd } = trie;
-  const last = text.length - 1;
+  const { nodes, near, fromEnd } = trie;
+  const end = text.length;
   let at = 0;
   let used = 0;
   for (;;) {
-    const label = nodes[at + LABEL] ?? 0;
-    const length = nodes[at + LENGTH] ?? 0;
-    for (let i = 0; i < length; i++) {
-      const code = text.charCodeAt(fromEnd ? last - used - i : used + i);
-      if (code !== labels[label + i]) return nodes[at + NEAR] ?? -1;
-    }
-    used += length;
-    if (used > last) return nodes[at + NEAR] ?? -1;
-    const child = childOf(trie, at, text.charCodeAt(fromEnd ? last - used : used));
-    if (child < 0) return nodes[at + NEAR] ?? -1;
+    used = behindLabel(trie, at, text, used, 0);
+    if (used < 0 || used >= end) return near[at / FIELDS] ?? -1;
+    let child = childOf(trie, at, text.charCodeAt(fromEnd ? end - 1 - used : used));
+    if (child < 0 && hasSegment(nodes, at)) child = childOf(trie, at, SEGMENT_CODE);
+    if (child < 0) return near[at / FIELDS] ?? -1;
     at = child * FIELDS;
   }
 }
