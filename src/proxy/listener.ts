@@ -1,5 +1,5 @@
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type ListenOptions, type Server, type Socket } from "node:net";
 import type { Address } from "../config/sidecar-config.ts";
 import { CountersignError } from "../core/errors.ts";
 import { DenseSet, type Place } from "./dense-set.ts";
@@ -32,6 +32,18 @@ export interface ListenerOptions {
   readonly onError: (error: Error) => void;
   readonly onOpened: () => void;
   readonly onClosed: () => void;
+  /** The socket, where the main thread made it and several threads listen at it; absent: it is opened here. */
+  readonly shared?: SharedSocket | undefined;
+}
+
+/** A listening socket that another thread has made. */
+export interface SharedSocket {
+  /** Ours, to be closed with the listener. */
+  readonly fd: number;
+  /** As bound. */
+  readonly address: Address;
+  /** One number: its open connections over all threads. In memory that they share. */
+  readonly connections: Int32Array;
 }
 
 const BACKLOG = 1024;
@@ -57,42 +69,62 @@ export interface Listener {
 export async function openListener(options: ListenerOptions): Promise<Listener> {
   const connections = new DenseSet<OpenConnection>();
   const lane = new SpareLane();
+  const { shared } = options;
+  /** Counts one more and says how many there were: over all threads, so that two of them never take the last place. */
+  const countUp = (): number => (shared === undefined ? connections.size : Atomics.add(shared.connections, 0, 1));
+  const countDown = (): void => {
+    if (shared !== undefined) Atomics.sub(shared.connections, 0, 1);
+  };
   const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 });
   const listener = {
     name: options.name,
     direction: options.direction,
     connections,
     accept: options.accept,
-    address: options.listen,
+    address: shared?.address ?? options.listen,
     stopAccepting: () => void server.close(),
     adopt: (make: (onClosed: () => void) => OpenConnection) => {
-      if (!server.listening || connections.size >= options.maxConnections()) return false;
+      if (!server.listening) return false;
+      if (countUp() >= options.maxConnections()) {
+        countDown();
+        return false;
+      }
       register(make);
       return true;
     },
   };
+  /** Of a connection that was counted. */
   const register = <T extends OpenConnection>(make: (onClosed: () => void) => T): T => {
     let place: Place | undefined;
     const connection = make(() => {
-      if (place !== undefined && connections.delete(place)) options.onClosed();
+      if (place === undefined || !connections.delete(place)) return;
+      countDown();
+      options.onClosed();
     });
     place = connections.add(connection);
     options.onOpened();
     return connection;
   };
   server.on("connection", (socket) => {
-    const beyond = connections.size - options.maxConnections();
+    const beyond = countUp() - options.maxConnections();
     if (beyond >= 0) {
       const { spare } = options;
       socket.on("error", () => undefined);
       options.onFull(socket);
       if (spare !== undefined && lane.admits(beyond)) register((onClosed) => spare(socket, onClosed)).start();
-      else socket.destroy();
+      else {
+        countDown();
+        socket.destroy();
+      }
       return;
     }
     register((onClosed) => listener.accept(socket, onClosed)).start();
   });
-  if (options.listen.kind === "unix") await removeStaleSocket(options.listen.path);
+  if (shared !== undefined) {
+    await listenAt(server, options.listen, { fd: shared.fd });
+    server.on("error", options.onError);
+    return listener;
+  }
   await listenOn(server, options.listen);
   server.on("error", options.onError);
   if (options.listen.kind === "unix") chmodSync(options.listen.path, options.unixMode);
@@ -102,27 +134,45 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   return listener;
 }
 
-function listenOn(server: Server, address: Address): Promise<void> {
+async function listenOn(server: Server, address: Address): Promise<void> {
+  if (address.kind === "tcp") {
+    await listenAt(server, address, { host: address.host, port: address.port });
+    return;
+  }
+  await removeStaleSocket(address.path);
+  await listenAtPath(server, address, address.path);
+}
+
+/** Listens at a Unix socket, which nobody else may connect to before its mode is set. */
+export async function listenAtPath(server: Server, address: Address, path: string): Promise<void> {
+  // Node binds a Unix socket within the call, so the mask touches nothing else.
+  const before = process.umask(0o177);
+  let listening: Promise<void>;
+  try {
+    listening = listenAt(server, address, { path });
+  } finally {
+    process.umask(before);
+  }
+  await listening;
+}
+
+/** Rejects with CountersignError E_LISTEN, which names the address. */
+export function listenAt(
+  server: Server,
+  address: Address,
+  where: ListenOptions | { readonly fd: number },
+): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", (error) => {
       const text = `cannot listen on ${addressText(address)}: ${reasonOf(error)}`;
       reject(new CountersignError("E_LISTEN", text, { cause: error }));
     });
-    if (address.kind === "tcp") {
-      server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, resolve);
-      return;
-    }
-    // Node binds a Unix socket within the call: nobody else can connect before its mode is set.
-    const before = process.umask(0o177);
-    try {
-      server.listen({ path: address.path, backlog: BACKLOG }, resolve);
-    } finally {
-      process.umask(before);
-    }
+    server.listen({ ...where, backlog: BACKLOG }, resolve);
   });
 }
 
-async function removeStaleSocket(path: string): Promise<void> {
+/** A Unix socket that nobody answers was left behind by a dead process. */
+export async function removeStaleSocket(path: string): Promise<void> {
   try {
     if (!lstatSync(path).isSocket()) return;
   } catch {

@@ -6,7 +6,6 @@ import { createJwtSvidVerifier } from "../certs/jwt-svid/jwt-svid-verifier.ts";
 import { createPeerVerifier } from "../certs/peer-verifier.ts";
 import type {
   Address,
-  ForwardConfig,
   InboundConfig,
   OutboundConfig,
   SidecarConfig,
@@ -25,7 +24,14 @@ import { machineAddresses } from "./forward/machine-addresses.ts";
 import { assembleForward, type EgressSurroundings } from "./forward/open-forward.ts";
 import { InboundConnection } from "./inbound-connection.ts";
 import type { InboundListenerParts } from "./inbound-serving.ts";
-import { type Listener, type ListenerOptions, type MakeConnection, openListener } from "./listener.ts";
+import {
+  type Listener,
+  type ListenerOptions,
+  type MakeConnection,
+  openListener,
+  type SharedSocket,
+} from "./listener.ts";
+import { type ListenerConfig, unixModeOf } from "./listener-configs.ts";
 import { watchMemory } from "./memory-limit.ts";
 import { OutboundConnection } from "./outbound-connection.ts";
 import { recordRefusal } from "./refusals.ts";
@@ -52,6 +58,8 @@ export interface SidecarParts {
   /** How names' addresses are found, and for how long they hold; absent: the machine's resolver is asked, and DNS. */
   readonly resolve?: ResolveName;
   readonly ttlOf?: NameTtl;
+  /** In a worker: the socket of a listener, made by the main thread. Absent: listeners open their own. */
+  readonly sharedSocket?: (direction: "inbound" | "outbound", name: string) => SharedSocket;
 }
 
 /** A listener as status shows it. */
@@ -84,8 +92,6 @@ export interface Sidecar {
   /** Stops accepting and lets calls end until `timeoutMs`; what is left is cut and recorded. Resolves with the number of cut calls. */
   drain(timeoutMs: number): Promise<number>;
 }
-
-type ListenerConfig = InboundConfig | OutboundConfig | ForwardConfig;
 
 /** A listener with what hangs on it. */
 interface Entry {
@@ -149,6 +155,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     own: { addresses: machineAddresses, listeners: () => placesOf([...ownAddresses(), ...pagesOf(config)]) },
     resolve,
     ttlOf: parts.ttlOf ?? createNameTtl(config.timeouts.connect),
+    sharedSocket: parts.sharedSocket,
   };
   const memory = watchMemory({
     limit: () => runtime.limits.memory,
@@ -360,6 +367,7 @@ async function openAll(
 interface Surroundings extends EgressSurroundings {
   readonly resolve: ResolveName;
   readonly ttlOf: NameTtl;
+  readonly sharedSocket: SidecarParts["sharedSocket"];
 }
 
 interface Served {
@@ -506,7 +514,8 @@ async function openEntry(
     name: one.name,
     direction,
     listen: one.listen,
-    unixMode: "allowUids" in one && one.allowUids !== undefined ? 0o666 : 0o660,
+    unixMode: unixModeOf(one),
+    shared: surroundings.sharedSocket?.(direction, one.name),
     maxConnections: () => runtime.limits.connections,
     accept: (socket, onClosed) => accept(runtime, socket, onClosed),
     spare,

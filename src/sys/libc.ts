@@ -8,6 +8,7 @@ const definitions = {
   send: { return: "i64", arguments: ["i32", "buffer", "u64", "i32"] },
   recv: { return: "i64", arguments: ["i32", "buffer", "u64", "i32"] },
   flock: { return: "i32", arguments: ["i32", "i32"] },
+  fcntl: { return: "i32", arguments: ["i32", "i32", "i32"] },
   syscall: { return: "i64", arguments: ["i64", "i64", "i64"] },
 } as const;
 
