@@ -80,7 +80,7 @@ function callText({ direction, source, destination, request }: AskedCall, { answ
   const seen = answer.facts?.request?.path;
   const asked = request?.path.split("?", 1)[0];
   const path = seen === undefined || seen === asked ? "" : `  (as ${seen})`;
-  const what = request === undefined ? "TCP" : `${request.method} ${request.host}${request.path}${path}`;
+  const what = request === undefined ? "TCP" : `${request.method} ${request.host ?? ""}${request.path}${path}`;
   const who = source.spiffeId?.slice("spiffe://".length) ?? "nobody";
   const whom =
     direction === "inbound" || destination.spiffeId === undefined

@@ -139,7 +139,7 @@ function factsOf(
     call.direction === "inbound" ? normalizeForPolicy(policy, plain, query) : checkOutboundPath(policy, plain, query);
   if (!normal.ok) return { refused: normal.code, why: normal.reason };
   const identity = request.claims === undefined ? {} : { identity: identityOf(request.claims) };
-  return { ...about, request: { method, authority: host, path: normal.path, headers, ...identity } };
+  return { ...about, request: { method, authority: host ?? "", path: normal.path, headers, ...identity } };
 }
 
 /** A peer as policy knows it: of its certificate only the ID counts. */

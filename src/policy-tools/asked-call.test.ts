@@ -46,7 +46,7 @@ describe("a request line", () => {
     });
     expect(read({ request: {} }).request).toEqual({
       method: "GET",
-      host: "",
+      host: undefined,
       path: "/",
       headers: [],
       claims: undefined,

@@ -30,7 +30,8 @@ export interface AskedCall {
 
 export interface AskedRequest {
   readonly method: string;
-  readonly host: string;
+  /** undefined: nobody said. */
+  readonly host: string | undefined;
   /** With its query. */
   readonly path: string;
   /** Name, value, name, value … in the order of the wire. */
@@ -100,7 +101,7 @@ function readRequest(value: unknown): AskedRequest {
   const claims = request["claims"] ?? undefined;
   return {
     method: textAt(request, "method", "request") ?? "GET",
-    host: textAt(request, "host", "request") ?? "",
+    host: textAt(request, "host", "request"),
     path: textAt(request, "path", "request") ?? "/",
     headers: readHeaders(request["headers"] ?? {}),
     claims: claims === undefined ? undefined : objectAt(claims, "request.claims", undefined),

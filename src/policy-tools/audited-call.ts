@@ -67,7 +67,7 @@ function requestOf(record: unknown): AskedRequest | undefined {
   const slash = principal?.lastIndexOf("/") ?? -1;
   return {
     method,
-    host: text(record, "authority") ?? "",
+    host: text(record, "authority"),
     path,
     headers: [],
     claims:

@@ -1,0 +1,159 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Ajv } from "ajv";
+import { describe, expect, it } from "vitest";
+import { parse, parseAllDocuments } from "yaml";
+import { loadPolicies } from "../../src/authz/load-policies.ts";
+import type { PolicyOptions } from "../../src/authz/policy-options.ts";
+import { policyTestJsonSchema } from "../../src/config/policy-test-file.ts";
+import { CountersignErrors } from "../../src/core/errors.ts";
+import { parseTrustDomain } from "../../src/core/spiffe-id.ts";
+import { policyJsonSchema } from "../../src/policy-tools/policy-json-schema.ts";
+
+const root = join(import.meta.dirname, "..", "..");
+const ajv = new Ajv({ allowUnionTypes: true });
+const fits = ajv.compile(policyJsonSchema());
+
+const options: PolicyOptions = {
+  mode: "strict",
+  default: "deny",
+  pathNormalization: "MERGE_SLASHES",
+  rootNamespace: "istio-system",
+  workload: { namespace: "shop", labels: new Map([["app", "orders"]]) },
+  localTrustDomain: parseTrustDomain("example.org"),
+  trustDomainAliases: [],
+  listeners: [{ name: "web", appPort: 8080, protocol: "http" }],
+};
+
+function errorsOf(document: unknown): readonly { readonly code: string; readonly fix: string }[] {
+  try {
+    loadPolicies([{ file: "p.yaml", text: JSON.stringify(document) }], options);
+    return [];
+  } catch (error) {
+    if (!(error instanceof CountersignErrors)) throw error;
+    return error.errors.map(({ code, fix = "" }) => ({ code, fix }));
+  }
+}
+
+it.each([
+  ["policy.schema.json", policyJsonSchema()],
+  ["policy-test.schema.json", policyTestJsonSchema()],
+])("config/%s is what tools/generate-schema.mjs writes", (name, schema) => {
+  expect(JSON.parse(readFileSync(join(root, "config", name), "utf8"))).toEqual(schema);
+});
+
+describe("the schema for editors", () => {
+  it.each(["config/policies", "docs"])("takes every policy of %s", (folder) => {
+    const texts = readdirSync(join(root, folder)).flatMap((name) => {
+      const text = readFileSync(join(root, folder, name), "utf8");
+      return name.endsWith(".md")
+        ? [...text.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, block = ""]) => block)
+        : [text];
+    });
+    const documents = texts
+      .filter((text) => /apiVersion: (?:security\.istio\.io|countersign\.dev)/.test(text))
+      .flatMap((text) => parseAllDocuments(text).map((one) => one.toJS() as unknown))
+      .filter((one) => one !== null);
+    expect(documents.length).toBeGreaterThan(1);
+    for (const one of documents) expect([fits(one), one]).toEqual([true, one]);
+  });
+
+  it("takes every policy of the conformance tables that loads in strict mode", () => {
+    const folder = join(root, "test", "conformance", "authorization");
+    let seen = 0;
+    for (const name of readdirSync(folder).filter((file) => file.endsWith(".yaml"))) {
+      const cases = parse(readFileSync(join(folder, name), "utf8")) as readonly {
+        readonly allow?: readonly unknown[];
+        readonly deny?: readonly unknown[];
+        readonly documents?: readonly object[];
+      }[];
+      for (const one of cases) {
+        const rules = [one.allow, one.deny].filter((some) => some !== undefined);
+        const own = rules.map((some) => ({ metadata: { name: "p", namespace: "shop" }, spec: { rules: some } }));
+        for (const document of [...own, ...(one.documents ?? [])]) {
+          const whole = { apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy", ...document };
+          // An empty text or list that means nothing is taken by the loader where a person would not want it.
+          if (errorsOf(whole).length > 0) continue;
+          seen++;
+          expect([
+            fits(whole),
+            whole,
+            fits.errors?.map(({ instancePath, message }) => `${instancePath} ${message}`),
+          ]).toEqual([true, whole, undefined]);
+        }
+      }
+    }
+    expect(seen).toBeGreaterThan(50);
+  });
+
+  const at = (spec: object, apiVersion = "security.istio.io/v1", kind = "AuthorizationPolicy") => ({
+    apiVersion,
+    kind,
+    metadata: { name: "p", namespace: "shop" },
+    spec,
+  });
+  const rule = (one: object, apiVersion?: string, more: object = {}) => at({ rules: [one], ...more }, apiVersion);
+  const OURS = "countersign.dev/v1";
+
+  /** Each mapping of the format: a document with an unknown key there, and where the schema has the mapping's keys. */
+  it.each<[string, object, () => readonly string[]]>([
+    ["spec", at({ zzz: 1 }), () => keysAt(0, "spec")],
+    ["spec of ours", at({ zzz: 1 }, OURS), () => keysAt(1, "spec")],
+    ["a rule", rule({ zzz: 1 }), () => keysAt(0, "spec", "rules")],
+    ["a rule of ours", rule({ zzz: 1 }, OURS), () => keysAt(1, "spec", "rules")],
+    ["source", rule({ from: [{ source: { zzz: 1 } }] }), () => keysAt(0, "spec", "rules", "from", "source")],
+    ["operation", rule({ to: [{ operation: { zzz: 1 } }] }), () => keysAt(0, "spec", "rules", "to", "operation")],
+    [
+      "operation of an OUTBOUND policy",
+      rule({ to: [{ operation: { zzz: 1 } }] }, OURS, { direction: "OUTBOUND" }),
+      () => keysAt(1, "spec", "rules", "to", "operation"),
+    ],
+    [
+      "when",
+      rule({ when: [{ zzz: 1, key: "source.ip", values: ["10.0.0.1"] }] }),
+      () => keysAt(0, "spec", "rules", "when"),
+    ],
+    ["spec of a PeerAuthentication", at({ zzz: 1 }, undefined, "PeerAuthentication"), () => keysAt(2, "spec")],
+    ["spec of a RequestAuthentication", at({ zzz: 1 }, undefined, "RequestAuthentication"), () => keysAt(3, "spec")],
+    [
+      "a jwtRule",
+      at({ jwtRules: [{ zzz: 1 }] }, undefined, "RequestAuthentication"),
+      () => keysAt(3, "spec", "jwtRules"),
+    ],
+  ])("knows the keys of %s that the loader knows", (_, document, keys) => {
+    const { fix } = errorsOf(document).find(({ code }) => code === "E_POLICY_UNKNOWN_KEY") ?? { fix: "" };
+    const known = /known here: (.*)$/.exec(fix)?.[1]?.split(", ") ?? [];
+    // What no sidecar can use is not offered.
+    const offered = known.filter((key) => key !== "targetRef" && key !== "targetRefs");
+    expect(offered.length).toBeGreaterThan(1);
+    expect([...keys()].toSorted()).toEqual(offered.toSorted());
+  });
+
+  it("knows the keys of conditions that the loader knows", () => {
+    const { fix } = errorsOf(rule({ when: [{ key: "zzz", values: ["a"] }] }))[0] ?? { fix: "" };
+    const outbound =
+      errorsOf(rule({ when: [{ key: "zzz", values: ["a"] }] }, OURS, { direction: "OUTBOUND" }))[0]?.fix ?? "";
+    const known = new Set(
+      [fix, outbound]
+        .flatMap((text) => text.replace("use one of ", "").split(", "))
+        .filter((key) => !key.includes("[")),
+    );
+    const whole = JSON.stringify(policyJsonSchema());
+    const [, list = "[]"] = /"anyOf":\[\{"enum":(\[[^\]]*"source\.ip"[^\]]*\])/.exec(whole) ?? [];
+    expect((JSON.parse(list) as string[]).toSorted()).toEqual([...known].toSorted());
+  });
+});
+
+/** The keys of the mapping that a path of keys leads to, in one of the schema's kinds of documents. */
+function keysAt(kind: number, ...path: readonly string[]): readonly string[] {
+  interface Node {
+    readonly properties?: Readonly<Record<string, Node>>;
+    readonly items?: Node;
+  }
+  let node = (policyJsonSchema()["oneOf"] as readonly Node[])[kind];
+  for (const key of path) {
+    node = node?.properties?.[key];
+    if (node?.items !== undefined) node = node.items;
+  }
+  return Object.keys(node?.properties ?? {});
+}
