@@ -3,7 +3,7 @@ import type { CallFacts, RequestFacts } from "../core/call-facts.ts";
 import type { Peer } from "../core/identity.ts";
 import { parseSpiffeId, parseTrustDomain } from "../core/spiffe-id.ts";
 import type { CompiledPolicy } from "./compiled-policy.ts";
-import { decide, decideOutbound, policyReadsHttp } from "./decide.ts";
+import { decide, decideCall, decideOutbound, policyReadsHttp } from "./decide.ts";
 import { loadPolicies } from "./load-policies.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 
@@ -235,5 +235,46 @@ describe("policyReadsHttp", () => {
   it("takes a port that no listener has for one that rules may apply to", () => {
     const policy = policyOf("ALLOW", '[{ to: [{ operation: { methods: [GET], ports: ["8080"] } }] }]');
     expect(policyReadsHttp(policy, 9)).toBe(true);
+  });
+
+  it("counts a RequestAuthentication and a provider that is asked over HTTP as looking at HTTP", () => {
+    const load = (text: string) =>
+      loadPolicies([{ file: "p.yaml", text }], {
+        ...options,
+        providers: new Map([
+          ["web", "http"],
+          ["opa", "grpc"],
+        ]),
+      }).policy;
+    const tokens = `{ apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: { name: a, namespace: shop }, spec: { jwtRules: [{ issuer: "https://a.example", audiences: [b] }] } }`;
+    expect(policyReadsHttp(load(tokens), 5432)).toBe(true);
+    const custom = (provider: string) =>
+      load(
+        `{ apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: { name: a, namespace: shop }, spec: { action: CUSTOM, provider: { name: ${provider} }, rules: [{ to: [{ operation: { ports: ["8080"] } }] }] } }`,
+      );
+    expect([policyReadsHttp(custom("web"), 8080), policyReadsHttp(custom("web"), 5432)]).toEqual([true, false]);
+    expect(policyReadsHttp(custom("opa"), 8080)).toBe(false);
+  });
+});
+
+describe("decide, where nobody asks providers", () => {
+  it("denies a call that a CUSTOM rule matches, and does not hand out the Permit behind it", () => {
+    const text = `{ apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: { name: ask, namespace: shop }, spec: { action: CUSTOM, provider: { name: opa }, rules: [{}] } }`;
+    const { policy } = loadPolicies([{ file: "p.yaml", text }], { ...options, default: "allow" });
+    expect(decide(policy, call({}))).toMatchObject({
+      kind: "deny",
+      code: "E_POLICY_CUSTOM",
+      rule: "ns[shop]-policy[ask]-rule[0]",
+    });
+    expect(decideCall(policy, call({}))).toMatchObject({ kind: "ask", decision: { kind: "allow" } });
+  });
+});
+
+describe("a denial by default", () => {
+  it("holds its reason and nearest rule as JSON, too", () => {
+    const policy = policyOf("ALLOW", "[{ to: [{ operation: { methods: [GET] } }] }]");
+    const decision = JSON.parse(JSON.stringify(decide(policy, call({ method: "PUT" }))));
+    expect(decision).toMatchObject({ kind: "deny", nearest: { field: "to[0].operation.methods", actual: "PUT" } });
+    expect(decision.reason).toContain("call had PUT");
   });
 });
