@@ -5,8 +5,9 @@ import { createInterface } from "node:readline";
 export interface AuditRecord {
   readonly phase: string;
   readonly kind: string;
-  /** RFC 3339, when the call began. */
+  /** RFC 3339, when the call ended. */
   readonly time?: string;
+  readonly duration_ms?: number;
   readonly path?: string;
   readonly status?: number;
   readonly decision?: string;

@@ -179,10 +179,10 @@ function lateHandshakes(
   const replacedAt = new Map(svids.slice(1).map(({ timeMs }, i) => [svids[i]?.serial ?? "", timeMs]));
   let late = 0;
   let worstMs = Number.NEGATIVE_INFINITY;
-  for (const { source, time } of records) {
+  for (const { source, time, duration_ms: durationMs = 0 } of records) {
     const end = replacedAt.get(source?.svid?.serial ?? "");
     if (end === undefined || time === undefined) continue;
-    const afterMs = Date.parse(time) - end;
+    const afterMs = Date.parse(time) - durationMs - end;
     worstMs = Math.max(worstMs, afterMs);
     if (afterMs > LATE_MS) late++;
   }
