@@ -67,7 +67,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   }
 
   get closing(): boolean {
-    return this.#inbound.closing;
+    return this.#inbound.closing || this.runtime.draining;
   }
 
   prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {

@@ -50,7 +50,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
   }
 
   get closing(): boolean {
-    return this.#outbound.closing;
+    return this.#outbound.closing || this.runtime.draining;
   }
 
   prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {

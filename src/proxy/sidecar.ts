@@ -103,7 +103,8 @@ interface Entry {
 }
 
 const TICK_MS = 500;
-/** During a drain an idle connection is kept this long, for the request that its client may be writing just now. */
+/** During a drain an idle connection is kept this long, for the request that its client may be writing just now: the answer says that
+ *  the connection ends. */
 const IDLE_GRACE_MS = 250;
 const DRAIN_POLL_MS = 20;
 const HTTP_ALPN = [TUNNEL_ALPN, "h2", "http/1.1"] as const;

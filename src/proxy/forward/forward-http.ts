@@ -78,7 +78,7 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
   }
 
   get closing(): boolean {
-    return this.#forward.closing;
+    return this.#forward.closing || this.runtime.draining;
   }
 
   prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {
