@@ -132,6 +132,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
       policy: policyStatus(),
       keySources: sidecar?.keySources ?? [],
       providers: sidecar?.providers ?? [],
+      upstreams: sidecar?.listeners ?? [],
+      overloaded: sidecar?.overloaded === true,
       audit: audit.state,
       ready: notReadyReasons(statusInput()).length === 0,
       svidsInUse: svidsInUse(),
@@ -162,6 +164,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   active.announce();
   active.start(sidecar, stop.signal);
   sayReady();
+  if (identity.state.kind === "waiting")
+    log.info({ event: "identity.waiting", source: identity.description }, "not ready: waits for the first SVID");
 
   await aborted(io.signal);
   process.removeListener("SIGHUP", onHangup);

@@ -76,8 +76,8 @@ describe("without an agent at the start", () => {
     const socket = join(dir, "agent.sock");
     const web = startWeb(socket, await startOrders(ca));
     expect(await web.next("identity.problem")).toMatchObject({ code: "E_WORKLOAD_API_UNAVAILABLE" });
+    expect(await web.next("identity.waiting")).toMatchObject({ source: `workload-api unix://${socket}` });
     const port = await web.port("out");
-    await web.next("policy.loaded");
     expect((await ask(join(dir, "web-health.sock"), "/livez")).status).toBe(200);
     const before = await readyz();
     expect(before).toMatchObject({ status: 503, codes: ["E_WORKLOAD_API_UNAVAILABLE"] });
