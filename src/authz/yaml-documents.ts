@@ -59,10 +59,16 @@ export function* readYamlDocuments(
     const { line, col } = lines.linePos(offset ?? 0);
     return { file, line: Math.max(line, 1), column: Math.max(col, 1) };
   };
-  const documents = yield* parseInSteps(text, lines);
+  let isNothing = true;
   const values: YamlValue[] = [];
   const budget = { values: MAX_VALUES, aliases: MAX_ALIASES };
-  for (const { document, rules } of documents) {
+  for (const step of parseInSteps(text, lines)) {
+    if (step === undefined) {
+      yield;
+      continue;
+    }
+    const { document, rules } = step;
+    isNothing &&= document.errors.length === 0 && isEmpty(document);
     const problems = [document, ...rules].flatMap(({ errors, warnings }) => [...errors, ...warnings]);
     for (const problem of problems.slice(0, MAX_SYNTAX_ERRORS)) {
       const message = problem.message.split("\n", 1)[0] ?? "";
@@ -80,7 +86,7 @@ export function* readYamlDocuments(
     }
     if (value !== undefined && value.kind !== "null") values.push(items.length === 0 ? value : withRules(value, items));
   }
-  if (documents.every(({ document }) => document.errors.length === 0 && isEmpty(document))) {
+  if (isNothing) {
     findings.error("E_POLICY_NO_DOCUMENTS", start, "the file holds no policy", "write a policy into it, or remove it");
   }
   return values;

@@ -18,29 +18,25 @@ const OPTIONS = {
 const STEP_RULES = 8;
 const STEP_LEXEMES = 128;
 
-/** Does what parseAllDocuments does, yielding every few lexemes and every few rules. */
-export function* parseInSteps(text: string, lines: LineCounter): Generator<void, readonly SteppedDocument[]> {
+/** Does what parseAllDocuments does, one document after the other; between them it yields undefined every few lexemes and every few rules. */
+export function* parseInSteps(text: string, lines: LineCounter): Generator<SteppedDocument | undefined, void> {
   const parser = new Parser(lines.addNewLine);
   lines.addNewLine(0);
   const composer = new Composer(OPTIONS);
-  const documents: SteppedDocument[] = [];
   /** The rules of the document that the composer holds back until the next token. */
   let rules: readonly Document.Parsed[] = [];
   let hasAnchors = false;
   let count = 0;
-  const take = (document: Document.Parsed): void => {
-    documents.push({ document, rules });
-    rules = [];
-  };
-  const compose = function* (token: CST.Token): Generator<void, void> {
+  const compose = function* (token: CST.Token): Generator<SteppedDocument | undefined, void> {
     const list = token.type === "document" && !hasAnchors ? rulesOf(token) : undefined;
-    let next: readonly Document.Parsed[] = [];
-    if (list !== undefined) next = yield* composeRules(list);
-    for (const document of composer.next(token)) take(document);
-    if (token.type === "document") {
-      rules = next;
-      hasAnchors = false;
+    const next = list === undefined ? [] : yield* composeRules(list);
+    for (const document of composer.next(token)) {
+      yield { document, rules };
+      rules = [];
     }
+    if (token.type !== "document") return;
+    rules = next;
+    hasAnchors = false;
   };
   for (const lexeme of new Lexer().lex(text)) {
     const type = CST.tokenType(lexeme);
@@ -49,8 +45,7 @@ export function* parseInSteps(text: string, lines: LineCounter): Generator<void,
     if (++count % STEP_LEXEMES === 0) yield;
   }
   for (const token of parser.end()) yield* compose(token);
-  for (const document of composer.end()) take(document);
-  return documents;
+  for (const document of composer.end()) yield { document, rules };
 }
 
 /** The block list at `spec.rules`, when it is long. */
@@ -64,7 +59,7 @@ function rulesOf(document: CST.Document): CST.BlockSequence | undefined {
 }
 
 /** Takes the items out of the list. */
-function* composeRules(list: CST.BlockSequence): Generator<void, readonly Document.Parsed[]> {
+function* composeRules(list: CST.BlockSequence): Generator<undefined, readonly Document.Parsed[]> {
   const items = list.items.splice(0);
   const parts: Document.Parsed[] = [];
   for (let from = 0; from < items.length; from += STEP_RULES) {
