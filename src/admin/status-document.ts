@@ -25,6 +25,31 @@ export interface StatusListener {
   readonly protocol: string;
   readonly connections: number;
   readonly upstreamConnections: number;
+  /** Absent: an egress proxy. */
+  readonly upstream?: StatusUpstream | undefined;
+}
+
+/** Where a listener's calls go, address by address. */
+export interface StatusUpstream {
+  readonly endpoints: readonly {
+    readonly address: string;
+    /** What it was found by. */
+    readonly name?: string;
+    readonly state: "unused" | "healthy" | "failing" | "ejected";
+    readonly ejectedForMs?: number;
+    readonly connections: number;
+    readonly active: number;
+    readonly latencyMs?: number;
+    readonly failures: number;
+    readonly ejections: number;
+  }[];
+  readonly connections: number;
+  readonly active: number;
+  readonly pending: number;
+  /** Calls turned away at a limit. */
+  readonly limited: number;
+  /** Names that could not be resolved the last time. */
+  readonly problems: readonly StatusProblem[];
 }
 
 /** What `GET /status` answers and `countersign status --json` prints. Times are RFC 3339 in UTC. */

@@ -57,12 +57,18 @@ export function formatStatus(document: StatusDocument, colour: boolean): string 
     `${show(audit.queued)} of ${show(audit.capacity)} places taken, ${show(audit.written)} written, ${show(audit.dropped)} dropped, on failure ${show(audit.onFailure)}`,
     ...audit.sinks.map(({ name, problem }) => `${show(name)}${problem === undefined ? "" : `: ${show(problem)}`}`),
   ]);
-  section("listeners", document.listeners.length === 0 ? ["none"] : table(document.listeners));
+  section("listeners", document.listeners.length === 0 ? ["none"] : table(listenerRows(document.listeners)));
+  const endpoints = endpointRows(document.listeners);
+  section("upstreams", endpoints.length === 1 ? [] : table(endpoints));
+  section(
+    "",
+    document.listeners.flatMap(({ upstream }) => (upstream?.problems ?? []).map((one) => paint(red, problemText(one)))),
+  );
   return `${lines.join("\n")}\n`;
 }
 
-function table(listeners: readonly StatusListener[]): string[] {
-  const rows = [
+function listenerRows(listeners: readonly StatusListener[]): string[][] {
+  return [
     ["name", "direction", "address", "to", "protocol", "open", "upstream"],
     ...listeners.map((one) =>
       [one.name, one.direction, one.address, one.target, one.protocol, one.connections, one.upstreamConnections].map(
@@ -70,6 +76,23 @@ function table(listeners: readonly StatusListener[]): string[] {
       ),
     ),
   ];
+}
+
+function endpointRows(listeners: readonly StatusListener[]): string[][] {
+  return [
+    ["name", "endpoint", "state", "active", "latency", "failures"],
+    ...listeners.flatMap(({ name, upstream }) =>
+      (upstream?.endpoints ?? []).map((one) => {
+        const left = one.ejectedForMs === undefined ? "" : ` for ${duration(one.ejectedForMs / 1000)}`;
+        const found = one.name === undefined ? "" : ` (${one.name})`;
+        const latency = one.latencyMs === undefined ? "" : `${one.latencyMs.toFixed(1)} ms`;
+        return [name, one.address + found, one.state + left, one.active, latency, one.failures].map(show);
+      }),
+    ),
+  ];
+}
+
+function table(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows.map((row) =>
     row

@@ -148,6 +148,30 @@ admin: { listen: "unix://${socket}" }
     expect(await status(argv, env)).toMatchObject({ code: 0, out: expect.stringContaining("pid 42"), err: "" });
   });
 
+  it("shows where calls go, address by address", async () => {
+    const [web] = document.listeners;
+    if (web === undefined) throw new TypeError("no listener");
+    const counts = { connections: 2, active: 1, pending: 0, limited: 0 };
+    const healthy = { address: "10.0.0.1:1", state: "healthy", connections: 2, active: 1, latencyMs: 1.26 } as const;
+    const ejected = { address: "10.0.0.2:1", name: "a.shop", state: "ejected", ejectedForMs: 61_000 } as const;
+    const none = { connections: 0, active: 0, failures: 0, ejections: 0 };
+    const upstream = {
+      ...counts,
+      endpoints: [
+        { ...none, ...healthy },
+        { ...none, ...ejected, failures: 5 },
+      ],
+      problems: [{ code: "E_UPSTREAM_RESOLVE", message: "a.shop has no address" }],
+    };
+    await serve({ ...document, listeners: [{ ...web, upstream }] });
+    const { out } = await status(["--admin", socket]);
+    expect(out).toContain(`upstreams  name  endpoint             state                  active  latency  failures
+           web   10.0.0.1:1           healthy                1       1.3 ms   0
+           web   10.0.0.2:1 (a.shop)  ejected for 1 min 1 s  0                5
+           E_UPSTREAM_RESOLVE a.shop has no address
+`);
+  });
+
   it("says with its exit code that the sidecar is not ready", async () => {
     await serve(notReady);
     const { code, out } = await status(["--admin", socket]);

@@ -38,7 +38,7 @@ async function draining(made: Mesh, side: Side): Promise<void> {
 function http2(port: number): ClientHttp2Session {
   const session = connectHttp2(`http://127.0.0.1:${port}`);
   session.on("error", () => undefined);
-  cleanups.push(async () => void session.destroy());
+  cleanups.push(async () => session.destroy());
   return session;
 }
 
