@@ -1,5 +1,5 @@
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
-import type { NearestRule } from "../core/decision.ts";
+import type { DecisionNotes, NearestRule } from "../core/decision.ts";
 import type { Peer } from "../core/identity.ts";
 import { quoteJson } from "../core/safe-text.ts";
 import { formatTimeMs, formatTimeUs } from "./record-time.ts";
@@ -27,6 +27,8 @@ const MAX_SELECTORS = 16;
 /** No record is longer, all texts at their limit and wholly escaped. */
 export const RECORD_BYTES_MAX = 128 * 1024;
 
+type RecordedDecision = CallOutcome["decision"] | "would-deny";
+
 /** What the calls of one connection share, as JSON; built once per connection. */
 interface ConnectionJson {
   /** `,"direction":…` up to and with the source. */
@@ -43,7 +45,7 @@ interface ConnectionJson {
   authority: string | undefined;
   targetJson: string;
   /** The verdict last written, for the same reason. */
-  decision: CallOutcome["decision"] | undefined;
+  decision: RecordedDecision | undefined;
   policyVersion: string | undefined;
   rule: string | undefined;
   reason: string | undefined;
@@ -155,8 +157,14 @@ function targetJson(shared: ConnectionJson, outcome: CallOutcome): string {
   return shared.targetJson;
 }
 
+/** An allowed call that policies in a dry run would have denied says so. */
+function recordedDecision({ decision, notes }: CallOutcome): RecordedDecision {
+  return decision === "allow" && notes?.dryRun?.verdict === "deny" ? "would-deny" : decision;
+}
+
 function verdictJson(shared: ConnectionJson, outcome: CallOutcome): string {
-  const { decision, policyVersion, rule, reason } = outcome;
+  const { policyVersion, rule, reason } = outcome;
+  const decision = recordedDecision(outcome);
   if (
     decision !== shared.decision ||
     policyVersion !== shared.policyVersion ||
@@ -187,6 +195,32 @@ function nearestJson(nearest: NearestRule | undefined): string {
   return object("nearest", members);
 }
 
+/** Faults of conditions that a record holds. */
+const MAX_FAULTS = 4;
+
+function notesJson(notes: DecisionNotes | undefined): string {
+  if (notes === undefined) return "";
+  const { auditRule, dryRun, conditionFaults } = notes;
+  const faults = conditionFaults
+    .slice(0, MAX_FAULTS)
+    .map(
+      (fault) =>
+        `{${(text("rule", fault.rule, limits.rule) + text("message", fault.message, limits.nearest)).slice(1)}}`,
+    );
+  return (
+    text("audit_rule", auditRule, limits.rule) +
+    (dryRun === undefined
+      ? ""
+      : object(
+          "dry_run",
+          text("decision", dryRun.verdict, limits.code) +
+            text("rule", dryRun.rule, limits.rule) +
+            text("reason", dryRun.reason, limits.detail),
+        )) +
+    (faults.length === 0 ? "" : `,"condition_faults":[${faults.join()}]`)
+  );
+}
+
 /** One audit record as a JSON line, line feed included. Fields that are unknown are left out; `time` is the moment of the
  *  phase (start plus duration). Durations keep microseconds. The line is printable ASCII. */
 export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
@@ -207,6 +241,7 @@ export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
     verdictJson(shared, outcome) +
     text("detail", outcome.detail, limits.detail) +
     nearestJson(outcome.nearest) +
+    notesJson(outcome.notes) +
     integer("status", outcome.status) +
     `,"bytes":{"in":${outcome.bytesIn},"out":${outcome.bytesOut}}` +
     milliseconds("duration_ms", outcome.durationMs) +

@@ -54,7 +54,7 @@ export function formatRecordLine(record: AuditRecord, colour: boolean): string {
   const status = get("status");
   if (status !== undefined) parts.push(status);
   const duration = get("duration_ms");
-  const isAllowed = record.decision === "allow";
+  const isAllowed = record.decision === "allow" || record.decision === "would-deny";
   if (isAllowed && duration !== undefined) parts.push(`${duration} ms`);
   const rule = get("rule");
   if (rule !== undefined) parts.push(rule);
@@ -82,6 +82,7 @@ function timeOf(record: AuditRecord): string {
 function verdictOf(record: AuditRecord): [string, number] {
   const { decision } = record;
   if (decision === "allow") return ["ALLOW", green];
+  if (decision === "would-deny") return ["WOULD", yellow];
   if (decision === "error") return ["ERROR", yellow];
   if (decision === "deny" || record.kind === "refusal") return ["DENY", red];
   return ["NOTE", dim];

@@ -33,7 +33,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     .option("-f, --follow", "go on with records as they come, through rotations")
     .option("-n, --lines <count>", "how many records, or all", lineCount, 10)
     .option("--principal <glob>", "of the caller or the called, e.g. 'example.org/ns/shop/*'")
-    .addOption(new Option("--decision <decision>", "only these").choices(["allow", "deny", "error"]))
+    .addOption(new Option("--decision <decision>", "only these").choices(["allow", "deny", "would-deny", "error"]))
     .option("--path <prefix>", "paths that begin so")
     .addOption(new Option("--direction <direction>", "only these").choices(["inbound", "outbound"]))
     .option("--json", "the records as they are, a JSON line each")

@@ -1,4 +1,4 @@
-import type { NearestRule, RuleId } from "./decision.ts";
+import type { DecisionNotes, NearestRule, RuleId } from "./decision.ts";
 import type { Peer } from "./identity.ts";
 import type { SpiffeId } from "./spiffe-id.ts";
 
@@ -55,6 +55,8 @@ export interface CallOutcome {
   /** One readable line for a deny or error; never a secret. */
   detail: string | undefined;
   nearest: NearestRule | undefined;
+  /** What policy said besides its verdict. */
+  notes?: DecisionNotes | undefined;
   status: number | undefined;
   /** Of a gRPC call, from its path and its trailers. */
   grpcService: string | undefined;

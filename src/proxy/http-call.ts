@@ -142,6 +142,7 @@ export class HttpCall implements UpstreamReceiver {
   #decided(decision: Decision): boolean {
     const { outcome } = this;
     const open = this.#open;
+    outcome.notes = decision.notes;
     if (decision.kind === "allow") {
       this.#permit = decision.permit;
       if (open) return false;
@@ -361,7 +362,12 @@ export class HttpCall implements UpstreamReceiver {
       this.#startTunnel(head);
       return;
     }
-    if (head.status >= 200 && head.status < 300 && this.#request?.upgrade !== undefined && outcome.protocol === "http/2") {
+    if (
+      head.status >= 200 &&
+      head.status < 300 &&
+      this.#request?.upgrade !== undefined &&
+      outcome.protocol === "http/2"
+    ) {
       // RFC 8441 section 5: there 2xx says that the tunnel is open, so that this answer cannot be passed on
       this.#giveUpUpstream();
       this.#fail(

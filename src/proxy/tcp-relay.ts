@@ -240,6 +240,7 @@ export class TcpRelay {
   }
 
   #decided(decision: Decision, outcome: CallOutcome): boolean {
+    outcome.notes = decision.notes;
     if (decision.kind === "allow") {
       this.#permit = decision.permit;
       outcome.decision = "allow";

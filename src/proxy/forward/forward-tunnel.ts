@@ -245,6 +245,7 @@ export class ForwardTunnel {
   #decide(): boolean {
     const outcome = this.#outcome;
     const decision = decideForward(this.#parts.runtime.inForce.policy, this.#facts);
+    outcome.notes = decision.notes;
     if (decision.kind === "allow") {
       this.#permit = decision.permit;
       outcome.decision = "allow";
