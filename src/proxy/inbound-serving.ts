@@ -83,7 +83,7 @@ export class InboundServing {
   /** `alpn`: the name that was agreed on, "" without one; `first`: bytes that were read already. */
   start(transport: Transport, alpn: string, first: Uint8Array | undefined): void {
     const { protocol } = this.#parts.config;
-    if (alpn === TUNNEL_ALPN) this.#serveHttp2(transport, first, protocol !== "tcp");
+    if (alpn === TUNNEL_ALPN) this.#serveHttp2(transport, first, this.#entrance(), protocol !== "tcp");
     else if (protocol === "tcp") this.#serveTcp(transport, first);
     else if (alpn === HTTP2_ALPN) this.#serveHttp2(transport, first);
     else if (alpn === HTTP1_ALPN) this.#serveHttp1(transport, first);
@@ -133,9 +133,10 @@ export class InboundServing {
     this.#served.serveHttp1(this.#runtime, transport, new InboundHttp(this.#runtime, this.#inbound), first);
   }
 
-  #serveHttp2(transport: Transport, first: Uint8Array | undefined, servesHttp = true): void {
+  /** `tunnels`: for a caller that has agreed on them. Never inside a tunnel: what its listener leads to is not what the called one lists. */
+  #serveHttp2(transport: Transport, first: Uint8Array | undefined, tunnels?: TunnelEntrance, servesHttp = true): void {
     const service = new InboundHttp(this.#runtime, this.#inbound);
-    this.#served.serveHttp2(this.#runtime, transport, service, first, this.#entrance(), servesHttp);
+    this.#served.serveHttp2(this.#runtime, transport, service, first, tunnels, servesHttp);
   }
 
   /** Only a caller with an identity opens tunnels: what they lead to asks for one. */

@@ -93,16 +93,19 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       return true;
     },
   };
-  /** Of a connection that was counted. */
+  /** Of a connection that was counted. It may be over before `make` returns: what it was made of can be refused at once. */
   const register = <T extends OpenConnection>(make: (onClosed: () => void) => T): T => {
     let place: Place | undefined;
+    let closed = false;
+    options.onOpened();
     const connection = make(() => {
-      if (place === undefined || !connections.delete(place)) return;
+      if (closed) return;
+      closed = true;
+      if (place !== undefined) connections.delete(place);
       countDown();
       options.onClosed();
     });
-    place = connections.add(connection);
-    options.onOpened();
+    if (!closed) place = connections.add(connection);
     return connection;
   };
   server.on("connection", (socket) => {

@@ -2,6 +2,8 @@ import { connect as connectHttp2 } from "node:http2";
 import { afterEach, describe, expect, it } from "vitest";
 import { startTcpApp } from "../support/app.ts";
 import { createTestCa, type TestCa } from "../support/cert-factory.ts";
+import { FRAME, headers, requestFields } from "../support/http2-frames.ts";
+import { http2RawClient } from "../support/http2-raw-client.ts";
 import { ALLOW_WEB, ORDERS, startTestSidecar, type TestSidecar, TRUST_DOMAIN, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
 
@@ -134,6 +136,58 @@ spec: { action: DENY, rules: [{ to: [{ operation: { notPorts: ["1"] } }] }] }
     made.inbound.setPolicies(ALLOW_WEB);
     const again = await rawClient(outbound.port("out"));
     await again.until((text) => text === "back>");
+  });
+
+  it("that are denied take no place of the listener", async () => {
+    const made = await servers("", "", ALLOW_WEB.replace("sa/web", "sa/other"));
+    const outbound = await caller(made);
+    for (let at = 0; at < 5; at++) expect(await (await rawClient(outbound.port("out"))).closed()).toBe("");
+    expect(made.inbound.audit.ended).toHaveLength(5);
+    // the connection that carried them is all that is left
+    expect(made.inbound.sidecar.listeners.find(({ name }) => name === "front")?.connections).toBe(1);
+  });
+
+  it("lead to none through another one, which lists more", async () => {
+    const ca = createTestCa(TRUST_DOMAIN);
+    const inbound = await startTestSidecar({
+      ca,
+      svid: ca.issue({ spiffeId: ORDERS }),
+      policies: ALLOW_WEB,
+      config: `inbound:
+  - { name: front, listen: "127.0.0.1:0", app: "127.0.0.1:${await app("front")}", protocol: tcp, tunnels: [middle] }
+  - { name: middle, listen: "127.0.0.1:0", app: "127.0.0.1:${await app("middle")}", protocol: http, tunnels: [back] }
+  - { name: back, listen: "127.0.0.1:0", app: "127.0.0.1:${await app("back")}", protocol: tcp }
+`,
+    });
+    cleanups.push(() => inbound.sidecar.drain(0));
+    // an app's HTTP/2 connection in a tunnel to `middle`
+    const outbound = await caller({ ca, inbound }, ", tunnel: middle");
+    const client = await http2RawClient(outbound.port("out"));
+    cleanups.push(() => Promise.resolve(client.destroy()));
+    await client.next(({ type, flags }) => type === FRAME.SETTINGS && flags === 0);
+    client.send(headers(1, requestFields("/back", [], "CONNECT").toSpliced(1, 0, [":protocol", "countersign-tcp"])));
+    expect(await inbound.audit.next(() => true)).toMatchObject({
+      reason: "E_TUNNEL_REFUSED",
+      status: 405,
+      connection: { listener: "middle" },
+    });
+  });
+
+  it("are refused to a caller that has not agreed on them by ALPN", async () => {
+    const ca = createTestCa(TRUST_DOMAIN);
+    const plain = await startTestSidecar({
+      ca,
+      svid: ca.issue({ spiffeId: ORDERS }),
+      policies: ALLOW_WEB,
+      config: `inbound:
+  - { name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${await app("in")}", protocol: http }
+`,
+    });
+    cleanups.push(() => plain.sidecar.drain(0));
+    const client = await http2RawClient(plain.port("in"), { identity: ca.issue({ spiffeId: WEB }) });
+    cleanups.push(() => Promise.resolve(client.destroy()));
+    client.send(headers(1, requestFields("/", [], "CONNECT").toSpliced(1, 0, [":protocol", "countersign-tcp"])));
+    expect(await plain.audit.next(() => true)).toMatchObject({ reason: "E_TUNNEL_REFUSED", status: 405 });
   });
 
   it("end when a new policy no longer allows them, and leave the others alone", async () => {
