@@ -307,8 +307,9 @@ export class HttpCall implements UpstreamReceiver {
   // ── from the caller ──
 
   onRequestData(chunk: Uint8Array): void {
+    if (this.#done) return;
     this.outcome.bytesIn += chunk.length;
-    if (this.#discarding || this.#done) return;
+    if (this.#discarding) return;
     const upstream = this.#upstream;
     if (upstream === undefined) {
       this.#waiting ??= [];
