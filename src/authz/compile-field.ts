@@ -48,17 +48,12 @@ const MAX_KEPT = 256;
 
 export function compileField(model: FieldModel, context: FieldContext, pool: MatcherPool): CompiledField {
   const { kind, negated, values, header, claim, requestPrincipals } = model;
-  const key = JSON.stringify([
-    kind,
-    negated,
-    context.action === "ALLOW",
-    context.ours && kind === "principal",
-    kind !== "principal" && kind !== "namespace" && kind !== "serviceAccount" ? false : context.namesTrustDomain,
-    header,
-    claim,
-    requestPrincipals,
-    ...values,
-  ]);
+  const reaches = kind === "principal" || kind === "namespace" || kind === "serviceAccount";
+  // Lengths go before texts: no two fields have one key.
+  let key = `${kind} ${negated} ${context.action === "ALLOW"} ${context.ours && kind === "principal"} ${reaches && context.namesTrustDomain}`;
+  for (const text of [header, ...(claim ?? [])]) key += ` ${text.length}:${text}`;
+  key += requestPrincipals === undefined ? " /" : ` /${JSON.stringify(requestPrincipals)}`;
+  for (const value of values) key += ` ${value.length}:${value}`;
   const keys = negated ? undefined : indexKeys(model, context);
   let matcher = pool.matchers.get(key);
   if (matcher === undefined) {

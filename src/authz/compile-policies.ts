@@ -6,7 +6,7 @@ import { compileField, type FieldContext, type MatcherPool } from "./compile-fie
 import type { CompiledGroup, CompiledPolicy, CompiledRule, RuleSet } from "./compiled-policy.ts";
 import { compileExpression } from "./match-expression.ts";
 import { buildPathIndex } from "./path-index.ts";
-import type { FieldGroup, PolicyModel, RuleModel } from "./policy-model.ts";
+import type { FieldGroup, FieldModel, PolicyModel, RuleModel } from "./policy-model.ts";
 import { isIdentity } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import { portsWithoutHttpRules, readsHttp } from "./port-reach.ts";
@@ -163,18 +163,36 @@ function isTextMap(value: unknown): value is ReadonlyMap<string, string> {
 
 /** Places in files do not decide anything, so a comment does not change the version. */
 function* versionOf(all: PolicyDocuments, options: PolicyOptions): Generator<void, string> {
-  const plain = (key: string, value: unknown): unknown => {
-    if (key === "at") return undefined;
-    return isTextMap(value) ? [...value].toSorted(([a], [b]) => (a < b ? -1 : 1)) : value;
-  };
   const hash = createHash("sha256");
-  for (const { rules, ...policy } of all.policies) {
-    hash.update(JSON.stringify(policy, plain));
+  for (const { rules, at: _, ...policy } of all.policies) {
+    hash.update(plainJson(policy));
     for (const [index, rule] of rules.entries()) {
-      hash.update(JSON.stringify(rule, plain));
+      const { sources, operations, conditions, expression } = rule;
+      const groups = [...sources, undefined, ...operations, undefined, conditions];
+      hash.update(JSON.stringify([rule.index, expression?.text, groups.map((group) => group?.map(plainField))]));
       if ((index & 31) === 31) yield;
     }
   }
   const rest = { peer: all.peerAuthentications, request: all.requestAuthentications, options };
-  return hash.update(JSON.stringify(rest, plain)).digest("hex").slice(0, 16);
+  return hash.update(plainJson(rest)).digest("hex").slice(0, 16);
+}
+
+/** What decides of a field, in one order. Its label is part of what records say. */
+function plainField({
+  kind,
+  negated,
+  values,
+  header,
+  claim,
+  requestPrincipals,
+  label,
+}: FieldModel): readonly unknown[] {
+  return [kind, negated, values, header, claim, requestPrincipals, label];
+}
+
+function plainJson(value: unknown): string {
+  return JSON.stringify(value, (key, part: unknown) => {
+    if (key === "at") return undefined;
+    return isTextMap(part) ? [...part].toSorted(([a], [b]) => (a < b ? -1 : 1)) : part;
+  });
 }
