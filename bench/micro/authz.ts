@@ -1,6 +1,5 @@
 // How long one decision takes as the number of rules grows, and how long a load stops other work. `npm run bench:authz`; about a minute,
 // `-- 100000` adds that many rules. The machine is shared: of many short rounds the best counts, sizes taking turns.
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { CompiledPolicy } from "../../src/authz/compiled-policy.ts";
 import { decide } from "../../src/authz/decide.ts";
 import { loadPolicies, loadPoliciesInTurns, type PolicyFile } from "../../src/authz/load-policies.ts";
@@ -165,13 +164,11 @@ const loads = Array.from({ length: 5 }, () => {
   return performance.now() - start;
 });
 console.log(`at once: ${Math.min(...loads).toFixed(0)} ms best, ${median(loads).toFixed(0)} ms median`);
-const delay = monitorEventLoopDelay({ resolution: 1 });
 const nowMs = () => performance.now();
 const pause = () => new Promise<void>((resolve) => void setImmediate(resolve));
 const turns: number[] = [];
 let turn = nowMs();
 const start = nowMs();
-delay.enable();
 await loadPoliciesInTurns(files, options, {
   nowMs,
   pause: async () => {
@@ -180,7 +177,6 @@ await loadPoliciesInTurns(files, options, {
     turn = nowMs();
   },
 });
-delay.disable();
 const sorted = turns.toSorted((a, b) => a - b);
 const at = (share: number) => (sorted[Math.floor(sorted.length * share)] ?? Number.NaN).toFixed(1);
 console.log(

@@ -32,7 +32,7 @@ export interface DryRunVerdict {
   readonly reason: string;
 }
 
-/** A rule's `conditions` that ended in an error or cost too much: it counted as false in ALLOW and AUDIT, as true in DENY and CUSTOM. */
+/** A rule's `conditions` that ended in an error or cost too much: it counted as false in ALLOW, and as true in DENY, CUSTOM and AUDIT. */
 export interface ConditionFault {
   readonly rule: RuleId;
   /** One line for people, without values of the call. */
