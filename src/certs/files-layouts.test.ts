@@ -3,9 +3,10 @@ import { generateKeyPairSync } from "node:crypto";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { bundleDocument, startBundleEndpoint } from "../../test/support/bundle-endpoint.ts";
 import { createTestCa, type TestCa, type TestIssued } from "../../test/support/cert-factory.ts";
+import { eventually } from "../../test/support/eventually.ts";
 import { type FakeClock, fakeClock } from "../../test/support/fake-clock.ts";
 import type { IdentitySource } from "../core/identity.ts";
 import { parseSpiffeId, parseTrustDomain } from "../core/spiffe-id.ts";
@@ -149,10 +150,10 @@ test("partners' bundles come from their endpoints, and go when the partner revok
         : undefined;
     expect(authorities()).toBe(1);
     clock.advance(0);
-    await vi.waitFor(() => expect(source.federation).toMatchObject([{ sequence: 1n, problem: undefined }]));
+    await eventually(() => expect(source.federation).toMatchObject([{ sequence: 1n, problem: undefined }]));
     endpoint.serve(JSON.stringify({ keys: [], spiffe_sequence: 2 }));
     clock.advance(30_000);
-    await vi.waitFor(() => expect(authorities()).toBe(0));
+    await eventually(() => expect(authorities()).toBe(0));
     expect(servedSerial(source)).toBe(serialIn(issued));
   } finally {
     await endpoint.close();

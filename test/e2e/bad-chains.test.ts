@@ -8,6 +8,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vit
 import type { ErrorCode } from "../../src/core/error-codes.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { badChains, unusualChains } from "../support/chain-tables.ts";
+import { eventually } from "../support/eventually.ts";
 import { ORDERS, startTestSidecar, type TestSidecar } from "../support/mesh.ts";
 import { bundles, id, keyOfChain, nowMs, root } from "../support/peer-chains.ts";
 import { rawClient } from "../support/raw-client.ts";
@@ -114,7 +115,7 @@ describe("an inbound listener refuses", () => {
     const before = app.requests.length;
     const recorded = inbound.audit.ended.length;
     expect(await callInbound(options)).toBe("");
-    await vi.waitFor(() => expect(inbound.audit.ended.length).toBe(recorded + 1));
+    await eventually(() => expect(inbound.audit.ended.length).toBe(recorded + 1));
     expect(inbound.audit.ended.at(-1)).toMatchObject({ kind: "refusal", decision: "deny", reason: code });
     expect(app.requests.length).toBe(before);
   });

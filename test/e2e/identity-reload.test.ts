@@ -93,7 +93,9 @@ describe("a reload that changes identity", () => {
     expect(await call()).toBe("HTTP/1.1 200 OK");
     const issued = ca.issue({ spiffeId: ORDERS });
     (await agent.nextCall()).send({ svids: [svidMessage(issued, ca)] });
-    await expect.poll(async () => (await status()).identity.source).toBe(`workload-api ${agent.address}`);
+    await expect
+      .poll(async () => (await status()).identity.source, { timeout: 15_000 })
+      .toBe(`workload-api ${agent.address}`);
     const after = await status();
     expect(after.identity.pending).toBeUndefined();
     expect(after.identity.svids[0]?.serial).toBe(issued.certificate.serialNumber.toLowerCase().replace(/^0+/, ""));

@@ -1,9 +1,10 @@
 // JWT-SVIDs between sidecars, on the wire: what goes with an outbound call, and what an inbound one must bring.
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import type { IdentitySnapshot } from "../../src/core/identity.ts";
 import { parseSpiffeId } from "../../src/core/spiffe-id.ts";
 import { startApp } from "../support/app.ts";
 import { createTestCa } from "../support/cert-factory.ts";
+import { eventually } from "../support/eventually.ts";
 import {
   AUDIENCE,
   badTokens,
@@ -200,7 +201,7 @@ describe("an outbound listener with jwtSvid", () => {
       audiences.push(audience);
       return fresh({ claims: { aud: [audience], sub: WEB } });
     });
-    await vi.waitFor(async () => expect(statusOf(await call(mesh))).toBe("200"), { timeout: 5000 });
+    await eventually(async () => expect(statusOf(await call(mesh))).toBe("200"));
     expect(audiences).toEqual([ORDERS]);
     await mesh.inbound.audit.next(({ principal }) => principal === WEB);
     const texts = JSON.stringify([mesh.inbound.audit.ended, mesh.outbound.audit.ended]);
@@ -210,9 +211,7 @@ describe("an outbound listener with jwtSvid", () => {
   test("in authorization it goes behind Bearer, and an app's own token there is refused", async () => {
     const token = fresh({ claims: { sub: WEB } });
     const mesh = await start('jwtSvid: { audience: "x" }', () => token);
-    await vi.waitFor(async () => expect(await call(mesh)).toContain(`"authorization":"Bearer ${token}"`), {
-      timeout: 5000,
-    });
+    await eventually(async () => expect(await call(mesh)).toContain(`"authorization":"Bearer ${token}"`));
     for (const line of ["Authorization: Basic YTpi", "authorization: Bearer mine", "AUTHORIZATION:"]) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       const answer = await call(mesh, [line]);

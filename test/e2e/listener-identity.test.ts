@@ -88,7 +88,7 @@ test("a default SVID with another ID drains what the old one opened: a call unde
   serve(svid(MAIN));
   const [idle, busy] = await Promise.all([connect("main"), connect("main")]);
   busy.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
-  await expect.poll(() => app.requests.length).toBe(1);
+  await expect.poll(() => app.requests.length, { timeout: 10_000 }).toBe(1);
   serve(svid(INTERNAL));
   expect(await idle.closed()).toBe("");
   busy.send("cde");

@@ -154,13 +154,14 @@ function checkGrowth({ check }: Checks, role: Role, samples: readonly ProcessSiz
   const after = samples.slice(-quarter);
   for (const [what, of, slack] of [
     ["sockets", ({ sockets }: ProcessSize) => sockets, 10],
-    ["memory (MiB)", ({ rssMiB }: ProcessSize) => rssMiB, 8],
+    // it goes up and down with garbage collection
+    ["memory (MiB)", ({ rssMiB }: ProcessSize) => rssMiB, 16],
   ] as const) {
     const [was, is] = [median(before, of), median(after, of)];
     const trend = samples.map((size) => of(size).toFixed(0)).join(" ");
     check(
       `${role}'s ${what} do not grow`,
-      is <= was * 1.05 + slack,
+      is <= was * 1.1 + slack,
       `${was.toFixed(0)} then ${is.toFixed(0)}: ${trend}`,
     );
   }

@@ -3,10 +3,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bundleDocument, startBundleEndpoint, type TestBundleEndpoint } from "../../../test/support/bundle-endpoint.ts";
 import { type CertOptions, createTestCa, type TestCa } from "../../../test/support/cert-factory.ts";
 import { tlv } from "../../../test/support/der-writer.ts";
+import { eventually } from "../../../test/support/eventually.ts";
 import { type FakeClock, fakeClock } from "../../../test/support/fake-clock.ts";
 import type { FederationPartner } from "../../core/federation.ts";
 import type { FederatedBundleStatus } from "../../core/identity.ts";
@@ -74,7 +75,7 @@ const statusOf = (client: FederationClient): FederatedBundleStatus => {
 async function fetchNow(client: FederationClient): Promise<FederatedBundleStatus> {
   const due = statusOf(client).nextFetchMs;
   clock.advance(due - clock.nowMs());
-  await vi.waitFor(() => expect(statusOf(client).nextFetchMs).not.toBe(due), { timeout: 10_000, interval: 2 });
+  await eventually(() => expect(statusOf(client).nextFetchMs).not.toBe(due));
   return statusOf(client);
 }
 const rootsOf = (client: FederationClient): string[] | undefined =>
@@ -296,11 +297,11 @@ describe("nothing is accepted, the old bundle stays and its age is seen", () => 
     const due = statusOf(client).nextFetchMs;
     const before = endpoint.requests;
     clock.advance(due - clock.nowMs());
-    await vi.waitFor(() => expect(endpoint.requests).toBeGreaterThan(before));
+    await eventually(() => expect(endpoint.requests).toBeGreaterThan(before));
     clock.advance(29_999);
     expect(statusOf(client).problem).toBeUndefined();
     clock.advance(1);
-    await vi.waitFor(() => expect(statusOf(client).problem).toBeDefined());
+    await eventually(() => expect(statusOf(client).problem).toBeDefined());
     expect(statusOf(client)).toMatchObject({ problem: { code: "E_FEDERATION_UNREACHABLE" }, sequence: 5n });
     await endpoint.close();
     expect(await fetchNow(client)).toMatchObject({ problem: { message: expect.stringContaining("ECONNREFUSED") } });

@@ -1,6 +1,7 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { createTestCa } from "../../../test/support/cert-factory.ts";
 import { type ControlledIdentity, controlledIdentity } from "../../../test/support/controlled-identity.ts";
+import { eventually } from "../../../test/support/eventually.ts";
 import { type FakeClock, fakeClock } from "../../../test/support/fake-clock.ts";
 import { CountersignError } from "../../core/errors.ts";
 import { parseSpiffeId } from "../../core/spiffe-id.ts";
@@ -42,7 +43,7 @@ const current = (audience = "a"): string => {
   const now = keeper.current(audience, "");
   return now instanceof CountersignError ? `${now.code}: ${now.message}` : now;
 };
-const until = (text: string): Promise<void> => vi.waitFor(() => expect(current()).toContain(text), { interval: 1 });
+const until = (text: string): Promise<void> => eventually(() => expect(current()).toContain(text));
 
 test("a token is fetched as soon as there is an identity, and renewed at half of its life", async () => {
   keeper.setWanted([{ audience: "a", hint: "" }]);
@@ -82,7 +83,7 @@ test("a failure is retried after 1, 2, 3 … s; the old token serves until short
     throw new CountersignError("E_WORKLOAD_API_UNAVAILABLE", "the agent is gone");
   };
   clock.advance(150_000);
-  await vi.waitFor(() => expect(problems).toEqual(["a E_WORKLOAD_API_UNAVAILABLE"]));
+  await eventually(() => expect(problems).toEqual(["a E_WORKLOAD_API_UNAVAILABLE"]));
   expect(current()).toBe("token 1");
   for (const seconds of [1, 2, 3]) {
     const before = tries;
@@ -90,7 +91,7 @@ test("a failure is retried after 1, 2, 3 … s; the old token serves until short
     expect(tries).toBe(before);
     clock.advance(1);
     // oxlint-disable-next-line no-await-in-loop -- one try after the other
-    await vi.waitFor(() => expect([tries, clock.pending]).toEqual([before + 1, 1]));
+    await eventually(() => expect([tries, clock.pending]).toEqual([before + 1, 1]));
   }
   clock.advance(300_000 - 150_000 - 6000 - 2000);
   expect(current()).toContain("E_WORKLOAD_API_UNAVAILABLE the agent is gone");
@@ -104,7 +105,7 @@ test("a token that comes for another identity than ours by now is not used", asy
   keeper.setWanted([{ audience: "a", hint: "" }]);
   serve("spiffe://example.org/other");
   answer();
-  await vi.waitFor(() => expect(problems).toEqual(["a E_JWT_SVID_NONE"]));
+  await eventually(() => expect(problems).toEqual(["a E_JWT_SVID_NONE"]));
   expect(current()).toContain("our identity changed");
 });
 
@@ -114,7 +115,7 @@ test("what is no longer wanted is forgotten", async () => {
   await until("token 1");
   keeper.setWanted([{ audience: "b", hint: "" }]);
   expect(current("a")).toContain("none is wanted");
-  await vi.waitFor(() => expect(current("b")).toBe("token 2"));
+  await eventually(() => expect(current("b")).toBe("token 2"));
   keeper.close();
   expect(clock.pending).toBe(0);
 });

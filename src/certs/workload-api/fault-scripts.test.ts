@@ -2,8 +2,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { createTestCa, type TestCa, type TestIssued } from "../../../test/support/cert-factory.ts";
+import { eventually } from "../../../test/support/eventually.ts";
 import { type FakeClock, fakeClock } from "../../../test/support/fake-clock.ts";
 import {
   type AgentCall,
@@ -67,15 +68,12 @@ const snapshotOf = (state: IdentityState): IdentitySnapshot => {
 };
 /** Waits until the state is this one: its kind, its problem's code, the default SVID. */
 async function expectState(kind: IdentityState["kind"], code?: ErrorCode, issued?: TestIssued): Promise<void> {
-  await vi.waitFor(
-    () => {
-      const { state } = source;
-      expect(state.kind).toBe(kind);
-      expect("problem" in state ? state.problem?.code : undefined).toBe(code);
-      if (issued !== undefined) expect(snapshotOf(state).svids[0].serial).toBe(serialIn(issued));
-    },
-    { timeout: 5000, interval: 2 },
-  );
+  await eventually(() => {
+    const { state } = source;
+    expect(state.kind).toBe(kind);
+    expect("problem" in state ? state.problem?.code : undefined).toBe(code);
+    if (issued !== undefined) expect(snapshotOf(state).svids[0].serial).toBe(serialIn(issued));
+  });
 }
 /** Lets time pass, and waits for the call that it brings. */
 async function nextCallAfter(ms: number): Promise<AgentCall> {
@@ -215,9 +213,9 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
   "an SVID beside the default one that is no longer sent": async () => {
     const { call, issued } = await beginServing();
     call.send({ svids: [message(issued), message(issue(), { hint: "other" })] });
-    await vi.waitFor(() => expect(snapshotOf(source.state).svids).toHaveLength(2));
+    await eventually(() => expect(snapshotOf(source.state).svids).toHaveLength(2));
     call.send({ svids: [message(issued)] });
-    await vi.waitFor(() => expect(snapshotOf(source.state).svids).toHaveLength(1));
+    await eventually(() => expect(snapshotOf(source.state).svids).toHaveLength(1));
     await expectState("serving", undefined, issued);
   },
   "the default SVID that is no longer sent": async () => {
@@ -246,7 +244,7 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
     await expectState("waiting", "E_WORKLOAD_API_DENIED");
     const again = await nextCallAfter(SECOND);
     again.end(DENIED, "still none");
-    await vi.waitFor(() => expect("problem" in source.state && source.state.problem?.message).toContain("still none"));
+    await eventually(() => expect("problem" in source.state && source.state.problem?.message).toContain("still none"));
     (await nextCallAfter(2 * SECOND)).send({ svids: [message(issue())] });
     await expectState("serving");
   },
@@ -305,7 +303,7 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
     const { generation, svids } = snapshotOf(source.state);
     const next = createTestCa("example.org", { nowMs: clock.nowMs(), commonName: "next root" });
     call.send({ svids: [message(issued, { bundle: Buffer.concat([ca.der, next.der]) })] });
-    await vi.waitFor(() => expect(snapshotOf(source.state).generation).toBe(generation + 1));
+    await eventually(() => expect(snapshotOf(source.state).generation).toBe(generation + 1));
     expect(snapshotOf(source.state).svids[0]).toBe(svids[0]);
     expect(log.map(({ event }) => event)).not.toContain("identity.rotated");
   },
@@ -313,20 +311,20 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
     const { call, issued } = await beginServing();
     const crls = (): number | undefined => [...snapshotOf(source.state).bundles.values()][0]?.crls.length;
     call.send({ svids: [message(issued)], crl: [ca.crl({ serials: [5n] })] });
-    await vi.waitFor(() => expect(crls()).toBe(1));
+    await eventually(() => expect(crls()).toBe(1));
     call.send({ svids: [message(issued)] });
-    await vi.waitFor(() => expect(crls()).toBe(0));
+    await eventually(() => expect(crls()).toBe(0));
     await expectState("serving", undefined, issued);
   },
   "a federated bundle that comes and goes": async () => {
     const { call, issued } = await beginServing();
     const domains = (): string[] => [...snapshotOf(source.state).bundles.keys()];
     call.send({ svids: [message(issued)], federatedBundles: { "spiffe://partner.org": partner.der } });
-    await vi.waitFor(() => expect(domains()).toEqual(["example.org", "partner.org"]));
+    await eventually(() => expect(domains()).toEqual(["example.org", "partner.org"]));
     call.send({ svids: [message(issued)], federatedBundles: { "spiffe://partner.org": Buffer.alloc(0) } });
-    await vi.waitFor(() => expect([...snapshotOf(source.state).bundles.values()][1]?.authorities).toEqual([]));
+    await eventually(() => expect([...snapshotOf(source.state).bundles.values()][1]?.authorities).toEqual([]));
     call.send({ svids: [message(issued)] });
-    await vi.waitFor(() => expect(domains()).toEqual(["example.org"]));
+    await eventually(() => expect(domains()).toEqual(["example.org"]));
   },
   "a federated bundle that is broken beside a good SVID": async () => {
     const { call, issued } = await beginServing();
@@ -363,13 +361,10 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
     agent = await startScriptedAgent(join(dir, "agent.sock"));
     const next = issue();
     void answerNextCall(next);
-    await vi.waitFor(
-      () => {
-        clock.advance(SECOND);
-        expect(snapshotOf(source.state).svids[0].serial).toBe(serialIn(next));
-      },
-      { timeout: 5000, interval: 20 },
-    );
+    await eventually(() => {
+      clock.advance(SECOND);
+      expect(snapshotOf(source.state).svids[0].serial).toBe(serialIn(next));
+    });
     await expectState("serving", undefined, next);
   },
   "an agent that is gone until the SVID has expired, and comes back": async () => {
@@ -384,13 +379,10 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
     relay.mode = "relay";
     const next = issue();
     void answerNextCall(next);
-    await vi.waitFor(
-      () => {
-        clock.advance(SECOND);
-        expect(source.state.kind).toBe("serving");
-      },
-      { timeout: 5000, interval: 20 },
-    );
+    await eventually(() => {
+      clock.advance(SECOND);
+      expect(source.state.kind).toBe("serving");
+    });
     await expectState("serving", undefined, next);
   },
   "an agent that comes back after long: it is not waited for": async () => {
@@ -401,7 +393,7 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
       const before = clock.pending;
       clock.advance(seconds * SECOND);
       // oxlint-disable-next-line no-await-in-loop -- one try after the other
-      await vi.waitFor(() => expect(clock.pending).toBe(before));
+      await eventually(() => expect(clock.pending).toBe(before));
     }
     relay = await startSocketRelay(join(dir, "relay.sock"), join(dir, "agent.sock"));
     clock.advance(500); // of the nine seconds until the next try
@@ -414,7 +406,7 @@ const scripts: Readonly<Record<string, () => Promise<void>>> = {
     for (const seconds of [1, 2, 3, 4, 5]) {
       call.end(UNAVAILABLE, `try ${seconds}`);
       // oxlint-disable-next-line no-await-in-loop -- one try after the other
-      await vi.waitFor(() =>
+      await eventually(() =>
         expect("problem" in source.state && source.state.problem?.message).toContain(`try ${seconds}`),
       );
       // oxlint-disable-next-line no-await-in-loop -- one try after the other

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { createTestCa, type TestCa } from "../../../test/support/cert-factory.ts";
+import { eventually } from "../../../test/support/eventually.ts";
 import { type FakeClock, fakeClock } from "../../../test/support/fake-clock.ts";
 import { jwtSvid, TOKEN_ID } from "../../../test/support/jwt-svids.ts";
 import {
@@ -44,7 +45,7 @@ async function begin(): Promise<AgentCall> {
       svidMessage(ca.issue({ spiffeId: "spiffe://example.org/b" }), ca, { hint: "b" }),
     ],
   });
-  await vi.waitFor(() => expect(source.state.kind).toBe("serving"));
+  await eventually(() => expect(source.state.kind).toBe("serving"));
   return call;
 }
 const keyIds = (): unknown =>
@@ -62,32 +63,32 @@ const jwks = (kid: string): Buffer => {
 test("JWT bundles are the whole state of a stream of their own, and change nothing else", async () => {
   await begin();
   agent.serveJwtBundles({ "spiffe://example.org": jwks("a"), "spiffe://partner.org": jwks("p") });
-  await vi.waitFor(() =>
+  await eventually(() =>
     expect(keyIds()).toEqual([
       ["example.org", ["a"]],
       ["partner.org", ["p"]],
     ]),
   );
   agent.serveJwtBundles({ "spiffe://example.org": jwks("b") });
-  await vi.waitFor(() => expect(keyIds()).toEqual([["example.org", ["b"]]]));
+  await eventually(() => expect(keyIds()).toEqual([["example.org", ["b"]]]));
   expect(log.map(({ event }) => event)).toEqual(["identity.loaded"]);
 });
 
 test("JWT bundles that came before the SVID are there with it, and after a rotation still", async () => {
   agent.serveJwtBundles({ "spiffe://example.org": jwks("a") });
   const call = await begin();
-  await vi.waitFor(() => expect(keyIds()).toEqual([["example.org", ["a"]]]));
+  await eventually(() => expect(keyIds()).toEqual([["example.org", ["a"]]]));
   call.send({ svids: [svidMessage(ca.issue({ spiffeId: TOKEN_ID }), ca)] });
-  await vi.waitFor(() => expect(log.map(({ event }) => event)).toContain("identity.rotated"));
+  await eventually(() => expect(log.map(({ event }) => event)).toContain("identity.rotated"));
   expect(keyIds()).toEqual([["example.org", ["a"]]]);
 });
 
 test("a broken JWT bundle is reported and dropped; our SVID is as good as before", async () => {
   await begin();
   agent.serveJwtBundles({ "spiffe://example.org": jwks("a") });
-  await vi.waitFor(() => expect(keyIds()).toEqual([["example.org", ["a"]]]));
+  await eventually(() => expect(keyIds()).toEqual([["example.org", ["a"]]]));
   agent.serveJwtBundles({ "spiffe://example.org": Buffer.from("{") });
-  await vi.waitFor(() =>
+  await eventually(() =>
     expect(log.at(-1)).toMatchObject({ event: "identity.problem", fields: { code: "E_BUNDLE_FORMAT" } }),
   );
   expect(keyIds()).toEqual([["example.org", ["a"]]]);
