@@ -1,6 +1,11 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { expect, it, onTestFinished } from "vitest";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it, onTestFinished } from "vitest";
+import { startBundleEndpoint } from "../../test/support/bundle-endpoint.ts";
+import { type CertOptions, createTestCa, type TestCa } from "../../test/support/cert-factory.ts";
 import { createPolicyFetch } from "./fetch-policies.ts";
 
 async function serve(answer: RequestListener): Promise<string> {
@@ -80,8 +85,38 @@ it("ends when it is told to", async () => {
   });
 });
 
-it("does not believe a server whose certificate nobody it trusts has issued", async () => {
-  await expect(createPolicyFetch("/nowhere/ca.pem")("https://127.0.0.1:1/", undefined, never)).rejects.toMatchObject({
-    message: "the file /nowhere/ca.pem cannot be read",
+describe("over https", () => {
+  const trusted = createTestCa("web.test");
+  const folder = mkdtempSync(join(tmpdir(), "countersign-fetch-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const caFile = join(folder, "ca.pem");
+  writeFileSync(caFile, trusted.certPem);
+
+  async function https(ca: TestCa, content: CertOptions): Promise<string> {
+    const endpoint = await startBundleEndpoint(ca.issue(content));
+    onTestFinished(() => endpoint.close());
+    endpoint.serve("a: 1\n");
+    return endpoint.url.replace("127.0.0.1", "localhost");
+  }
+
+  it("takes policies of a server that the authorities have certified", async () => {
+    const url = await https(trusted, { dnsSans: ["localhost"] });
+    expect(await createPolicyFetch(caFile)(url, undefined, never)).toMatchObject({ kind: "content", text: "a: 1\n" });
+  });
+
+  it.each<[string, TestCa, CertOptions]>([
+    ["by others", createTestCa("web.test"), { dnsSans: ["localhost"] }],
+    ["for another name", trusted, { dnsSans: ["other.test"] }],
+  ])("does not of one that is certified %s", async (_, ca, content) => {
+    const url = await https(ca, content);
+    await expect(createPolicyFetch(caFile)(url, undefined, never)).rejects.toMatchObject({
+      code: "E_POLICY_FETCH",
+      message: expect.stringMatching(/^the fetch failed \((?:ERR_TLS_CERT_ALTNAME_INVALID|.*CERT.*|.*VERIFY.*)\)$/),
+    });
+  });
+
+  it("asks nobody when the file of authorities is gone", async () => {
+    const failed = createPolicyFetch(join(folder, "gone.pem"))("https://127.0.0.1:1/", undefined, never);
+    await expect(failed).rejects.toMatchObject({ message: `the file ${join(folder, "gone.pem")} cannot be read` });
   });
 });
