@@ -65,9 +65,9 @@ function pathOf(target: string): string {
   return plainPath(origin.split("?")[0] ?? "");
 }
 
-/** Apache merges slashes in front when it hands a request on; the id behind them tells requests apart all the same. */
+/** Apache merges slashes in front and escapes backslashes when it hands a request on; the id tells requests apart all the same. */
 function plainPath(path: string): string {
-  return path.replace(/^\/+/, "/");
+  return path.replace(/^\/+/, "/").replaceAll(/%5c/gi, "\\");
 }
 
 function describe(request: SeenRequest | undefined): string {

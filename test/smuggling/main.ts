@@ -1,5 +1,5 @@
 // `node test/smuggling/main.ts --origin nginx --route http1 --mutants 2000 --seed 1`: one run, its result as a JSON line. Exit 1
-// when somebody behind the sidecar understood other requests than its records say; 3 when the origin is not installed.
+// when somebody behind the sidecar understood other requests than its records say, or less than a quarter of the mutants got there; 3 when the origin is not installed.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -33,7 +33,7 @@ async function main(): Promise<number> {
   const seed = Number(values.seed);
   const result = await smuggleRequests({ origin, route, mutants: Number(values.mutants), seed });
   console.log(JSON.stringify({ origin: name, route, seed, ...result }));
-  return result.differences.length > 0 ? 1 : 0;
+  return result.differences.length > 0 || result.reached * 4 < result.mutants ? 1 : 0;
 }
 
 const code = await main();

@@ -1,5 +1,6 @@
 // Sends mutants through sidecars to an origin and compares what everybody saw.
 import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import fc from "fast-check";
 import type { CallOutcome } from "../../src/core/call-outcome.ts";
 import { FLAG, FRAME, type Frame } from "../support/http2-frames.ts";
@@ -11,9 +12,9 @@ import { type Http2Mutant, http2Mutant } from "./http2-mutants.ts";
 import type { Origin } from "./origins.ts";
 import type { SeenRequest } from "./seen-request.ts";
 
-/** http1: in the clear into the outbound, HTTP/2 to the inbound, HTTP/1.1 to the origin. http2: HTTP/2 frames over mutual TLS
- *  into the inbound, HTTP/1.1 to the origin. */
-export const routes = ["http1", "http2"] as const;
+/** http1: in the clear into the outbound, HTTP/2 to the inbound. http1-tls, http2: over mutual TLS into the inbound. All: HTTP/1.1 to
+ *  the origin. */
+export const routes = ["http1", "http1-tls", "http2"] as const;
 export type Route = (typeof routes)[number];
 
 export interface Smuggled {
@@ -49,12 +50,23 @@ ${route === "http1" ? "authorization: { pathNormalization: NONE }" : ""}`,
   });
   const sent: (Http1Mutant | Http2Mutant)[] = [];
   try {
-    if (route === "http1") {
+    const identity = mesh.ca.issue({ spiffeId: WEB });
+    const dial = (): Socket =>
+      route === "http1"
+        ? connect({ port: mesh.port, host: "127.0.0.1", noDelay: true })
+        : connectTls({
+            port: mesh.meshPort,
+            host: "127.0.0.1",
+            cert: identity.chainPem,
+            key: identity.keyPem,
+            rejectUnauthorized: false,
+            ALPNProtocols: ["http/1.1"],
+          });
+    if (route !== "http2") {
       const all = fc.sample(http1Mutant, { numRuns: mutants, seed }).map((make, number) => make(number));
       sent.push(...all);
-      await inTurns(all, (mutant) => sendHttp1(mesh.port, mutant));
+      await inTurns(all, (mutant) => sendHttp1(dial(), mutant));
     } else {
-      const identity = mesh.ca.issue({ spiffeId: WEB });
       const all = fc.sample(http2Mutant, { numRuns: mutants, seed }).map((make, number) => make(number));
       sent.push(...all);
       await inTurns(all, async ({ bytes }) => {
@@ -98,8 +110,7 @@ async function inTurns<T>(all: readonly T[], send: (one: T) => Promise<void>): P
   await Promise.all(Array.from({ length: atOnce }, sender));
 }
 
-async function sendHttp1(port: number, { bytes, splits }: Http1Mutant): Promise<void> {
-  const socket = connect({ port, host: "127.0.0.1", noDelay: true });
+async function sendHttp1(socket: Socket, { bytes, splits }: Http1Mutant): Promise<void> {
   const ended = endOf(socket);
   let at = 0;
   for (const length of splits) {
