@@ -34,7 +34,8 @@ export function auditedCall(record: unknown): AuditedCall | undefined {
   const source = identity(record, "source.spiffe_id");
   const destination = identity(record, "destination.spiffe_id");
   if (source === "bad" || destination === "bad") return undefined;
-  const request = kind === "connection" ? undefined : requestOf(record);
+  // A tunnel of the egress proxy is a connection that was asked for by a request.
+  const request = kind === "connection" && text(record, "method") !== "CONNECT" ? undefined : requestOf(record);
   if (kind === "request" && request === undefined) return undefined;
   const timeMs = Date.parse(text(record, "time") ?? "");
   return {
@@ -61,7 +62,7 @@ export function auditedCall(record: unknown): AuditedCall | undefined {
 
 function requestOf(record: unknown): AskedRequest | undefined {
   const method = text(record, "method");
-  const path = text(record, "path");
+  const path = text(record, "path") ?? (method === "CONNECT" ? "" : undefined);
   if (method === undefined || path === undefined) return undefined;
   const principal = text(record, "request.principal");
   const slash = principal?.lastIndexOf("/") ?? -1;

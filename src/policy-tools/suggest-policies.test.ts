@@ -4,7 +4,7 @@ import { loadPolicies } from "../authz/load-policies.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import { parseSpiffeId, parseTrustDomain } from "../core/spiffe-id.ts";
 import { type AskContext, askPolicy } from "./ask-policy.ts";
-import type { AskedCall } from "./asked-call.ts";
+import type { AskedCall, AskedRequest } from "./asked-call.ts";
 import { createSuggester, type SuggestOptions } from "./suggest-policies.ts";
 import { suggestionYaml } from "./suggest-yaml.ts";
 
@@ -198,6 +198,61 @@ describe("suggested policies", () => {
       expect([{ path: "/a" }, { path: "/orders/1" }, { path: "/a/x/b" }, { path: "/x" }].some(allows)).toBe(false);
     },
   );
+
+  it("of calls that this app makes name who answered, and else the host", () => {
+    const outbound = (to: string | undefined, request: Partial<AskedRequest> | undefined): AskedCall => ({
+      ...callOf({}),
+      direction: "outbound",
+      source: { spiffeId: undefined, ip: "127.0.0.1", remoteIp: undefined },
+      destination: {
+        spiffeId: to === undefined ? undefined : parseSpiffeId(`spiffe://${to}`),
+        ip: "",
+        port: undefined,
+      },
+      request:
+        request === undefined
+          ? undefined
+          : { method: "GET", host: "pay", path: "/charges", headers: [], claims: undefined, ...request },
+    });
+    const payments = "example.org/ns/pay/sa/payments";
+    const log = [
+      outbound(payments, {}),
+      outbound(payments, { method: "POST" }),
+      outbound(undefined, { host: "api.example.com" }),
+      outbound(undefined, { method: "CONNECT", host: "api.example.com:443", path: "" }),
+      outbound("example.org/ns/db/sa/db", undefined),
+    ];
+    const suggester = createSuggester({
+      direction: "outbound",
+      mode: "strict",
+      idsForTemplate: 2,
+      namesForTemplate: 4,
+    });
+    const about = { id: "", time: "", rule: undefined, reason: undefined, policyVersion: "" };
+    for (const call of [...log, outbound(undefined, undefined)]) suggester.add({ ...about, call, decision: "allow" });
+    const suggestion = suggester.suggest();
+    expect(suggestion.leftOut).toEqual([{ why: "nothing says whom it was to", calls: 1, example: "TCP" }]);
+    const target = {
+      namespace: "shop",
+      name: "out",
+      labels: new Map<string, string>(),
+      direction: "outbound",
+    } as const;
+    const yaml = suggestionYaml(suggestion, { ...target, source: "audit.jsonl" });
+    const { policy } = loadPolicies([{ file: "suggested.yaml", text: yaml }], options);
+    const allows = (call: AskedCall) =>
+      askPolicy(policy, call, { ...ask, outboundDefault: () => "deny" }).decision === "allow";
+    expect(log.filter((call) => !allows(call))).toEqual([]);
+    const neighbours = [
+      outbound(payments, { method: "DELETE" }),
+      outbound(payments, { path: "/refunds" }),
+      outbound("example.org/ns/pay/sa/other", {}),
+      outbound(undefined, { host: "other.example.com" }),
+      outbound(undefined, { method: "CONNECT", host: "api.example.com:8443", path: "" }),
+      outbound("example.org/ns/db/sa/other", undefined),
+    ];
+    expect(neighbours.filter(allows)).toEqual([]);
+  });
 
   it("of no calls allow nothing", () => {
     expect(suggest([]).allows({})).toBe(false);

@@ -16,7 +16,7 @@ export interface SuggestOptions {
 
 /** One `operation` with the evidence for it. */
 export interface SuggestedOperation {
-  readonly kind: "read" | "write" | "tcp";
+  readonly kind: "read" | "write" | "tunnel" | "tcp";
   readonly methods: readonly string[];
   readonly paths: readonly string[];
   readonly notPaths: readonly string[];
@@ -33,10 +33,18 @@ export interface PathEvidence {
   readonly example: string;
 }
 
+export interface SuggestedCaller {
+  /** Without scheme; "" without identity. */
+  readonly principal: string;
+  /** Outbound, to a server without identity: the authority that was called. */
+  readonly host: string | undefined;
+  readonly calls: number;
+  readonly lastTime: string;
+}
+
 /** Callers that did the same things. Inbound: who called us; outbound: whom we called. */
 export interface SuggestedRule {
-  /** Principals without scheme; "" for callers without identity. */
-  readonly callers: readonly { readonly principal: string; readonly calls: number; readonly lastTime: string }[];
+  readonly callers: readonly SuggestedCaller[];
   readonly operations: readonly SuggestedOperation[];
 }
 
@@ -63,6 +71,9 @@ export interface Suggester {
 
 interface Caller {
   readonly principal: string;
+  readonly host: string | undefined;
+  /** Tunnels that were asked for. */
+  readonly tunnels: Evidence;
   calls: number;
   lastTime: string;
   readonly paths: Map<number, PathTree>;
@@ -95,18 +106,26 @@ export function createSuggester(options: SuggestOptions): Suggester {
       const { request } = call;
       const what = request === undefined ? "TCP" : `${request.method} ${request.path}`;
       if (decision === "deny") return leave("denied", what);
-      const problem = request === undefined ? undefined : unwritable(request, options.mode);
-      if (problem !== undefined) return leave(problem, what);
       const peer = options.direction === "inbound" ? call.source.spiffeId : call.destination.spiffeId;
       const principal = peer === undefined ? "" : principalOf(peer);
+      const host = options.direction === "outbound" && peer === undefined ? (request?.host ?? "") : undefined;
+      const problem =
+        host !== undefined && !/^[A-Za-z0-9.:[\]-]+$/.test(host)
+          ? "nothing says whom it was to"
+          : request === undefined
+            ? undefined
+            : unwritable(request, options.mode);
+      if (problem !== undefined) return leave(problem, what);
       const port = call.destination.port ?? 0;
       ports.add(port);
-      let caller = callers.get(principal);
+      const key = host === undefined ? principal : `host ${host}`;
+      let caller = callers.get(key);
       if (caller === undefined) {
         if (callers.size >= MAX_CALLERS)
           throw new CountersignError("E_POLICY_SUGGEST_SIZE", `the calls have more than ${MAX_CALLERS} callers`);
-        caller = { principal, calls: 0, lastTime: "", paths: new Map(), tcp: new Map() };
-        callers.set(principal, caller);
+        const tunnels = { calls: 0, firstTime: time, lastTime: time, example: "" };
+        caller = { principal, host, tunnels, calls: 0, lastTime: "", paths: new Map(), tcp: new Map() };
+        callers.set(key, caller);
       }
       if (calls === 0 || time < firstTime) firstTime = time;
       if (time > lastTime) lastTime = time;
@@ -114,7 +133,10 @@ export function createSuggester(options: SuggestOptions): Suggester {
       caller.calls++;
       if (time > caller.lastTime) caller.lastTime = time;
       if (request === undefined) addTcp(caller, port, time);
-      else {
+      else if (isTunnel(request)) {
+        caller.tunnels.calls++;
+        if (time > caller.tunnels.lastTime) caller.tunnels.lastTime = time;
+      } else {
         let tree = caller.paths.get(port);
         if (tree === undefined) {
           tree = pathTree({ ...options, budget });
@@ -136,12 +158,17 @@ export function createSuggester(options: SuggestOptions): Suggester {
 
 /** Why a request cannot be said in a policy exactly: some characters mean more there than themselves. */
 function unwritable({ method, path }: AskedRequest, mode: PolicyMode): string | undefined {
+  if (method === "CONNECT" && path === "") return undefined;
   if (!/^[A-Za-z0-9!#$%&'+.^_`|~-]+$/.test(method)) return "the method has a character that means more in a policy";
   if (!path.startsWith("/")) return "the path does not begin with a slash";
   if (mode === "strict" && /;|%2f|%5c/i.test(path))
     return "the path has an encoded slash, an encoded backslash or a ; parameter, which strict mode refuses beside a policy that names it";
   if (/[*{}]/.test(path)) return "the path has a character that means more in a policy than itself";
   return undefined;
+}
+
+function isTunnel({ method, path }: AskedRequest): boolean {
+  return method === "CONNECT" && path === "";
 }
 
 function addTcp(caller: Caller, port: number, time: string): void {
@@ -156,10 +183,11 @@ function addTcp(caller: Caller, port: number, time: string): void {
 /** Callers whose operations are the same share a rule. */
 function groupCallers(callers: readonly Caller[], namePorts: boolean): readonly SuggestedRule[] {
   const groups = new Map<string, { callers: Caller[]; operations: SuggestedOperation[] }>();
-  for (const caller of callers.toSorted((a, b) => (a.principal < b.principal ? -1 : 1))) {
+  for (const caller of callers.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))) {
     const operations = operationsOf(caller, namePorts);
     const key = JSON.stringify([
       caller.principal === "",
+      caller.host === undefined,
       operations.map(({ methods, paths, notPaths, port }) => [methods, paths, notPaths, port]),
     ]);
     const group = groups.get(key);
@@ -170,6 +198,10 @@ function groupCallers(callers: readonly Caller[], namePorts: boolean): readonly 
     }
   }
   return [...groups.values()];
+}
+
+function nameOf({ principal, host }: Caller): string {
+  return host ?? principal;
 }
 
 function addEvidence(known: SuggestedOperation, more: readonly PathEvidence[]): SuggestedOperation {
@@ -184,6 +216,11 @@ function addEvidence(known: SuggestedOperation, more: readonly PathEvidence[]): 
 
 function operationsOf(caller: Caller, namePorts: boolean): readonly SuggestedOperation[] {
   const operations: SuggestedOperation[] = [];
+  const { tunnels } = caller;
+  if (tunnels.calls > 0) {
+    const evidence = [{ method: "CONNECT", path: "", ...tunnels }];
+    operations.push({ kind: "tunnel", methods: ["CONNECT"], paths: [], notPaths: [], port: undefined, evidence });
+  }
   for (const [port, tree] of [...caller.paths].toSorted(([a], [b]) => a - b)) {
     const patterns = tree.patterns();
     const named = namePorts ? port : undefined;

@@ -60,17 +60,15 @@ function documentOf(rules: readonly SuggestedRule[], name: string, target: Sugge
 function ruleLines({ callers, operations }: SuggestedRule, outbound: boolean): readonly string[] {
   const anonymous = callers.some(({ principal }) => principal === "");
   const evidence = callers.map(
-    ({ principal, calls, lastTime }) =>
-      `    # ${principal === "" ? "callers without identity" : quote(principal)}: ${counted(calls, "call")}, last ${plain(lastTime)}`,
+    ({ principal, host, calls, lastTime }) =>
+      `    # ${host !== undefined ? quote(host) : principal === "" ? "callers without identity" : quote(principal)}: ${counted(calls, "call")}, last ${plain(lastTime)}`,
   );
-  const values = list(callers.map(({ principal }) => principal));
+  const values = list(callers.map(({ principal, host }) => host ?? principal));
   const source = anonymous ? 'notPrincipals: ["*"]' : `principals: ${values}`;
-  if (outbound)
-    return [
-      ...evidence,
-      "    - to:",
-      ...operations.flatMap((one) => operationLines(one, anonymous ? undefined : values)),
-    ];
+  if (outbound) {
+    const whom = `${anonymous ? "hosts" : "principals"}: ${values}`;
+    return [...evidence, "    - to:", ...operations.flatMap((one) => operationLines(one, whom))];
+  }
   const from = ["    - from:", `        - source: { ${source} }`];
   const all = operations.some(isEverything);
   const to = all ? [] : ["      to:", ...operations.flatMap((one) => operationLines(one, undefined))];
@@ -82,10 +80,10 @@ function isEverything({ kind, port }: SuggestedOperation): boolean {
   return kind === "tcp" && (port === undefined || port === 0);
 }
 
-function operationLines(operation: SuggestedOperation, principals: string | undefined): readonly string[] {
+function operationLines(operation: SuggestedOperation, whom: string | undefined): readonly string[] {
   const { kind, methods, paths, notPaths, port, evidence } = operation;
   const fields = [
-    ...(principals === undefined ? [] : [`principals: ${principals}`]),
+    ...(whom === undefined ? [] : [whom]),
     ...(methods.length === 0 ? [] : [`methods: ${list(methods)}`]),
     ...(paths.length === 0 ? [] : [`paths: ${list(paths)}`]),
     ...(notPaths.length === 0 ? [] : [`notPaths: ${list(notPaths)}`]),
@@ -103,7 +101,7 @@ function operationLines(operation: SuggestedOperation, principals: string | unde
 }
 
 function evidenceText({ method, path, calls, lastTime, example }: PathEvidence): string {
-  if (method === "") return `${counted(calls, "connection")}, last ${plain(lastTime)}`;
+  if (path === "") return `${counted(calls, "connection")}, last ${plain(lastTime)}`;
   const such = path.includes("{*}") ? `, such as ${quote(example)}` : "";
   return `${method} ${quote(path)}: ${counted(calls, "call")}, last ${plain(lastTime)}${such}`;
 }
