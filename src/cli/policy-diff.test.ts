@@ -37,6 +37,17 @@ it("says which calls of an audit log change verdict, by which rules", async () =
   );
 });
 
+it("says which rules ask for more than an audit log holds", async () => {
+  const { policy } = policyWorkspace({
+    ...files,
+    "after/a.yaml": policyOf(`${READS}\n      when: [{ key: "request.headers[x-a]", values: [a] }]`),
+  });
+  const { err } = await policy("diff", "before", "after", "-c", "c.yaml", "--audit", "audit.jsonl");
+  expect(err).toBe(
+    "records hold no headers, claims or server names, which ns[shop]-policy[allow]-rule[0] ask for: such calls are asked without\n",
+  );
+});
+
 it("finds nothing between equal policies, also by calls that it makes up", async () => {
   const { policy } = policyWorkspace(files);
   const { code, out } = await policy("diff", "before", "before", "-c", "c.yaml", "--generate", "5000");

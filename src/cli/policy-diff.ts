@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { CountersignError } from "../core/errors.ts";
 import { createPolicyDiff, type DiffCollector } from "../policy-tools/diff-policies.ts";
 import { generateCalls } from "../policy-tools/generate-calls.ts";
+import { rulesBeyondAudit } from "../policy-tools/reads-beyond-audit.ts";
 import type { CliIo } from "./cli-io.ts";
 import { auditFilesOf, readAuditedCalls } from "./policy-audit-calls.ts";
 import { loadPolicyContext, type PolicyContext } from "./policy-context.ts";
@@ -64,6 +65,7 @@ async function ask(
   const files = asked.generate === undefined ? auditFiles(sides, asked, io) : [];
   if (files.length > 0) {
     const { badLines } = await readAuditedCalls(files, ({ call, id }) => collector.add(call, id));
+    sayWhatIsUnknown(sides, io);
     if (badLines > 0) io.err(`${badLines} ${badLines === 1 ? "line was" : "lines were"} no audit record\n`);
     return files.length === 1 ? (files[0] ?? "") : `${files.length} audit files`;
   }
@@ -71,6 +73,17 @@ async function ask(
   const policies = sides.map(({ policy }) => policy);
   for (const call of generateCalls(policies, count, direction)) collector.add(call);
   return "generated calls";
+}
+
+/** A record holds no header, and little of a token: rules that ask for more may have decided otherwise. */
+function sayWhatIsUnknown(sides: readonly PolicyContext[], io: CliIo): void {
+  const rules = new Set(sides.flatMap(({ policy }) => rulesBeyondAudit(policy)));
+  const [first] = rules;
+  if (first === undefined) return;
+  const more = rules.size === 1 ? "" : ` and ${rules.size - 1} more`;
+  io.err(
+    `records hold no headers, claims or server names, which ${first}${more} ask for: such calls are asked without\n`,
+  );
 }
 
 /** Those that are named, else those of the configurations that are there. */
