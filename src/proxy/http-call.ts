@@ -10,7 +10,13 @@ import { providersOf } from "./decide-call.ts";
 import { grpcAnswer, grpcStatusOf } from "./grpc-answer.ts";
 import { grpcStatusIn, isGrpcRequest } from "./grpc-fields.ts";
 import type { HttpService, PreparedCall } from "./http-service.ts";
-import type { DownstreamStream, OutgoingRequest, UpstreamReceiver, UpstreamStream } from "./http-streams.ts";
+import type {
+  DownstreamStream,
+  OutgoingRequest,
+  OutgoingResponse,
+  UpstreamReceiver,
+  UpstreamStream,
+} from "./http-streams.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { isWebSocketAccept } from "./http1/websocket-accept.ts";
 import { localAnswer } from "./local-answer.ts";
@@ -279,7 +285,12 @@ export class HttpCall implements UpstreamReceiver {
     this.outcome.destination = destination;
     this.outcome.destinationAddress = address;
     this.#upstream = upstream;
-    upstream.send(request, this);
+    try {
+      upstream.send(request, this);
+    } catch (error) {
+      this.#unwritable(error);
+      return true;
+    }
     if (this.#waiting !== undefined) {
       for (const chunk of this.#waiting) upstream.data(chunk);
       this.#waiting = undefined;
@@ -329,14 +340,14 @@ export class HttpCall implements UpstreamReceiver {
     if (this.#upstream !== undefined && !this.#discarding) this.#endUpstream();
   }
 
-  /** The caller's connection broke, or its bytes are no HTTP any more. */
-  onCallerGone(reason: string): void {
+  /** The caller's connection broke, or its bytes are no HTTP any more; `detail` says how, where somebody knows. */
+  onCallerGone(reason: string, detail = "the caller's connection ended before the response was complete"): void {
     if (this.#done) return;
     this.outcome.close = reason;
     if (!this.#tunnel) {
       this.outcome.decision = "error";
       this.outcome.reason = "E_CALLER_GONE";
-      this.outcome.detail = "the caller's connection ended before the response was complete";
+      this.outcome.detail = detail;
     }
     this.#giveUpUpstream();
     this.#finish(false);
@@ -377,8 +388,12 @@ export class HttpCall implements UpstreamReceiver {
       return;
     }
     if (head.status < 200) {
-      if (this.head.minor === 1)
+      if (this.head.minor === 0) return;
+      try {
         this.#downstream.inform(head.status, head.reason, this.#service.responseLines(head, outcome, false));
+      } catch (error) {
+        this.#unwritable(error);
+      }
       return;
     }
     this.#firstByteDeadlineMs = Number.POSITIVE_INFINITY;
@@ -395,7 +410,7 @@ export class HttpCall implements UpstreamReceiver {
           ? CHUNKED_FRAMING
           : head.framing;
     if (framing.kind === "close" || this.#service.closing) this.#connectionClose = true;
-    this.#downstream.respond({
+    this.#respond({
       status: head.status,
       reason: head.reason,
       lines: this.#service.responseLines(head, outcome, true),
@@ -429,6 +444,8 @@ export class HttpCall implements UpstreamReceiver {
       this.outcome.grpcStatus = grpcStatusIn(trailers) ?? this.outcome.grpcStatus;
     }
     this.#downstream.end(trailers === undefined ? undefined : this.#service.responseTrailers(trailers));
+    // a trailer that can't be written ends the call at once
+    if (this.#isOver()) return;
     if (!this.#requestEnded) this.#giveUpUpstream();
     this.#upstream = undefined;
     this.#finish(this.#requestEnded && !this.#connectionClose);
@@ -490,7 +507,7 @@ export class HttpCall implements UpstreamReceiver {
     this.#tunnel = true;
     this.outcome.upstreamMs = this.#service.nowMs() - this.#upstreamStartMs;
     this.outcome.status = 101;
-    this.#downstream.respond({
+    const goesOn = this.#respond({
       status: 101,
       reason: head.reason,
       lines: this.#service.responseLines(head, this.outcome, true),
@@ -499,12 +516,35 @@ export class HttpCall implements UpstreamReceiver {
       close: false,
       upgrade: asked,
     });
+    if (!goesOn) return;
     this.#upstream?.becomeTunnel();
     this.#downstream.becomeTunnel();
     this.#service.onLongCall(this.outcome);
   }
 
+  /** False if it can't be written: the call has ended then. */
+  #respond(response: OutgoingResponse): boolean {
+    try {
+      this.#downstream.respond(response);
+      return true;
+    } catch (error) {
+      this.#unwritable(error);
+      return false;
+    }
+  }
+
   // ── endings ──
+
+  /** Read anew: events change it meanwhile. */
+  #isOver(): boolean {
+    return this.#done;
+  }
+
+  /** A head that can't be written is a fault of whoever added a field to it, which ends its call and nothing else. */
+  #unwritable(error: unknown): void {
+    this.outcome.decision = "error";
+    this.refuse("E_HEAD_UNWRITABLE", error instanceof Error ? error.message : "a head could not be written");
+  }
 
   #fail(error: CountersignError): void {
     this.outcome.decision = "error";
@@ -554,6 +594,7 @@ export class HttpCall implements UpstreamReceiver {
     const keep = this.#mayDiscardBody() && !this.#connectionClose && !this.#service.closing && !isSpare;
     this.#responseStarted = true;
     this.#answer(status, code, this.#service.answerDetail(detail), keep, own);
+    if (this.#isOver()) return;
     this.#downstream.end(undefined);
     this.#discarding = true;
     this.#waiting = undefined;
@@ -565,12 +606,11 @@ export class HttpCall implements UpstreamReceiver {
     if (head.version === 2 && isGrpcRequest(head)) {
       outcome.status = 200;
       outcome.grpcStatus = grpcStatusOf(code, status);
-      this.#downstream.respond(grpcAnswer(outcome.grpcStatus, code, detail, outcome.id));
+      this.#respond(grpcAnswer(outcome.grpcStatus, code, detail, outcome.id));
       return;
     }
     const answer = localAnswer(status, code, detail, outcome.id, head.method, !keep, own);
-    this.#downstream.respond(answer.response);
-    if (answer.body.length === 0) return;
+    if (!this.#respond(answer.response) || answer.body.length === 0) return;
     outcome.bytesOut += answer.body.length;
     this.#downstream.data(answer.body);
   }

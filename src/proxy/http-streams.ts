@@ -20,7 +20,7 @@ export type OutgoingResponse = WrittenResponse;
 
 /** The caller's half of a call, whatever HTTP version carries it. */
 export interface DownstreamStream {
-  /** An interim (1xx) response. */
+  /** An interim (1xx) response. Throws TypeError for a field that can't be written, with nothing written; so does `respond`. */
   inform(status: number, reason: string, lines: HeadLines): void;
   respond(response: OutgoingResponse): void;
   data(chunk: Uint8Array): void;
@@ -37,6 +37,7 @@ export interface DownstreamStream {
 
 /** The upstream's half of a call. */
 export interface UpstreamStream {
+  /** Throws TypeError for a field that can't be written, with nothing written: the call is to be aborted then. */
   send(request: OutgoingRequest, receiver: UpstreamReceiver): void;
   data(chunk: Uint8Array): void;
   end(trailers: Fields | undefined): void;

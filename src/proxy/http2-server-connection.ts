@@ -74,6 +74,8 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   /** While a head, or another frame that has no end yet, is coming. */
   #headDeadlineMs = Number.POSITIVE_INFINITY;
   #draining = false;
+  /** By when a caller must have heard of a drain. */
+  #drainDeadlineMs = Number.POSITIVE_INFINITY;
   #lingering = false;
   #nowMs = 0;
 
@@ -94,7 +96,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   }
 
   get deadlineMs(): number {
-    let earliest = this.#headDeadlineMs;
+    let earliest = Math.min(this.#headDeadlineMs, this.#drainDeadlineMs);
     if (this.#lingering || this.#codec.openStreams === 0) earliest = Math.min(earliest, this.#idleDeadlineMs);
     for (const { user } of this.#codec.streams()) {
       if (user !== undefined && user.deadlineMs < earliest) earliest = user.deadlineMs;
@@ -125,8 +127,9 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     this.#draining = true;
     this.#codec.shutdown();
     this.#transport.touch();
-    // a caller that never answers has heard nothing: it is not waited for longer than for an answer that lingers
-    if (this.#codec.openStreams === 0) this.#idleDeadlineMs = deadlineAfter(LINGER_MS);
+    // one that never says that it has heard could open streams for ever, under a configuration that is not in force any more
+    this.#drainDeadlineMs = deadlineAfter(LINGER_MS);
+    if (this.#codec.openStreams === 0) this.#idleDeadlineMs = this.#drainDeadlineMs;
   }
 
   /** Ends the connection now, and its calls with this code. */
@@ -183,6 +186,10 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     }
     for (const { user } of this.#codec.streams())
       if (user !== undefined && user.deadlineMs <= nowMs) user.onDeadline(nowMs);
+    if (this.#drainDeadlineMs <= nowMs) {
+      this.#drainDeadlineMs = Number.POSITIVE_INFINITY;
+      this.#codec.finishShutdown();
+    }
     this.#transport.touch();
     if (this.#codec.openStreams > 0 || this.#idleDeadlineMs > nowMs) return;
     if (!this.#codec.isSettled) {
@@ -306,6 +313,11 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     stream.user?.onStreamWritable();
   }
 
+  onRefused(): void {
+    const { streams } = this.#options.limits;
+    this.#refused("E_HTTP2_STREAM_LIMIT", `more than ${streams} streams at once`);
+  }
+
   onStreamClosed(stream: Http2Stream<StreamUser>): void {
     stream.user?.onClosed();
   }
@@ -384,10 +396,7 @@ class ServerStream implements StreamUser, DownstreamStream, CallOwner {
   }
 
   onReset(detail: string): void {
-    const { call } = this;
-    if (call.done) return;
-    call.outcome.detail = detail;
-    call.onCallerGone("caller-reset");
+    if (!this.call.done) this.call.onCallerGone("caller-reset", detail);
   }
 
   onConnectionGone(reason: string): void {
@@ -436,7 +445,7 @@ class ServerStream implements StreamUser, DownstreamStream, CallOwner {
   }
 
   onStreamWritable(): void {
-    if (!this.#tunnel) this.#progressDeadlineMs = Number.POSITIVE_INFINITY;
+    if (!this.#tunnel) this.#awaitCaller();
     if (!this.#awaitsTransport) this.call.onDownstreamDrain();
   }
 
@@ -452,8 +461,13 @@ class ServerStream implements StreamUser, DownstreamStream, CallOwner {
     const { reset } = this.#stream;
     if (reset) return;
     this.#codec.beginHeaders(this.#stream);
-    this.#codec.status(status);
-    this.#codec.lines(lines);
+    try {
+      this.#codec.status(status);
+      this.#codec.lines(lines);
+    } catch (error) {
+      this.#codec.dropHeaders(this.#stream);
+      throw error;
+    }
     this.#codec.endHeaders(this.#stream, false);
     this.#transport.touch();
   }
@@ -464,8 +478,14 @@ class ServerStream implements StreamUser, DownstreamStream, CallOwner {
     this.#transport.touch();
   }
 
+  /** A caller whose body is complete and that takes all we have is waited for no longer. */
+  #awaitCaller(): void {
+    this.#progressDeadlineMs = this.call.requestEnded ? Number.POSITIVE_INFINITY : deadlineAfter(this.#timeouts.idle);
+  }
+
   data(chunk: Uint8Array): void {
     if (this.#tunnel) this.#progressDeadlineMs = deadlineAfter(this.#timeouts.tunnelIdle);
+    else if (this.#progressDeadlineMs !== Number.POSITIVE_INFINITY) this.#awaitCaller();
     this.#codec.data(this.#stream, chunk);
     this.#transport.touchSoon();
   }
@@ -578,19 +598,25 @@ const ANSWERED: Partial<Record<ErrorCode, number>> = {
   E_HTTP_EXPECT: 417,
 };
 
+/** Throws TypeError for a field that can't be written: the stream is reset then. */
 function writeResponse(
   codec: Http2Codec<StreamUser>,
   stream: Http2Stream<StreamUser>,
   response: OutgoingResponse,
 ): void {
   codec.beginHeaders(stream);
-  // what HTTP/1.1 calls switching protocols is a plain success here (RFC 8441 section 5)
-  codec.status(response.status === 101 ? 200 : response.status);
-  if (response.lines !== undefined) codec.lines(response.lines);
   const { fields } = response;
-  for (let at = 0; at < fields.length; at += 2) {
-    const name = fields[at] as string;
-    if (!isHopByHop(name)) codec.field(name, fields[at + 1] as string);
+  try {
+    // what HTTP/1.1 calls switching protocols is a plain success here (RFC 8441 section 5)
+    codec.status(response.status === 101 ? 200 : response.status);
+    if (response.lines !== undefined) codec.lines(response.lines);
+    for (let at = 0; at < fields.length; at += 2) {
+      const name = fields[at] as string;
+      if (!isHopByHop(name)) codec.field(name, fields[at + 1] as string);
+    }
+  } catch (error) {
+    codec.dropHeaders(stream);
+    throw error;
   }
   const length = announcedLength(response);
   // that nothing follows is said by the stream's end; gRPC's answers of headers alone have no length

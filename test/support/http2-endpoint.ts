@@ -36,6 +36,7 @@ export class Http2Endpoint implements Http2Handler<SeenStream> {
   readonly codec: Http2Codec<SeenStream>;
   readonly seen = new Map<number, SeenStream>();
   readonly goaways: number[] = [];
+  readonly refused: number[] = [];
   settings = 0;
   idle = 0;
   nowMs = 0;
@@ -103,6 +104,10 @@ export class Http2Endpoint implements Http2Handler<SeenStream> {
 
   onStreamWritable(stream: Http2Stream<SeenStream>): void {
     this.of(stream).writable++;
+  }
+
+  onRefused(streamId: number): void {
+    this.refused.push(streamId);
   }
 
   onStreamClosed(stream: Http2Stream<SeenStream>): void {

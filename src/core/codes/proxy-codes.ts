@@ -79,6 +79,10 @@ export const proxyCodes = {
     meaning: "a caller sent more frames of a kind, or larger header blocks, than any well-behaved one does",
     fix: "the record's detail says of which kind; find out whether the caller is broken or an attacker",
   },
+  E_HTTP2_STREAM_LIMIT: {
+    meaning: "a caller opened more streams at once than limits.streams allows; the request was refused unread",
+    fix: "nothing if it happens rarely, since the caller may send it again; else raise limits.streams, or let the caller open more connections",
+  },
   E_TUNNEL_REFUSED: {
     meaning: "a caller asked for a tunnel to an inbound that it may not reach from the listener that it called",
     fix: "name the inbound in the called listener's tunnels, or call the inbound itself",
@@ -90,6 +94,11 @@ export const proxyCodes = {
   E_UPSTREAM_REFUSED_STREAM: {
     meaning: "the upstream took no notice of the request: it refused the stream, or was closing the connection",
     fix: "nothing if it happens rarely; else find out why the upstream takes so few streams",
+  },
+  E_HEAD_UNWRITABLE: {
+    meaning:
+      "a request or response could not be passed on: a field of it holds a control character, or has a name that no field has",
+    fix: "look at what adds fields to the call: claims of tokens, an external authorizer; report it if nothing does",
   },
   E_UPSTREAM_RESET: {
     meaning: "the upstream reset the call's stream before its response was complete",

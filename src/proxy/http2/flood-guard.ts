@@ -66,6 +66,13 @@ export class FloodGuard {
     return bucket.level > burst;
   }
 
+  /** A stream ended in order: it makes up for one that was reset. One connection of a sidecar carries the calls of many, and of many some
+   *  are always given up. */
+  completed(): void {
+    const { resets } = this.#buckets;
+    if (resets.level > 0) resets.level = Math.max(0, resets.level - 1);
+  }
+
   /** A frame of traffic went in either direction. */
   traffic(): void {
     const { pings, windowUpdates } = this.#buckets;

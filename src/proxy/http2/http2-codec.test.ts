@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Http2Endpoint, type SeenStream, settle } from "../../../test/support/http2-endpoint.ts";
@@ -158,7 +160,7 @@ describe("flow control", () => {
     settle(client, server);
     const seen = seenBy(server, call);
     expect(seen.body).toHaveLength(0);
-    expect(seen.stream.heldBytes).toBe(65_536);
+    expect(call.stream.sendWindow).toBe(0);
     expect(client.codec.isCongested(call.stream)).toBe(true);
     server.codec.resume(seen.stream);
     settle(client, server);
@@ -171,20 +173,18 @@ describe("flow control", () => {
     server.onRequestSeen = ({ request, stream }) => {
       if (request?.path === "/rest") server.codec.pause(stream);
     };
-    for (let i = 0; i < 40; i++) {
-      const resting = client.request("POST", "/rest");
-      client.codec.data(resting.stream, Buffer.alloc(100_000));
-    }
+    const resting = Array.from({ length: 40 }, () => client.request("POST", "/rest"));
+    for (const { stream } of resting) client.codec.data(stream, Buffer.alloc(100_000));
     const call = client.request("POST", "/go");
     client.codec.data(call.stream, Buffer.alloc(2_000_000, 1));
     client.codec.end(call.stream, undefined);
     settle(client, server);
-    // what is held is bounded by the connection's window, whatever the number of streams
-    const held = [...server.seen.values()].reduce((sum, { stream }) => sum + stream.heldBytes, 0);
-    expect(held).toBeLessThanOrEqual(2 * (1 << 20));
+    expect(seenBy(server, call).body).toHaveLength(2_000_000);
+    // what is held is bounded by each stream's window
+    expect(resting.every(({ stream }) => stream.queuedBytes === 100_000 - 65_536)).toBe(true);
     for (const seen of server.seen.values()) if (seen.request?.path === "/rest") server.codec.resume(seen.stream);
     settle(client, server);
-    expect(seenBy(server, call).body).toHaveLength(2_000_000);
+    expect(resting.every((seen) => seenBy(server, seen).body.length === 100_000)).toBe(true);
   });
 
   test("tells who waits once there is room", () => {
@@ -271,7 +271,203 @@ describe("the end of a stream before its end", () => {
   });
 });
 
+describe("what a peer can make us keep", () => {
+  test("of a body in single bytes that nobody reads is not much more than the body", () => {
+    const server = rawServer();
+    server.onRequestSeen = ({ stream }) => server.codec.pause(stream);
+    server.push(OPEN_POST);
+    const bytes = Buffer.concat(Array.from({ length: 60_000 }, () => frame(FRAME.DATA, 0, 1, Buffer.from("x"))));
+    expect(server.push(bytes)).toBeUndefined();
+    const seen = server.seen.get(1);
+    expect(seen?.stream.held?.pieces).toBeLessThan(8);
+    server.codec.resume((seen as SeenStream).stream);
+    expect(seen?.body).toHaveLength(60_000);
+  });
+
+  test("of streams that were reset while their output had no window is nothing", async () => {
+    const server = rawServer();
+    server.push(settings([4, 0]));
+    const streams: WeakRef<object>[] = [];
+    for (let id = 1; id < 100; id += 2) {
+      server.nowMs += 1000;
+      server.push(headers(id, GET));
+      const seen = server.seen.get(id) as SeenStream;
+      server.respond(seen, 200);
+      server.codec.data(seen.stream, Buffer.alloc(1000));
+      server.push(reset(id, 8));
+      streams.push(new WeakRef(seen.stream));
+      server.seen.delete(id);
+    }
+    // a weak reference holds its object until the end of the turn
+    await new Promise((resolve) => setImmediate(resolve));
+    setFlagsFromString("--expose-gc");
+    (runInNewContext("gc") as () => void)();
+    expect(streams.filter((one) => one.deref() !== undefined).length).toBeLessThan(5);
+  });
+
+  test("of windows that grew is bounded over all streams", () => {
+    const { client, server } = pair();
+    const calls = Array.from({ length: 60 }, () => client.request("POST", "/"));
+    for (let round = 0; round < 40; round++) {
+      for (const { stream } of calls) client.codec.data(stream, Buffer.alloc(65_536));
+      settle(client, server);
+    }
+    const windows = calls.reduce((sum, call) => sum + seenBy(server, call).stream.window, 0);
+    expect(windows).toBeLessThanOrEqual(60 * 65_536 + 4 * 1024 * 1024);
+    for (const { stream } of calls) client.codec.end(stream, undefined);
+    for (const seen of server.seen.values()) server.codec.endAndCancel(seen.stream);
+    settle(client, server);
+    // what streams that have ended had is free again
+    const next = client.request("POST", "/");
+    for (let round = 0; round < 64; round++) {
+      client.codec.data(next.stream, Buffer.alloc(65_536));
+      settle(client, server);
+    }
+    expect(seenBy(server, next).stream.window).toBe(512 * 1024);
+  });
+});
+
+describe("a complete response whose reader rests", () => {
+  function answered(): { client: Http2Endpoint; server: Http2Endpoint; call: SeenStream; seen: SeenStream } {
+    const { client, server } = pair();
+    const call = client.request("POST", "/");
+    settle(client, server);
+    client.codec.pauseData(call.stream);
+    const seen = seenBy(server, call);
+    server.respond(seen, 413);
+    server.codec.data(seen.stream, Buffer.alloc(30_000, 1));
+    return { client, server, call, seen };
+  }
+
+  test("survives that the server does not want the rest of the request", () => {
+    const { client, server, call, seen } = answered();
+    server.codec.endAndCancel(seen.stream);
+    client.codec.data(call.stream, Buffer.alloc(100_000));
+    expect(client.codec.isCongested(call.stream)).toBe(true);
+    settle(client, server);
+    expect([call.ended, call.reset, call.writable]).toEqual([false, undefined, 1]);
+    client.codec.data(call.stream, Buffer.alloc(100_000));
+    expect(client.codec.isCongested(call.stream)).toBe(false);
+    client.codec.resume(call.stream);
+    expect(call).toMatchObject({ ended: true, closed: true, reset: undefined });
+    expect(call.body).toHaveLength(30_000);
+    expect(client.codec.openStreams).toBe(0);
+  });
+
+  test("outlives its connection, and an incomplete one does not", () => {
+    const { client, server, call, seen } = answered();
+    settle(client, server);
+    expect(client.codec.outlives(call.stream)).toBe(false);
+    server.codec.end(seen.stream, undefined);
+    settle(client, server);
+    expect(client.codec.outlives(call.stream)).toBe(true);
+    client.codec.resume(call.stream);
+    expect(call).toMatchObject({ ended: true, closed: true });
+  });
+
+  test("without a body ends at once", () => {
+    const { client, server } = pair();
+    const call = client.request("GET", "/");
+    client.codec.end(call.stream, undefined);
+    settle(client, server);
+    client.codec.pauseData(call.stream);
+    server.respond(seenBy(server, call), 200);
+    server.codec.end(seenBy(server, call).stream, { raw: ["x-sum", "0"], lower: ["x-sum"] });
+    settle(client, server);
+    expect(call).toMatchObject({ ended: true, closed: true });
+  });
+});
+
+describe("a head that can't be written", () => {
+  const POISON = "a\nb";
+
+  test("is taken back, and ends its stream alone", () => {
+    const { client, server } = pair();
+    const [bad, good] = [client.request("GET", "/1"), client.request("GET", "/2")];
+    for (const { stream } of [bad, good]) client.codec.end(stream, undefined);
+    settle(client, server);
+    server.respond(seenBy(server, good), 200, ["x-a", "b"]);
+    expect(() => server.respond(seenBy(server, bad), 200, ["x-a", "b", "x-bad", POISON])).toThrow(TypeError);
+    server.codec.dropHeaders(seenBy(server, bad).stream);
+    server.codec.end(seenBy(server, good).stream, undefined);
+    settle(client, server);
+    expect(bad).toMatchObject({ reset: frames.INTERNAL_ERROR, responses: [] });
+    expect(good.ended).toBe(true);
+    const after = client.request("GET", "/3", ["x-a", "b"]);
+    client.codec.end(after.stream, undefined);
+    settle(client, server);
+    server.respond(seenBy(server, after), 200, ["x-a", "b"]);
+    settle(client, server);
+    expect(after.responses[0]?.fields.raw).toEqual(["x-a", "b"]);
+  });
+
+  test("of a request leaves no trace of its stream", () => {
+    const { client, server } = pair();
+    const stream = client.codec.open("GET");
+    client.codec.beginHeaders(stream);
+    expect(() => client.codec.field("x-bad", POISON)).toThrow(TypeError);
+    client.codec.dropHeaders(stream);
+    expect(client.out.length).toBe(0);
+    expect(client.codec.openStreams).toBe(0);
+    const call = client.request("GET", "/");
+    settle(client, server);
+    expect(seenBy(server, call).request?.path).toBe("/");
+  });
+
+  test("of trailers resets the stream", () => {
+    const { client, server } = pair();
+    const call = client.request("POST", "/");
+    client.codec.end(call.stream, { raw: ["x-bad", POISON], lower: ["x-bad"] });
+    expect(call).toMatchObject({ reset: frames.INTERNAL_ERROR, closed: true });
+    settle(client, server);
+    expect(seenBy(server, call)).toMatchObject({ reset: frames.INTERNAL_ERROR, ended: false });
+  });
+});
+
+test("interim responses end the stream that has too many, and no other", () => {
+  const { client, server } = pair();
+  const calls = Array.from({ length: 10 }, () => client.request("GET", "/"));
+  for (const { stream } of calls) client.codec.end(stream, undefined);
+  settle(client, server);
+  for (const call of calls.slice(1)) {
+    for (let at = 0; at < 60; at++) server.respond(seenBy(server, call), 102);
+    settle(client, server);
+  }
+  const [first] = calls as [SeenStream];
+  for (let at = 0; at < 101; at++) server.respond(seenBy(server, first), 102);
+  settle(client, server);
+  expect(first.reset).toBe(frames.ENHANCE_YOUR_CALM);
+  expect(calls.slice(1).every((call) => call.reset === undefined && call.responses.length === 60)).toBe(true);
+});
+
+test("streams that end in order make up for streams that are reset", () => {
+  const server = rawServer();
+  server.onRequestSeen = (seen) => {
+    server.respond(seen, 204);
+    server.codec.end(seen.stream, undefined);
+  };
+  for (let at = 0; at < 1000; at++) {
+    const id = 4 * at + 1;
+    expect(server.push(headers(id, GET))).toBeUndefined();
+    const post = headers(id + 2, [[":method", "POST"], ...GET.slice(1)], FLAG.END_HEADERS);
+    expect(server.push(Buffer.concat([post, reset(id + 2, 8)]))).toBeUndefined();
+  }
+});
+
 describe("shutting down", () => {
+  test("a server reads past what is sent on streams behind its last word", () => {
+    const server = rawServer();
+    server.push(OPEN_POST);
+    server.codec.shutdown();
+    server.codec.finishShutdown();
+    const post = headers(3, [[":method", "POST"], ...GET.slice(1)], FLAG.END_HEADERS);
+    const late = [post, frame(FRAME.DATA, 0, 3, Buffer.from("x")), windowUpdate(3, 1), reset(3, 8)];
+    expect(server.push(Buffer.concat(late))).toBeUndefined();
+    expect(server.seen.has(3)).toBe(false);
+    server.push(frame(FRAME.DATA, FLAG.END_STREAM, 1, Buffer.from("y")));
+    expect(server.seen.get(1)).toMatchObject({ ended: true, body: Buffer.from("y") });
+  });
+
   test("a server serves what was opened before the caller heard of it, and nothing behind", () => {
     const { client, server } = pair();
     const before = client.request("GET", "/1");
@@ -456,6 +652,7 @@ test("a server refuses streams above its limit, which can be tried again", () =>
   const server = rawServer({ streams: 2 });
   for (let at = 0; at < 3; at++) server.push(headers(2 * at + 1, GET, FLAG.END_HEADERS));
   expect(server.seen.size).toBe(2);
+  expect(server.refused).toEqual([5]);
   expect(server.out.take().toString("hex")).toContain("00000403000000000500000007");
 });
 

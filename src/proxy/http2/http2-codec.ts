@@ -5,6 +5,7 @@ import type { OutputBuffer } from "../http1/output-buffer.ts";
 import { FloodGuard, type FloodKind, type FloodLimits } from "./flood-guard.ts";
 import { FrameReader, type FrameSink } from "./frame-reader.ts";
 import * as frames from "./frames.ts";
+import { HeldBytes } from "./held-bytes.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
 import { HpackEncoder } from "./hpack-encoder.ts";
 import type { Http2Fault } from "./http2-fault.ts";
@@ -48,6 +49,8 @@ export interface Http2Handler<User> {
   onSettings(): void;
   /** The other side takes no stream above this one. */
   onGoaway(lastStreamId: number, errorCode: number): void;
+  /** Server: a request came above the limit of streams. It was refused unread, and may be sent again. */
+  onRefused(streamId: number): void;
   /** A stream has ended, in order or not: it counts no more. */
   onStreamClosed(stream: Http2Stream<User>): void;
   /** The last stream has ended. */
@@ -56,11 +59,15 @@ export interface Http2Handler<User> {
 
 const MAX_STREAM_WINDOW = 512 * 1024;
 const MAX_CONNECTION_WINDOW = 4 * 1024 * 1024;
+/** By how much the windows of all streams may grow together: what a peer can make us hold is this and every stream's first window. */
+const MAX_EXTRA_WINDOW = 4 * 1024 * 1024;
+/** Interim responses that one stream may have, as in HTTP/1.1. Counted by stream: one upstream's 102s must not end its neighbours. */
+const MAX_INTERIM_RESPONSES = 100;
 /** Larger DATA frames cost less; other frames are judged by the head limit. */
 const OUR_MAX_FRAME = 64 * 1024;
 const TABLE_BYTES = 4096;
 const MAX_CONTINUATIONS = 32;
-/** How many streams that we have reset are remembered: what the other side had sent on them before it heard is no fault. */
+/** How many streams that we have reset are remembered at least: what the other side had sent on them before it heard is no fault. */
 const REMEMBERED_RESETS = 256;
 /** A PING of ours that asks how far the other side has read (RFC 9113 section 6.8). */
 const DRAIN_PING = 0x64726169;
@@ -86,6 +93,8 @@ export class Http2Codec<User> implements FrameSink {
   #prefaceAt: number;
   #gotSettings = false;
   #lastPeerStream = 0;
+  /** The last stream that the other side opened behind our final GOAWAY: such are read and dropped (RFC 9113 section 6.8). */
+  #lastDiscarded = 0;
   #nextStream = 1;
   #shuttingDown: "no" | "asked" | "final" = "no";
   #peerGoaway = Number.POSITIVE_INFINITY;
@@ -100,8 +109,8 @@ export class Http2Codec<User> implements FrameSink {
   #window: number;
   #unacknowledged = 0;
   #sinceGrowth = 0;
-  #heldBytes = 0;
-  #heldUncredited = 0;
+  /** By how much streams' windows have grown, all together. */
+  #extraWindow = 0;
   // ── the header block or DATA frame under way ──
   #blockStream = 0;
   #blockFlags = 0;
@@ -347,8 +356,11 @@ export class Http2Codec<User> implements FrameSink {
       }
     }
     const chunk = bytes.subarray(from, from + useful);
-    if (stream.paused || stream.held.length > 0) this.#hold(stream, chunk);
-    else this.#handler.onData(stream, chunk);
+    if (stream.paused || stream.held !== undefined) {
+      stream.held ??= new HeldBytes();
+      stream.held.push(chunk);
+      stream.heldNow += chunk.length;
+    } else this.#handler.onData(stream, chunk);
     return this.#violation === undefined;
   }
 
@@ -356,31 +368,14 @@ export class Http2Codec<User> implements FrameSink {
     const stream = this.#dataStream;
     const length = this.#dataLength;
     this.#dataStream = undefined;
-    if (stream === undefined || stream.reset) {
-      // dropped: the connection's window is given back at once
-      this.#creditConnection(length);
-      return true;
-    }
+    // held or dropped, it is given back: a stream whose reader rests is stopped by its own window, and must not stop the others
+    this.#creditConnection(length);
+    if (stream === undefined || stream.reset) return true;
     const held = stream.heldNow;
     stream.heldNow = 0;
-    this.#credit(stream, length - held);
-    if (held > 0) this.#creditHeld(held);
+    this.#creditStream(stream, length - held);
     if ((this.#dataFlags & frames.END_STREAM) !== 0) this.#endRemote(stream, undefined);
     return this.#violation === undefined;
-  }
-
-  #hold(stream: Http2Stream<User>, chunk: Uint8Array): void {
-    if (stream.held === NO_CHUNKS) stream.held = [];
-    stream.held.push(Buffer.from(chunk));
-    stream.heldBytes += chunk.length;
-    stream.heldNow += chunk.length;
-    this.#heldBytes += chunk.length;
-  }
-
-  /** Held data doesn't stop the connection's other streams, as long as all that is held fits its window. */
-  #creditHeld(length: number): void {
-    if (this.#heldBytes <= this.#window) this.#creditConnection(length);
-    else this.#heldUncredited += length;
   }
 
   #endRemote(stream: Http2Stream<User>, trailers: Fields | undefined): void {
@@ -390,7 +385,7 @@ export class Http2Codec<User> implements FrameSink {
       return;
     }
     stream.remoteEnded = true;
-    if (stream.paused || stream.held.length > 0) {
+    if (stream.held !== undefined || (stream.paused && !stream.endPasses)) {
       stream.endHeld = true;
       stream.heldTrailers = trailers;
       return;
@@ -400,30 +395,46 @@ export class Http2Codec<User> implements FrameSink {
     this.#closeIfEnded(stream);
   }
 
-  /** The stream's owner takes nothing for now; what the window allows is held. */
+  /** The stream's owner takes nothing for now: what the window allows is held, and the end with it. */
   pause(stream: Http2Stream<User>): void {
     stream.paused = true;
+    stream.endPasses = false;
+  }
+
+  /** As `pause`, but for an end with nothing held before it. */
+  pauseData(stream: Http2Stream<User>): void {
+    stream.paused = true;
+    stream.endPasses = true;
   }
 
   /** The owner takes data again: what was held comes now. */
   resume(stream: Http2Stream<User>): void {
     if (!stream.paused) return;
     stream.paused = false;
-    while (!stream.reset && stream.held.length > 0 && !this.#isPaused(stream)) {
+    while (stream.held !== undefined && !this.#isPaused(stream)) {
       const chunk = stream.held.shift() as Uint8Array;
-      stream.heldBytes -= chunk.length;
-      this.#heldBytes -= chunk.length;
-      const credited = Math.min(chunk.length, this.#heldUncredited);
-      this.#heldUncredited -= credited;
+      if (stream.held.isEmpty) stream.held = undefined;
       this.#handler.onData(stream, chunk);
       this.#creditStream(stream, chunk.length);
-      if (credited > 0) this.#creditConnection(credited);
     }
-    if (stream.endHeld && stream.held.length === 0 && !stream.reset && !this.#isPaused(stream)) {
+    if (stream.endHeld && stream.held === undefined && !stream.reset && !this.#isPaused(stream)) {
       stream.endHeld = false;
       this.#handler.onEnd(stream, stream.heldTrailers);
       this.#closeIfEnded(stream);
     }
+  }
+
+  /** The other side is gone, or has reset the stream. True for a stream of which all is here that it had to say: it still comes, and only our
+   *  own half ends (RFC 9113 section 8.1: a complete response is not discarded). */
+  outlives(stream: Http2Stream<User>): boolean {
+    if (stream.reset || !stream.endHeld || this.#role === "server") return false;
+    stream.localEnded = true;
+    this.#dropQueue(stream);
+    if (stream.awaitsDrain) {
+      stream.awaitsDrain = false;
+      this.#handler.onStreamWritable(stream);
+    }
+    return true;
   }
 
   /** Read anew: handlers change it meanwhile. */
@@ -431,21 +442,16 @@ export class Http2Codec<User> implements FrameSink {
     return stream.paused;
   }
 
-  #credit(stream: Http2Stream<User>, length: number): void {
-    if (length === 0) return;
-    this.#creditStream(stream, length);
-    this.#creditConnection(length);
-  }
-
   #creditStream(stream: Http2Stream<User>, length: number): void {
-    if (stream.remoteEnded || stream.reset) return;
+    if (length === 0 || stream.remoteEnded || stream.reset) return;
     stream.unacknowledged += length;
     stream.sinceGrowth += length;
     if (stream.unacknowledged < stream.window / 2) return;
     let increment = stream.unacknowledged;
-    if (stream.sinceGrowth >= 2 * stream.window && stream.window < MAX_STREAM_WINDOW && stream.held.length === 0) {
+    if (stream.sinceGrowth >= 2 * stream.window && this.#mayGrow(stream)) {
       // a reader that keeps up is not to wait for our window
       stream.sinceGrowth = 0;
+      this.#extraWindow += stream.window;
       increment += stream.window;
       stream.window *= 2;
     }
@@ -454,7 +460,12 @@ export class Http2Codec<User> implements FrameSink {
     frames.writeNumberFrame(this.#out, frames.WINDOW_UPDATE, stream.id, increment);
   }
 
+  #mayGrow({ window, held }: Http2Stream<User>): boolean {
+    return held === undefined && window < MAX_STREAM_WINDOW && this.#extraWindow + window <= MAX_EXTRA_WINDOW;
+  }
+
   #creditConnection(length: number): void {
+    if (length === 0) return;
     this.#unacknowledged += length;
     this.#sinceGrowth += length;
     if (this.#unacknowledged < this.#window / 2) return;
@@ -530,7 +541,7 @@ export class Http2Codec<User> implements FrameSink {
         : this.#fail(frames.STREAM_CLOSED, "HEADERS on a stream that has ended");
     }
     if (streamId % 2 === 0) return this.#fail(frames.PROTOCOL_ERROR, "a client opened an even stream");
-    if (streamId <= this.#lastPeerStream) {
+    if (streamId <= this.#lastPeerStream || streamId <= this.#lastDiscarded) {
       if (this.#isClosedByUs(streamId)) return true;
       return this.#fail(frames.STREAM_CLOSED, "HEADERS on a stream that has ended");
     }
@@ -539,11 +550,16 @@ export class Http2Codec<User> implements FrameSink {
 
   #openByPeer(streamId: number, ended: boolean): boolean {
     // behind our final GOAWAY nothing is processed: the other side may send it elsewhere
-    if (this.#shuttingDown === "final") return true;
+    if (this.#shuttingDown === "final") {
+      this.#lastDiscarded = streamId;
+      return true;
+    }
     this.#lastPeerStream = streamId;
     if (this.#streams.size >= this.#limits.streams) {
       this.#writeReset(streamId, frames.REFUSED_STREAM);
-      return !this.#flood("provokedResets");
+      if (this.#flood("provokedResets")) return false;
+      this.#handler.onRefused(streamId);
+      return this.#violation === undefined;
     }
     const stream = new Http2Stream<User>(streamId, this.#peerWindow, this.#limits.streamWindow);
     this.#streams.add(stream);
@@ -595,7 +611,10 @@ export class Http2Codec<User> implements FrameSink {
       return this.#violation === undefined;
     }
     if (head.status < 200) {
-      if (this.#flood("emptyFrames")) return false;
+      if (++stream.interims > MAX_INTERIM_RESPONSES) {
+        this.#breakStream(stream, frames.ENHANCE_YOUR_CALM, "too many interim responses");
+        return this.#violation === undefined;
+      }
     } else {
       stream.finalHeadSeen = true;
       if (head.framing.kind === "length") stream.expected = head.framing.length;
@@ -648,6 +667,7 @@ export class Http2Codec<User> implements FrameSink {
     if (this.#role === "server" && this.#flood("resets")) return false;
     const stream = this.#streams.get(streamId);
     if (stream === undefined) return true;
+    if (this.outlives(stream)) return true;
     const code = frames.readUint32(bytes, start);
     this.#lose(stream, code, `the other side reset the stream: ${frames.errorName(code)}`);
     return this.#violation === undefined;
@@ -789,6 +809,7 @@ export class Http2Codec<User> implements FrameSink {
     this.#encoder.begin(out);
   }
 
+  /** Throws TypeError for what no field may hold: `dropHeaders` is to be called then. So do `status` and `lines`. */
   field(name: string, value: string): void {
     this.#encoder.field(this.#out, name, value);
   }
@@ -802,9 +823,14 @@ export class Http2Codec<User> implements FrameSink {
     lines.encode(this.#out, this.#encoder);
   }
 
-  /** Takes a header section back that was begun: a field of it can't be written. The table stays right, since its next block resets it. */
-  dropHeaders(): void {
+  /** Takes a header section back of which a field can't be written: `field`, `status` or `lines` threw. Nothing of it leaves, and the stream
+   *  is over; its owner hears of it by onStreamClosed alone. The table stays right, since its next block resets it. */
+  dropHeaders(stream: Http2Stream<User>): void {
     this.#out.truncate(this.#headersAt);
+    // a stream of ours that nobody has heard of is no stream to reset
+    if (this.#role === "client" && !stream.headersSent) {
+      if (!stream.reset) this.#close(stream);
+    } else this.resetStream(stream, frames.INTERNAL_ERROR);
   }
 
   /** Ends a header section. */
@@ -902,7 +928,15 @@ export class Http2Codec<User> implements FrameSink {
     if (trailers !== undefined && trailers.lower.length > 0) {
       this.beginHeaders(stream);
       const { lower, raw } = trailers;
-      for (let at = 0; at < lower.length; at++) this.field(lower[at] as string, raw[2 * at + 1] as string);
+      try {
+        for (let at = 0; at < lower.length; at++) this.field(lower[at] as string, raw[2 * at + 1] as string);
+      } catch {
+        // half of a message must not look like a whole one
+        out.truncate(this.#headersAt);
+        this.#writeReset(stream.id, frames.INTERNAL_ERROR);
+        this.#lose(stream, frames.INTERNAL_ERROR, "a trailer holds what no field may hold");
+        return;
+      }
       const length = out.length - this.#headersAt - frames.FRAME_HEADER_BYTES;
       if (length <= this.#peerMaxFrame) {
         out.patchUint24(this.#headersAt, length);
@@ -983,7 +1017,8 @@ export class Http2Codec<User> implements FrameSink {
     frames.writeNumberFrame(this.#out, frames.RST_STREAM, streamId, errorCode);
     this.#lastGeneration = -1;
     this.#recentlyReset.push(streamId);
-    if (this.#recentlyReset.length > REMEMBERED_RESETS) this.#recentlyReset.shift();
+    const remembered = Math.max(REMEMBERED_RESETS, this.#limits.streams);
+    if (this.#recentlyReset.length > remembered) this.#recentlyReset.shift();
   }
 
   /** The other side broke the stream's rules. */
@@ -1003,21 +1038,26 @@ export class Http2Codec<User> implements FrameSink {
 
   #closeIfEnded(stream: Http2Stream<User>): void {
     if (!stream.remoteEnded || !stream.localEnded || stream.endHeld || stream.reset) return;
+    this.#guard.completed();
     this.#close(stream);
+  }
+
+  /** What waits for window is not wanted any more. */
+  #dropQueue(stream: Http2Stream<User>): void {
+    if (stream.queuedBytes === 0) return;
+    stream.queue = NO_CHUNKS;
+    stream.queuedBytes = 0;
+    stream.endQueued = false;
+    // windows may never grow again: what has ended must not wait for that
+    const at = this.#waiting.indexOf(stream);
+    if (at !== -1) this.#waiting.splice(at, 1);
   }
 
   #close(stream: Http2Stream<User>): void {
     stream.reset = true;
-    stream.queue = NO_CHUNKS;
-    stream.queuedBytes = 0;
-    if (stream.heldBytes > 0) {
-      this.#heldBytes -= stream.heldBytes;
-      const credited = Math.min(stream.heldBytes, this.#heldUncredited);
-      this.#heldUncredited -= credited;
-      stream.held = NO_CHUNKS;
-      stream.heldBytes = 0;
-      if (credited > 0) this.#creditConnection(credited);
-    }
+    this.#dropQueue(stream);
+    stream.held = undefined;
+    this.#extraWindow -= stream.window - this.#limits.streamWindow;
     this.#streams.delete(stream);
     this.#handler.onStreamClosed(stream);
     if (this.#streams.size === 0) this.#handler.onIdle();
@@ -1039,6 +1079,11 @@ export class Http2Codec<User> implements FrameSink {
     this.#out.uint32(0);
   }
 
+  /** Server: takes no more streams from now on, whether or not the other side has said that it heard of the shutdown. */
+  finishShutdown(): void {
+    if (this.#shuttingDown === "asked" && this.#violation === undefined) this.#finalGoaway();
+  }
+
   /** Server: whether the other side has heard that the end is near, and no stream is open. */
   get isFinished(): boolean {
     return this.#shuttingDown === "final" && this.#streams.size === 0;
@@ -1057,11 +1102,14 @@ export class Http2Codec<User> implements FrameSink {
 
   #isIdle(streamId: number): boolean {
     const ours = streamId % 2 === (this.#role === "client" ? 1 : 0);
-    return ours ? this.#role === "server" || streamId >= this.#nextStream : streamId > this.#lastPeerStream;
+    if (ours) return this.#role === "server" || streamId >= this.#nextStream;
+    return streamId > this.#lastPeerStream && streamId > this.#lastDiscarded;
   }
 
   #isClosedByUs(streamId: number): boolean {
-    return this.#recentlyReset.includes(streamId);
+    return (
+      this.#recentlyReset.includes(streamId) || (streamId > this.#lastPeerStream && streamId <= this.#lastDiscarded)
+    );
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Fields } from "../http1/http1-events.ts";
+import type { HeldBytes } from "./held-bytes.ts";
 
 /** Stands for an empty list until there is something to put in one: most streams never wait. */
 export const NO_CHUNKS: Uint8Array[] = [];
@@ -29,6 +30,8 @@ export class Http2Stream<User> {
   method = "";
   headersSent = false;
   finalHeadSeen = false;
+  /** Interim responses that have come. */
+  interims = 0;
   /** Output that waits for window. */
   queue: Uint8Array[] = NO_CHUNKS;
   queuedBytes = 0;
@@ -41,9 +44,11 @@ export class Http2Stream<User> {
   awaitsDrain = false;
   /** The owner takes nothing now: what comes is held. */
   paused = false;
-  held: Uint8Array[] = NO_CHUNKS;
-  heldBytes = 0;
-  /** Held of the DATA frame that is being read. */
+  /** The end carries no bytes: with nothing held before it, it passes although the owner takes nothing. */
+  endPasses = false;
+  /** What came meanwhile; undefined as long as nothing did. */
+  held: HeldBytes | undefined = undefined;
+  /** Held of the DATA frame that is being read, octets. */
   heldNow = 0;
   /** The end came while data was held. */
   endHeld = false;

@@ -160,12 +160,14 @@ export class Http2ClientConnection
     this.#transport.destroy();
   }
 
-  #lose(error: CountersignError): void {
+  /** `goesOn`: calls that the loss does not concern. */
+  #lose(error: CountersignError, goesOn: (stream: Http2Stream<StreamUser>) => boolean = () => false): void {
     // however many calls it carried, it is one connection that failed
     if (this.#failure === undefined && this.#codec.openStreams > 0 && isServersFault(error)) this.load.failed();
     this.#failure ??= error;
     this.#retired = true;
     for (const stream of this.#codec.streams()) {
+      if (goesOn(stream)) continue;
       stream.user?.fail(error);
       this.#codec.resetStream(stream, CANCEL);
     }
@@ -210,7 +212,8 @@ export class Http2ClientConnection
     const { error } = this.#transport;
     const why = error === undefined ? "closed the connection" : reasonOf(error);
     const code: ErrorCode = this.#codec.isSettled ? "E_UPSTREAM_CLOSED" : "E_UPSTREAM_NOT_HTTP2";
-    this.#lose(new CountersignError(code, `${this.address}: ${why}`, { cause: error }));
+    const lost = new CountersignError(code, `${this.address}: ${why}`, { cause: error });
+    this.#lose(lost, (stream) => this.#codec.outlives(stream));
   }
 
   // ── codec events ──
@@ -221,6 +224,10 @@ export class Http2ClientConnection
 
   onBadRequest(): void {
     // a client gets none
+  }
+
+  onRefused(): void {
+    // a client refuses none
   }
 
   onResponse(stream: Http2Stream<StreamUser>, head: ResponseHead): void {
@@ -294,7 +301,7 @@ class ClientStream implements UpstreamStream, StreamUser {
     this.receiver = receiver;
     this.#sentMs = this.#connection.load.begin();
     this.#connection.noteCall();
-    const { upgrade, framing } = request;
+    const { upgrade } = request;
     const method = upgrade === undefined ? request.method : "CONNECT";
     const stream = codec.open(method);
     this.#stream = stream;
@@ -302,6 +309,19 @@ class ClientStream implements UpstreamStream, StreamUser {
     this.#webSocketKey = request.webSocketKey;
     stream.user = this;
     codec.beginHeaders(stream);
+    try {
+      this.#writeFields(request, method);
+    } catch (error) {
+      codec.dropHeaders(stream);
+      throw error;
+    }
+    codec.endHeaders(stream, false);
+    this.#transport.touch();
+  }
+
+  #writeFields(request: OutgoingRequest, method: string): void {
+    const codec = this.#codec;
+    const { upgrade, framing } = request;
     codec.field(":method", method);
     if (upgrade !== undefined) codec.field(":protocol", upgrade);
     codec.field(":scheme", this.#connection.scheme);
@@ -316,8 +336,6 @@ class ClientStream implements UpstreamStream, StreamUser {
       } else if (!isHopByHop(name)) codec.field(name, fields[at + 1] as string);
     }
     if (framing.kind === "length" && upgrade === undefined) codec.field("content-length", String(framing.length));
-    codec.endHeaders(stream, false);
-    this.#transport.touch();
   }
 
   data(chunk: Uint8Array): void {
@@ -364,7 +382,7 @@ class ClientStream implements UpstreamStream, StreamUser {
   }
 
   pauseResponse(): void {
-    if (this.#stream !== undefined) this.#codec.pause(this.#stream);
+    if (this.#stream !== undefined) this.#codec.pauseData(this.#stream);
   }
 
   resumeResponse(): void {
