@@ -5,7 +5,7 @@ import type { StatusDocument } from "./status-document.ts";
 
 /** What the control pages read; functions, so that the pages know nothing of the parts behind them. */
 export interface AdminProviders {
-  readonly status: () => StatusDocument;
+  readonly status: () => StatusDocument | Promise<StatusDocument>;
   /** The metrics page; needed where `metrics` has an address. */
   readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
   /** A page that could not be made, or a server that has a problem. */
@@ -47,10 +47,10 @@ export async function startAdmin(addresses: AdminAddresses, providers: AdminProv
   }
   try {
     const bound = {
-      admin: await open(addresses.admin, { "/status": () => json(200, providers.status()) }),
+      admin: await open(addresses.admin, { "/status": async () => json(200, await providers.status()) }),
       health: await open(addresses.health, {
         "/livez": () => ({ status: 200, contentType: TEXT, body: "ok\n" }),
-        "/readyz": ({ local }) => readiness(providers.status(), local),
+        "/readyz": async ({ local }) => readiness(await providers.status(), local),
       }),
       metrics: await open(addresses.metrics, {
         "/metrics": async () => ({ status: 200, ...(await providers.metrics()) }),

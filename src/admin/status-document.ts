@@ -80,6 +80,23 @@ export interface StatusDocument {
   /** Why the newest configuration or policies are not in force. */
   readonly reloadProblems: readonly StatusProblem[];
   readonly audit: AuditState;
+  /** The threads that carry the traffic; absent: the main one does. */
+  readonly workers?: readonly StatusWorker[] | undefined;
+}
+
+/** One worker thread's part. */
+export interface StatusWorker {
+  /** From 1. */
+  readonly worker: number;
+  /** False: what follows is what it last said. */
+  readonly answering: boolean;
+  readonly connections: number;
+  /** Open now. */
+  readonly calls: number;
+  /** Since the start. */
+  readonly callsEnded: number;
+  readonly policyVersion: string;
+  readonly identity: StatusIdentity["state"];
 }
 
 export interface StatusKeySource {
@@ -131,6 +148,9 @@ export interface StatusInput {
   /** The failure of the last reload, or undefined when it worked. */
   readonly reloadError: CountersignError | CountersignErrors | undefined;
   readonly audit: AuditState;
+  /** What else keeps it from serving. */
+  readonly problems?: readonly CountersignError[];
+  readonly workers?: readonly StatusWorker[] | undefined;
 }
 
 function policySources(sources: readonly PolicySourceState[], nowMs: number): StatusPolicySource[] | undefined {
@@ -164,6 +184,7 @@ export function notReadyReasons(input: Omit<StatusInput, "version">): StatusProb
   const reasons: StatusProblem[] = [];
   if (input.draining) reasons.push({ code: "E_DRAINING", message: "the sidecar is stopping" });
   if (!input.started) reasons.push({ code: "E_STARTING", message: "the listeners are not open yet" });
+  reasons.push(...(input.problems ?? []).map(problemOf));
   const { state } = input.identity;
   switch (state.kind) {
     case "waiting":
@@ -221,5 +242,6 @@ export function statusDocument(input: StatusInput): StatusDocument {
         ? []
         : (reloadError instanceof CountersignError ? [reloadError] : reloadError.errors).map(problemOf),
     audit: input.audit,
+    workers: input.workers,
   };
 }

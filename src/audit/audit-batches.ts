@@ -6,6 +6,7 @@ import type { RefusalQueue } from "./refusal-queue.ts";
 import { type AuditEvent, serialiseEvent, serialiseOutcome } from "./serialise-record.ts";
 import type { Sink } from "./sink.ts";
 import { type Batch, type SinkWriter, startSinkWriter } from "./sink-writer.ts";
+import type { WorkerRecords } from "./worker-audit-log.ts";
 
 /** Calls in one batch: bounds how long serialising holds the event loop (about 1 µs a record). */
 const MAX_BATCH_CALLS = 1024;
@@ -28,6 +29,8 @@ export interface AuditBatches {
   readonly unwritten: number;
   sinkStates(): { readonly name: string; readonly problem: string | undefined }[];
   addEvent(event: AuditEvent): void;
+  /** Takes in what a worker thread has serialised. */
+  addRecords(records: WorkerRecords): void;
   /** Counts a record that found no place. */
   drop(): void;
   /** While one sink works, a broken one must not make it lose records too: what waits for the broken one is given up and
@@ -73,6 +76,8 @@ export function createAuditBatches(parts: {
   let gatheredCalls = 0;
   let gatheredRefusals = 0;
   let gatheredOthers = 0;
+  /** Of worker threads, not gathered yet. */
+  const fromWorkers: WorkerRecords[] = [];
   let drained: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
   const writers = parts.sinks.map((sink) => startSinkWriter(sink, clock, { written: onBatch, health: onSinkHealth }));
 
@@ -114,6 +119,7 @@ export function createAuditBatches(parts: {
     return (
       gatheredBytes > 0 ||
       calls.waiting > 0 ||
+      fromWorkers.length > 0 ||
       refusals.waiting > 0 ||
       refusals.hasFolds ||
       events.length > 0 ||
@@ -137,6 +143,16 @@ export function createAuditBatches(parts: {
   function appendOutcome(outcome: CallOutcome): void {
     seq++;
     append(serialiseOutcome(outcome, seq));
+  }
+  function appendRecords({ text, calls: callCount, refusals: refusalCount }: WorkerRecords): void {
+    let start = 0;
+    for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n", start)) {
+      seq++;
+      append(`${text.slice(start, end - 1)},"seq":${seq}}\n`);
+      start = end + 1;
+    }
+    gatheredCalls += callCount;
+    gatheredRefusals += refusalCount;
   }
   /** Events, and counts of what has no record of its own. They wait while a broken sink holds too many of them. */
   function takeEvents(): AuditEvent[] {
@@ -167,6 +183,11 @@ export function createAuditBatches(parts: {
       appendOutcome(next);
       gatheredCalls++;
     }
+    while (gatheredCalls < MAX_BATCH_CALLS) {
+      const next = fromWorkers.shift();
+      if (next === undefined) break;
+      appendRecords(next);
+    }
   }
   function send(): void {
     if (!isWaiting() || writers.every((writer) => writer.pending > 0)) return;
@@ -189,6 +210,9 @@ export function createAuditBatches(parts: {
     gatheredRefusals = 0;
     gatheredOthers = 0;
     for (const writer of writers) writer.add(batch);
+  }
+  function ofWorkers(): number {
+    return fromWorkers.reduce((sum, records) => sum + records.calls + records.refusals, 0);
   }
   function shedBroken(): void {
     if (!writers.some((writer) => writer.problem === undefined)) return;
@@ -223,19 +247,23 @@ export function createAuditBatches(parts: {
     },
     get unwritten() {
       const gatheredRecords = gatheredCalls + gatheredRefusals + gatheredOthers;
-      return recordsInBatches + gatheredRecords + calls.waiting + refusals.waiting + events.length;
+      return recordsInBatches + gatheredRecords + calls.waiting + ofWorkers() + refusals.waiting + events.length;
     },
     sinkStates: () => writers.map(({ name, problem }) => ({ name, problem })),
     addEvent(event) {
       if (events.length < MAX_EVENTS) events.push(event);
       else dropped++;
     },
+    addRecords(records) {
+      fromWorkers.push(records);
+      dropped += records.dropped;
+    },
     drop() {
       dropped++;
     },
     shedBroken,
     get callsWaiting() {
-      return gatheredCalls + calls.waiting;
+      return gatheredCalls + calls.waiting + ofWorkers();
     },
     gather,
     send,

@@ -6,11 +6,14 @@ import { createAuditBatches } from "./audit-batches.ts";
 import type { AuditLogger, AuditOptions } from "./audit-options.ts";
 import { createCallQueue } from "./call-queue.ts";
 import { createFileSink } from "./file-sink.ts";
+import { createPlaces } from "./places.ts";
 import { createRefusalQueue } from "./refusal-queue.ts";
 import { readResumePoint } from "./resume-file.ts";
 import type { AuditEvent } from "./serialise-record.ts";
+import { type AuditCells, setBroken, sharedPlaces } from "./shared-places.ts";
 import type { Sink } from "./sink.ts";
 import { createStdoutSink } from "./stdout-sink.ts";
+import type { WorkerRecords } from "./worker-audit-log.ts";
 
 /** A call that was answered 200 ms before a kill -9 has its record: this, a write, and a busy event loop fit in. */
 const FLUSH_MS = 50;
@@ -47,6 +50,8 @@ export interface RunningAuditLog extends AuditLog {
   readonly opened: Promise<void>;
   /** Record of something that is no call: start and stop, a new SVID, a new policy. Never fails. */
   event(event: AuditEvent): void;
+  /** Numbers and writes what a worker thread hands over. Its records have places already. */
+  addRecords(records: WorkerRecords): void;
   /** Resolves when everything handed over so far was written by every sink; a broken sink makes it wait. */
   flush(): Promise<void>;
   /** Takes no more calls, flushes for at most `deadlineMs` (default 5000), says in the log what is lost, closes the sinks. */
@@ -56,17 +61,24 @@ export interface RunningAuditLog extends AuditLog {
 }
 
 /** Starts the audit log of one process. Opens the sinks in the background: one that cannot be opened makes the log
- *  unhealthy and is retried. Throws CountersignError E_CONFIG_UNSUPPORTED for `fsync: always`, TypeError without sinks. */
+ *  unhealthy and is retried. `cells`: shared with worker threads, which take the places; absent: this thread takes them.
+ *  Throws CountersignError E_CONFIG_UNSUPPORTED for `fsync: always`, TypeError without sinks. */
 export function createAuditLog(
   options: AuditOptions,
   clock: Clock,
   log: AuditLogger,
   stdout: Writable = process.stdout,
+  cells?: AuditCells,
 ): RunningAuditLog {
   if (options.sinks.length === 0) throw new TypeError("the audit log needs at least one sink");
   const block = options.onFailure === "block";
-  const calls = createCallQueue(options.queue);
-  const refusals = createRefusalQueue(options.refusalsQueue);
+  const { queue, refusalsQueue } = options;
+  const calls = createCallQueue(cells === undefined ? createPlaces(queue) : sharedPlaces(cells, "calls", queue));
+  const refusals = createRefusalQueue(
+    cells === undefined ? createPlaces(refusalsQueue) : sharedPlaces(cells, "refusals", refusalsQueue),
+  );
+  /** Refusals that worker threads have counted instead of listing them. */
+  let foldedByWorkers = 0;
   const listeners = new Set<(state: AuditState) => void>();
   let cancelTimer: (() => void) | undefined;
   let urgent = false;
@@ -125,6 +137,7 @@ export function createAuditLog(
     if (batches.waiting && cancelTimer === undefined) wake();
   }
   function onHealth(): void {
+    if (cells !== undefined) setBroken(cells, batches.problem !== undefined);
     const { state } = running;
     for (const listener of listeners) listener(state);
   }
@@ -146,7 +159,7 @@ export function createAuditLog(
         written: batches.written,
         bytes: batches.bytes,
         dropped: batches.dropped,
-        refusalsFolded: refusals.folded,
+        refusalsFolded: refusals.folded + foldedByWorkers,
         seq: batches.seq,
         sinks: batches.sinkStates(),
       };
@@ -173,6 +186,13 @@ export function createAuditLog(
     release: (slot) => calls.release(slot),
     event(event) {
       batches.addEvent(event);
+      wake();
+    },
+    addRecords(records) {
+      for (const fold of records.folds) batches.addEvent(fold);
+      foldedByWorkers += records.folded;
+      batches.addRecords(records);
+      if (records.dropped > 0) batches.shedBroken();
       wake();
     },
     async flush() {

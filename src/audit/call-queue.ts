@@ -1,5 +1,6 @@
 import type { AuditSlot } from "../core/audit-log.ts";
 import type { CallOutcome } from "../core/call-outcome.ts";
+import type { Places } from "./places.ts";
 
 /** What an AuditSlot is inside. A fresh small object per call, so that a second use is always noticed. */
 interface Slot {
@@ -31,12 +32,11 @@ export interface CallQueue {
   free(count: number): void;
 }
 
-export function createCallQueue(capacity: number): CallQueue {
-  if (!Number.isSafeInteger(capacity) || capacity < 1) throw new TypeError("the audit queue needs at least one place");
+export function createCallQueue(places: Places): CallQueue {
+  const { capacity } = places;
   const ring: (CallOutcome | undefined)[] = Array.from({ length: capacity });
   let head = 0;
   let waiting = 0;
-  let used = 0;
 
   function push(outcome: CallOutcome): void {
     let tail = head + waiting;
@@ -52,22 +52,20 @@ export function createCallQueue(capacity: number): CallQueue {
     return inner.counted;
   }
   function add(outcome: CallOutcome): boolean {
-    if (used >= capacity) return false;
-    used++;
+    if (!places.take()) return false;
     push(outcome);
     return true;
   }
   return {
     capacity,
     get used() {
-      return used;
+      return places.used;
     },
     get waiting() {
       return waiting;
     },
     reserve() {
-      if (used >= capacity) return undefined;
-      used++;
+      if (!places.take()) return undefined;
       return { live: true, counted: true } satisfies Slot as unknown as AuditSlot;
     },
     overdraw: () => ({ live: true, counted: false }) satisfies Slot as unknown as AuditSlot,
@@ -77,7 +75,7 @@ export function createCallQueue(capacity: number): CallQueue {
       return true;
     },
     release(slot) {
-      if (use(slot)) used--;
+      if (use(slot)) places.free(1);
     },
     add,
     take() {
@@ -88,8 +86,6 @@ export function createCallQueue(capacity: number): CallQueue {
       waiting--;
       return outcome;
     },
-    free(count) {
-      used -= count;
-    },
+    free: (count) => places.free(count),
   };
 }

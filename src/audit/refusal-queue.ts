@@ -1,4 +1,5 @@
 import type { CallOutcome } from "../core/call-outcome.ts";
+import type { Places } from "./places.ts";
 import type { AuditEvent } from "./serialise-record.ts";
 
 /** Different (direction, listener, code) that are counted apart; beyond it everything is one count. */
@@ -28,10 +29,9 @@ export interface RefusalQueue {
   takeFolds(): AuditEvent[];
 }
 
-export function createRefusalQueue(capacity: number): RefusalQueue {
+export function createRefusalQueue(places: Places): RefusalQueue {
   let waiting: CallOutcome[] = [];
   let next = 0;
-  let used = 0;
   let folded = 0;
   let folds = new Map<string, Fold>();
 
@@ -56,7 +56,7 @@ export function createRefusalQueue(capacity: number): RefusalQueue {
   }
   return {
     get used() {
-      return used;
+      return places.used;
     },
     get waiting() {
       return waiting.length - next;
@@ -68,8 +68,7 @@ export function createRefusalQueue(capacity: number): RefusalQueue {
       return folds.size > 0;
     },
     add(outcome) {
-      if (used >= capacity) return fold(outcome);
-      used++;
+      if (!places.take()) return fold(outcome);
       waiting.push(outcome);
     },
     take() {
@@ -82,9 +81,7 @@ export function createRefusalQueue(capacity: number): RefusalQueue {
       }
       return outcome;
     },
-    free(count) {
-      used -= count;
-    },
+    free: (count) => places.free(count),
     takeFolds() {
       const events = Array.from(
         folds.values(),

@@ -224,6 +224,11 @@ function notesJson(notes: DecisionNotes | undefined): string {
 /** One audit record as a JSON line, line feed included. Fields that are unknown are left out; `time` is the moment of the
  *  phase (start plus duration). Durations keep microseconds. The line is printable ASCII. */
 export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
+  return `${serialiseWithoutSeq(outcome)},"seq":${seq}}\n`;
+}
+
+/** The same up to the sequence number, which `,"seq":1}` may follow, and the object's end. */
+export function serialiseWithoutSeq(outcome: CallOutcome): string {
   const { connection } = outcome;
   let shared = connections.get(connection);
   if (shared === undefined) {
@@ -249,8 +254,7 @@ export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
     `,"retries":${outcome.retries}` +
     text("close", outcome.close, limits.name) +
     text("request_id", outcome.requestId, limits.id) +
-    text("trace_id", outcome.traceId, limits.id) +
-    `,"seq":${seq}}\n`
+    text("trace_id", outcome.traceId, limits.id)
   );
 }
 

@@ -1,6 +1,7 @@
 // The entry of the bundled CLI. Everything reachable from here without a dynamic import must run on Node 20.
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isMainThread } from "node:worker_threads";
 import { endWithParent, findOwnNode, isOldNode, missingNodeHelp, runBy } from "./own-node.ts";
 import { becomeTuned, isLongRunning } from "./tuned-node.ts";
 
@@ -8,7 +9,9 @@ const OWN_NODE = "COUNTERSIGN_OWN_NODE";
 /** Answered by any Node: no second process for a line of text. */
 const runAnywhere: ReadonlySet<string | undefined> = new Set(["--version", "-V", "--help", "-h", "help", undefined]);
 
-if (isOldNode(process.versions.node) && !runAnywhere.has(process.argv[2])) {
+if (!isMainThread) {
+  await import("./sidecar-worker.ts");
+} else if (isOldNode(process.versions.node) && !runAnywhere.has(process.argv[2])) {
   const script = fileURLToPath(import.meta.url);
   const platform = `${process.platform}-${process.arch}`;
   const node = findOwnNode(dirname(script), platform);

@@ -1,6 +1,7 @@
 import type { AdminProviders } from "../admin/admin.ts";
 import { notReadyReasons, type StatusInput, statusDocument } from "../admin/status-document.ts";
 import { createAuditLog, type RunningAuditLog } from "../audit/audit-log.ts";
+import { createAuditCells } from "../audit/shared-places.ts";
 import type { IdentityLogEntry } from "../certs/identity-log.ts";
 import { createIdentitySource } from "../certs/identity-source.ts";
 import { createSwappableSource } from "../certs/swappable-source.ts";
@@ -10,13 +11,12 @@ import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { formatAddress } from "../config/yaml-addresses.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { IdentitySource, IdentityState, Svid } from "../core/identity.ts";
-import { type Sidecar, startSidecar } from "../proxy/sidecar.ts";
-import { svidsInUse } from "../proxy/svid-use.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import { createLogger } from "../telemetry/logger.ts";
 import { createMetricsPage, type MetricsPage, type MetricsState } from "../telemetry/metrics-page.ts";
 import { createTelemetry } from "../telemetry/telemetry.ts";
 import type { CliIo } from "./cli-io.ts";
+import { type DataPlane, startDataPlane, workerCount } from "./data-plane.ts";
 import { identityOptionsOf } from "./identity-options.ts";
 import { lockAuditFiles } from "./lock-audit-files.ts";
 import { type OperationPages, openOperationPages } from "./operation-pages.ts";
@@ -24,8 +24,8 @@ import { createSidecarPolicies, type SidecarPolicies } from "./sidecar-policies.
 import { createReloads, type Reloads } from "./sidecar-reload.ts";
 import { countersignVersion } from "./version.ts";
 
-/** Runs one sidecar until the signal: 0 when every call ended by itself, 1 when the drain deadline cut some or the start failed, 2 when
- *  the configuration or the policies are invalid. */
+/** Runs one sidecar until the signal: 0 when every call ended by itself, 1 when the drain deadline cut some, the start failed or a worker
+ *  was lost, 2 when the configuration or the policies are invalid. */
 export async function runSidecar(file: string, io: CliIo): Promise<number> {
   const started = await readAll(file, io);
   if (started === undefined) return 2;
@@ -46,7 +46,9 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     io.err(`${formatError(error)}\n`);
     return 1;
   }
-  const audit = createAuditLog(config.audit, systemClock, log);
+  const workers = workerCount(config);
+  const cells = workers === 1 ? undefined : createAuditCells(workers);
+  const audit = createAuditLog(config.audit, systemClock, log, process.stdout, cells);
   await audit.opened;
   const stop = new AbortController();
 
@@ -65,7 +67,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     }
     ownSvid = now;
   };
-  let sidecar: Sidecar | undefined;
+  let sidecar: DataPlane | undefined;
   let pages: OperationPages | undefined;
   let metrics: Promise<MetricsPage> | undefined;
   let isDraining = false;
@@ -107,6 +109,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     providers: sidecar?.providers ?? [],
     reloadError: active.error,
     audit: audit.state,
+    problems: sidecar?.problems ?? [],
+    workers: sidecar?.workers,
   });
   const sayReady = (): void => {
     const reasons = notReadyReasons(statusInput());
@@ -118,15 +122,23 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
 
   const unsubscribe = identity.subscribe((state) => {
     noticeSvid(state);
-    active.adoptIdentity(state);
+    const policiesForIt = active.adoptIdentity(state);
+    if (policiesForIt === undefined) sidecar?.onIdentity();
+    else void policiesForIt.then(() => sidecar?.onIdentity()); // a failure has been dealt with there
     sayReady();
   });
   audit.subscribe(sayReady);
   try {
     // an identity that came before the listeners decides which trust domain is ours
     noticeSvid(identity.state);
-    active.adoptIdentity(identity.state);
-    sidecar = await startSidecar({ config, policy: policies.state.policy, identity, audit, recorder: telemetry, log });
+    void active.adoptIdentity(identity.state); // in force at once: nothing serves yet
+    const startedWith = policies.compiled;
+    const parts = { config, policies: startedWith, identity, audit, cells, telemetry, log, onChange: sayReady };
+    sidecar = await startDataPlane(parts);
+    // what came meanwhile
+    if (policies.state.policy !== startedWith.policy) await sidecar.setPolicy(policies.compiled);
+    sidecar.onIdentity();
+    const plane = sidecar;
     const metricsState = (): MetricsState => ({
       identity: identity.state,
       policy: policyStatus(),
@@ -136,13 +148,18 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
       overloaded: sidecar?.overloaded === true,
       audit: audit.state,
       ready: notReadyReasons(statusInput()).length === 0,
-      svidsInUse: svidsInUse(),
+      svidsInUse: plane.svidsInUse,
+      lag: plane.lag,
     });
     const providers: AdminProviders = {
-      status: () => statusDocument(statusInput()),
+      status: async () => {
+        await plane.refresh();
+        return statusDocument(statusInput());
+      },
       metrics: async () => {
+        await plane.refresh();
         // made with the first request, so that a sidecar without metrics doesn't carry the library
-        metrics ??= createMetricsPage(telemetry, metricsState, systemClock, version);
+        metrics ??= createMetricsPage(plane.counts, metricsState, systemClock, version);
         const page = await metrics;
         return { contentType: page.contentType, body: await page.render() };
       },
@@ -160,6 +177,10 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     unlock();
     return 1;
   }
+  let wasLost = false;
+  void sidecar.lost.then(() => {
+    wasLost = true;
+  });
   audit.event({ kind: "lifecycle", reason: "started", policyVersion: policies.state.policy.version });
   active.announce();
   active.start(sidecar, stop.signal);
@@ -167,7 +188,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   if (identity.state.kind === "waiting")
     log.info({ event: "identity.waiting", source: identity.description }, "not ready: waits for the first SVID");
 
-  await aborted(io.signal);
+  await Promise.race([aborted(io.signal), sidecar.lost]);
   process.removeListener("SIGHUP", onHangup);
   isDraining = true;
   const { drainTimeoutMs } = active.config;
@@ -182,7 +203,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   await pages.close();
   (await metrics)?.close();
   log.info({ event: "stopped", cut }, "stopped");
-  return cut === 0 ? 0 : 1;
+  return cut === 0 && !wasLost ? 0 : 1;
 }
 
 interface Started {

@@ -1,9 +1,11 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { type LoadedPolicies, type LoadTurns, loadPolicies, loadPoliciesInTurns } from "../authz/load-policies.ts";
+import type { PolicyOptions } from "../authz/policy-options.ts";
 import type { SourceFile } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import type { Warning } from "../core/errors.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
+import type { PolicyInputs } from "../proxy/workers/messages.ts";
 import { policyOptionsOf } from "./policy-options.ts";
 
 /** The policy in force and what it was made from. */
@@ -19,9 +21,13 @@ export interface PolicyChange {
   readonly localTrustDomain?: TrustDomain;
 }
 
-/** A compiled change that is not in force yet. */
-export interface PreparedPolicies {
+/** Policies as compiled, and what from: worker threads compile them again for themselves. */
+export interface Compiled extends PolicyInputs {
   readonly policy: CompiledPolicy;
+}
+
+/** A compiled change that is not in force yet. */
+export interface PreparedPolicies extends Compiled {
   /** Makes it the state. */
   commit(): void;
 }
@@ -29,6 +35,8 @@ export interface PreparedPolicies {
 /** Holds files and options, and compiles them anew when one of them changes. */
 export interface SidecarPolicies {
   readonly state: PolicyState;
+  /** The same with what it was made from. */
+  readonly compiled: Compiled;
   /** The files of the last set that was committed. */
   readonly files: readonly SourceFile[];
   readonly localTrustDomain: TrustDomain | undefined;
@@ -57,11 +65,13 @@ export function createSidecarPolicies(
     localTrustDomain: undefined,
   };
   const stateOf = ({ policy, warnings }: LoadedPolicies): PolicyState => ({ policy, warnings, loadedAtMs: nowMs() });
-  const compile = (next: typeof inputs): PolicyState =>
-    stateOf(loadPolicies(next.files, policyOptionsOf(next.config, next.localTrustDomain)));
+  const optionsOf = (of: typeof inputs): PolicyOptions => policyOptionsOf(of.config, of.localTrustDomain);
+  const compile = (next: typeof inputs): PolicyState => stateOf(loadPolicies(next.files, optionsOf(next)));
   let state = compile(inputs);
   const prepared = (next: typeof inputs, compiled: PolicyState): PreparedPolicies => ({
     policy: compiled.policy,
+    files: next.files,
+    options: optionsOf(next),
     commit() {
       inputs = next;
       state = compiled;
@@ -70,6 +80,9 @@ export function createSidecarPolicies(
   return {
     get state() {
       return state;
+    },
+    get compiled() {
+      return { policy: state.policy, files: inputs.files, options: optionsOf(inputs) };
     },
     get files() {
       return inputs.files;
@@ -85,8 +98,7 @@ export function createSidecarPolicies(
       for (;;) {
         const before = inputs;
         const next = { ...before, ...change };
-        const options = policyOptionsOf(next.config, next.localTrustDomain);
-        const compiled = stateOf(await loadPoliciesInTurns(next.files, options, turns));
+        const compiled = stateOf(await loadPoliciesInTurns(next.files, optionsOf(next), turns));
         // Another change came first: this one must stand on it.
         if (inputs === before) return prepared(next, compiled);
       }

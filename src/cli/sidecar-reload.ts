@@ -1,6 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
 import type { RunningAuditLog } from "../audit/audit-log.ts";
-import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import type { SwappableSource } from "../certs/swappable-source.ts";
 import { parseSidecarConfig } from "../config/load-sidecar-config.ts";
 import { openPolicySet, type PolicySet } from "../config/policy-set.ts";
@@ -10,14 +9,14 @@ import { type FilesChange, type FilesWatch, watchConfigFile } from "../config/wa
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { IdentitySource, IdentityState } from "../core/identity.ts";
 import { type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
-import type { Sidecar } from "../proxy/sidecar.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import type { createLogger } from "../telemetry/logger.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
+import type { DataPlane } from "./data-plane.ts";
 import { identityOptionsOf } from "./identity-options.ts";
 import type { OperationPages } from "./operation-pages.ts";
 import { restartProblems } from "./restart-problems.ts";
-import type { PreparedPolicies, SidecarPolicies } from "./sidecar-policies.ts";
+import type { Compiled, PolicyChange, PreparedPolicies, SidecarPolicies } from "./sidecar-policies.ts";
 
 export interface ReloadParts {
   readonly file: string;
@@ -45,12 +44,13 @@ export interface Reloads {
   readonly error: CountersignErrors | undefined;
   /** Of every source of policies but files. */
   readonly policySources: readonly PolicySourceState[];
-  /** What `cluster.local` and the aliases stand for is known once an SVID says which trust domain is ours. */
-  adoptIdentity(state: IdentityState): void;
+  /** What `cluster.local` and the aliases stand for is known once an SVID says which trust domain is ours. Returns what has to come before
+   *  workers hear of the state: policies made for it. Never rejects. */
+  adoptIdentity(state: IdentityState): Promise<void> | undefined;
   /** Says which policies are in force. */
   announce(): void;
   /** Begins to watch and to apply to this sidecar. */
-  start(sidecar: Sidecar, signal: AbortSignal): void;
+  start(sidecar: DataPlane, signal: AbortSignal): void;
   /** SIGHUP: reads everything again now. */
   reloadNow(): void;
 }
@@ -58,7 +58,7 @@ export interface Reloads {
 export function createReloads(parts: ReloadParts): Reloads {
   const { file, env, policies, log, telemetry, audit, identity } = parts;
   let { config } = parts;
-  let sidecar: Sidecar | undefined;
+  let sidecar: DataPlane | undefined;
   let stop: AbortSignal | undefined;
   let configError: CountersignErrors | undefined;
   let policyError: CountersignErrors | undefined;
@@ -100,24 +100,34 @@ export function createReloads(parts: ReloadParts): Reloads {
     );
     audit.event({ kind: "lifecycle", reason: "config.rejected", detail: `${error.errors.length} errors` });
   }
-  async function adoptPolicyFiles(files: PolicySet["files"]): Promise<void> {
+  async function adoptPolicies(change: PolicyChange): Promise<void> {
     try {
-      putInForce(await policies.prepareInTurns({ files }));
+      await putInForce(await policies.prepareInTurns(change));
     } catch (error) {
       policyFailed(asErrors(error));
     }
   }
-  /** At once: until the policies know our trust domain they allow nobody for its sake. */
-  function adoptTrustDomain(localTrustDomain: TrustDomain): void {
+  /** At once: until the policies know our trust domain they allow nobody for its sake. Workers take one change after another. */
+  function adoptTrustDomain(localTrustDomain: TrustDomain): Promise<void> | undefined {
+    if (sidecar?.hasWorkers === true) {
+      turn = turn.then(() => adoptPolicies({ localTrustDomain }));
+      return turn;
+    }
     try {
-      putInForce(policies.prepare({ localTrustDomain }));
+      void putInForce(policies.prepare({ localTrustDomain })); // nothing to wait for without workers
     } catch (error) {
       policyFailed(asErrors(error));
     }
+    return undefined;
   }
-  function putInForce(prepared: PreparedPolicies): void {
+  function putInForce(prepared: PreparedPolicies): Promise<void> | undefined {
+    const everywhere = sidecar?.setPolicy(prepared);
+    if (everywhere !== undefined) return everywhere.then(() => inForce(prepared));
+    inForce(prepared);
+    return undefined;
+  }
+  function inForce(prepared: PreparedPolicies): void {
     prepared.commit();
-    sidecar?.setPolicy(prepared.policy);
     policyError = undefined;
     if (sidecar !== undefined) announce();
     keepPolicies();
@@ -158,7 +168,7 @@ export function createReloads(parts: ReloadParts): Reloads {
       const nextSet = await openPolicySet(next, systemClock);
       const prepared = await policies.prepareInTurns({ config: next, files: nextSet.files });
       heldText = undefined;
-      await bringIntoForce(next, prepared.policy);
+      await bringIntoForce(next, prepared);
       prepared.commit();
       configError = undefined;
       policyError = undefined;
@@ -172,7 +182,7 @@ export function createReloads(parts: ReloadParts): Reloads {
     }
   }
   /** Everything that can fail comes before anything that cannot be taken back. */
-  async function bringIntoForce(next: SidecarConfig, policy: CompiledPolicy): Promise<void> {
+  async function bringIntoForce(next: SidecarConfig, policy: Compiled): Promise<void> {
     const isSameIdentity = isDeepStrictEqual(identityOptionsOf(next), identityOptionsOf(config));
     const source = isSameIdentity ? undefined : parts.openIdentity(next);
     const pages = await parts
@@ -204,7 +214,7 @@ export function createReloads(parts: ReloadParts): Reloads {
     }
     const { files } = change;
     turn = turn
-      .then(() => adoptPolicyFiles(files))
+      .then(() => adoptPolicies({ files }))
       .then(() => (heldText === undefined ? undefined : adoptConfig(heldText)));
   }
   function onConfigFile(change: FilesChange): void {
@@ -230,9 +240,9 @@ export function createReloads(parts: ReloadParts): Reloads {
       return set.states;
     },
     adoptIdentity(state) {
-      if (state.kind !== "serving" && state.kind !== "stale") return;
+      if (state.kind !== "serving" && state.kind !== "stale") return undefined;
       const localTrustDomain = trustDomainOf(state.snapshot.svids[0].spiffeId);
-      if (policies.localTrustDomain !== localTrustDomain) adoptTrustDomain(localTrustDomain);
+      return policies.localTrustDomain === localTrustDomain ? undefined : adoptTrustDomain(localTrustDomain);
     },
     announce,
     start(running, signal) {

@@ -47,7 +47,7 @@ function withFix({ code, message, at, fix = errorCodes[code].fix }: CountersignE
 }
 
 /** node:ffi is experimental in Node 26 and says so on stderr, where our log is. Other warnings stay. */
-function dropExperimentalWarnings(): void {
+export function dropExperimentalWarnings(): void {
   const listeners = process.listeners("warning");
   process.removeAllListeners("warning");
   process.on("warning", (warning) => {

@@ -272,6 +272,7 @@ export interface SidecarConfig {
   readonly admin: Address | undefined;
   readonly health: Address | undefined;
   readonly metrics: Address | undefined;
+  /** Threads that carry the traffic; 0: one a core. */
   readonly workers: number;
   readonly limits: LimitsConfig;
   readonly timeouts: TimeoutsConfig;

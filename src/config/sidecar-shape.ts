@@ -4,13 +4,13 @@ import { identityShape } from "./identity-shape.ts";
 import { limits, timeouts } from "./limits-shape.ts";
 import { inboundShape, outboundShape, ownListenAddress } from "./listener-shapes.ts";
 import { type PolicyItem, policyItem } from "./policy-url-shape.ts";
-import { type Invalid, invalid } from "./problems.ts";
+import type { Invalid } from "./problems.ts";
 import type { Address, AuthorizationConfig, ForwardConfig, OutboundConfig, SidecarConfig } from "./sidecar-config.ts";
 import { trustDomain } from "./spiffe-shapes.ts";
 import { cidr } from "./yaml-addresses.ts";
 import { list, mapOf, object, optional, required, unsupported, withDefault } from "./yaml-collections.ts";
 import { choice, duration, integer, path, text } from "./yaml-scalars.ts";
-import { orVariable, placeOf, refine, type Shape, wrongKind } from "./yaml-shape.ts";
+import { placeOf, refine, type Shape } from "./yaml-shape.ts";
 
 const workload = object({
   namespace: required(text({ max: 253 }), "The namespace whose policies apply."),
@@ -68,17 +68,10 @@ const admin = optional(
   "What `countersign status` talks to. Absent: off.",
 );
 
+const workerCount = integer({ min: 1, max: 256 });
 const workers: Shape<number> = {
-  schema: orVariable({ const: 1 }),
-  read(node, context) {
-    const one = integer({ min: 1, max: 1024 });
-    const auto = node.kind === "text" && node.value === "auto";
-    if (!auto && node.kind !== "number" && node.kind !== "text") return wrongKind(node, context, "a number");
-    const count = auto ? 0 : one.read(node, context);
-    if (count === 1 || count === invalid) return count;
-    const message = `${context.path} other than 1 is not built in this version`;
-    return context.problems.error("E_CONFIG_UNSUPPORTED", node.at, message, "write 1, or remove it");
-  },
+  schema: { anyOf: [workerCount.schema, { const: "auto" }] },
+  read: (node, context) => (node.kind === "text" && node.value === "auto" ? 0 : workerCount.read(node, context)),
 };
 
 export const sidecarFields = {
@@ -123,7 +116,7 @@ export const sidecarFields = {
   admin,
   health: endpoint("Where /livez and /readyz answer."),
   metrics: endpoint("Where /metrics answers."),
-  workers: withDefault(workers, 1, "Threads that share the ports."),
+  workers: withDefault(workers, 1, "Threads that share the ports; auto: one a core."),
   limits: withDefault(limits, {}, "Limits of each listener."),
   timeouts: withDefault(timeouts, {}, "Time limits."),
   drain: withDefault(

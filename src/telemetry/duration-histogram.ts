@@ -3,12 +3,16 @@ export const DURATION_BOUNDS_MS = [
   0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000,
 ] as const;
 
-/** Counts of durations by bucket. prom-client's own histogram hashes its labels at each observation, which costs more than
- *  the rest of a call's bookkeeping together; this is a few comparisons, and prom-client reads it at the scrape. */
-export interface DurationHistogram {
+/** Durations as counted. */
+export interface DurationCounts {
   /** Observations by bucket, not cumulated; one longer than DURATION_BOUNDS_MS. */
   readonly counts: Float64Array;
   readonly sumMs: number;
+}
+
+/** Counts of durations by bucket. prom-client's own histogram hashes its labels at each observation, which costs more than
+ *  the rest of a call's bookkeeping together; this is a few comparisons, and prom-client reads it at the scrape. */
+export interface DurationHistogram extends DurationCounts {
   observe(ms: number): void;
 }
 

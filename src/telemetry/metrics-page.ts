@@ -1,9 +1,12 @@
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Counter, Gauge, Metric, MetricValueWithName } from "prom-client";
 import type { Clock } from "../core/clock.ts";
 import type { IdentityState, Svid } from "../core/identity.ts";
-import { DURATION_BOUNDS_MS, type DurationHistogram } from "./duration-histogram.ts";
-import type { Telemetry } from "./telemetry.ts";
+import { DURATION_BOUNDS_MS, type DurationCounts } from "./duration-histogram.ts";
+import { createLagMeter, type EventLoopLag } from "./event-loop-lag.ts";
+import type { TelemetryCounts } from "./telemetry.ts";
+import { addUpstreamMetrics, type UpstreamMetricsState } from "./upstream-metrics.ts";
+
+type UsedSvid = Pick<Svid, "fingerprint" | "notBeforeMs">;
 
 /** State that others own; read anew at each scrape. */
 export interface MetricsState {
@@ -44,7 +47,13 @@ export interface MetricsState {
   };
   readonly ready: boolean;
   /** Our SVIDs that open connections rest on, each with their number; absent: none. */
-  readonly svidsInUse?: ReadonlyMap<Svid, number>;
+  readonly svidsInUse?: ReadonlyMap<UsedSvid, number>;
+  /** Of worker threads, each since the last look; absent: there are none. */
+  readonly lag?: readonly EventLoopLag[];
+  /** Where listeners' calls go; absent: nowhere. */
+  readonly upstreams?: readonly UpstreamMetricsState[];
+  /** New calls are turned away for want of memory. */
+  readonly overloaded?: boolean;
 }
 
 export interface MetricsPage {
@@ -55,12 +64,9 @@ export interface MetricsPage {
   close(): void;
 }
 
-const LAG_RESOLUTION_MS = 20;
-const NS_PER_S = 1e9;
-
 /** Sets up the Prometheus metrics. Loads prom-client only here, so that a sidecar without metrics doesn't carry it. */
 export async function createMetricsPage(
-  telemetry: Telemetry,
+  telemetry: TelemetryCounts,
   state: () => MetricsState,
   clock: Clock,
   version: string,
@@ -104,7 +110,7 @@ export async function createMetricsPage(
       },
     });
   }
-  function histogram(name: string, help: string, by: Telemetry["durations"]): void {
+  function histogram(name: string, help: string, by: TelemetryCounts["durations"]): void {
     const get = async (): Promise<object> => {
       const values = [...bucketsOf(name, "inbound", by.inbound), ...bucketsOf(name, "outbound", by.outbound)];
       return { name, help, type: "histogram", values };
@@ -130,6 +136,14 @@ export async function createMetricsPage(
   counter("countersign_connections_total", "Connections accepted.", ["direction", "listener"], (metric) => {
     for (const { direction, listener, opened } of telemetry.listeners) metric.inc({ direction, listener }, opened);
   });
+  addUpstreamMetrics(
+    (name, help, labels, fill) => gauge(name, help, labels, (metric) => fill((of, value) => metric.set(of, value))),
+    (name, help, labels, fill) => counter(name, help, labels, (metric) => fill((of, value) => metric.inc(of, value))),
+    () => state().upstreams ?? [],
+  );
+  gauge("countersign_overloaded", "1 while new calls are turned away for want of memory.", [], (metric) =>
+    metric.set(state().overloaded === true ? 1 : 0),
+  );
 
   const svids = (): { spiffe_id: string; notBeforeMs: number; notAfterMs: number }[] => {
     const { identity } = state();
@@ -151,7 +165,7 @@ export async function createMetricsPage(
     const { identity } = state();
     metric.set("snapshot" in identity ? identity.snapshot.generation : 0);
   });
-  const svidsInUse = (): ReadonlyMap<Svid, number> => state().svidsInUse ?? new Map<Svid, number>();
+  const svidsInUse = (): ReadonlyMap<UsedSvid, number> => state().svidsInUse ?? new Map<UsedSvid, number>();
   gauge(
     "countersign_svid_connections",
     "Open TLS connections by the SVID of ours that opened them: one of now, or an older one.",
@@ -247,19 +261,17 @@ export async function createMetricsPage(
   gauge("countersign_build_info", "Always 1.", ["version", "node"], (metric) =>
     metric.set({ version, node: process.versions.node }, 1),
   );
-  const lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
-  lag.enable();
+  const lag = createLagMeter();
   gauge(
     "countersign_event_loop_lag_seconds",
     "Delay of the event loop since the last scrape.",
     ["quantile"],
     (metric) => {
-      // The sampler waits for its own interval between two samples: what is beyond it is delay.
-      const beyond = (ns: number): number => Math.max(0, ns / NS_PER_S - LAG_RESOLUTION_MS / 1000);
-      for (const quantile of [50, 99] as const)
-        metric.set({ quantile: String(quantile / 100) }, beyond(lag.percentile(quantile)));
-      metric.set({ quantile: "1" }, lag.count > 0 ? beyond(lag.max) : 0);
-      lag.reset();
+      // of the thread that is worst off
+      const all = [lag.take(), ...(state().lag ?? [])];
+      metric.set({ quantile: "0.5" }, Math.max(...all.map(({ p50 }) => p50)));
+      metric.set({ quantile: "0.99" }, Math.max(...all.map(({ p99 }) => p99)));
+      metric.set({ quantile: "1" }, Math.max(...all.map(({ max }) => max)));
     },
   );
   gauge("process_resident_memory_bytes", "Resident memory.", [], (metric) => metric.set(process.memoryUsage.rss()));
@@ -269,11 +281,11 @@ export async function createMetricsPage(
   });
   gauge("process_start_time_seconds", "When the metrics began.", [], (metric) => metric.set(startedMs / 1000));
 
-  return { contentType: registry.contentType, render: () => registry.metrics(), close: () => void lag.disable() };
+  return { contentType: registry.contentType, render: () => registry.metrics(), close: () => lag.close() };
 }
 
 /** The values of one histogram as Prometheus wants them: cumulated, in seconds. */
-function bucketsOf(name: string, direction: string, histogram: DurationHistogram): MetricValueWithName<string>[] {
+function bucketsOf(name: string, direction: string, histogram: DurationCounts): MetricValueWithName<string>[] {
   const values: MetricValueWithName<string>[] = [];
   let total = 0;
   for (let i = 0; i < histogram.counts.length; i++) {

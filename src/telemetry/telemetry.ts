@@ -1,5 +1,5 @@
 import type { CallOutcome } from "../core/call-outcome.ts";
-import { createDurationHistogram, type DurationHistogram } from "./duration-histogram.ts";
+import { createDurationHistogram, type DurationCounts } from "./duration-histogram.ts";
 
 type Direction = "inbound" | "outbound";
 /** What can be reloaded, and fail at it. */
@@ -24,8 +24,8 @@ export interface ListenerCounts {
   closed: number;
 }
 
-/** What the sidecar counts. Counting is always on and costs well under a microsecond a call; the metrics page reads it. */
-export interface Telemetry {
+/** What the sidecar counts. Counting is always on and costs well under a microsecond a call. */
+export interface Telemetry extends TelemetryCounts {
   /** Once per call, when it ends. */
   recordCall(outcome: CallOutcome): void;
   connectionOpened(direction: Direction, listener: string): void;
@@ -33,12 +33,16 @@ export interface Telemetry {
   /** A new SVID is in use. */
   identityRotated(): void;
   reloadFailed(what: Reloaded): void;
+}
+
+/** What was counted, as the metrics page reads it. */
+export interface TelemetryCounts {
   readonly calls: Iterable<CallCount>;
   readonly listeners: Iterable<ListenerCounts>;
   /** The whole call, by direction. */
-  readonly durations: Readonly<Record<Direction, DurationHistogram>>;
+  readonly durations: Readonly<Record<Direction, DurationCounts>>;
   /** The upstream's share, by direction. */
-  readonly upstreamDurations: Readonly<Record<Direction, DurationHistogram>>;
+  readonly upstreamDurations: Readonly<Record<Direction, DurationCounts>>;
   readonly retries: Readonly<Record<Direction, number>>;
   readonly rotations: number;
   readonly reloadFailures: Readonly<Record<Reloaded, number>>;

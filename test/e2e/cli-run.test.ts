@@ -109,7 +109,7 @@ inbuond: []
 inbound:
   - { name: in, listen: 127.0.0.1, app: "127.0.0.1:8080" }
 timeouts: { connect: 5 }
-workers: 2
+workers: 1.5
 `,
     );
     const { code, stdout, stderr } = await processes.run(file).ended;
@@ -119,7 +119,7 @@ workers: 2
       ":2:1: E_CONFIG_KEY",
       ":4:25: E_CONFIG_VALUE",
       ":5:22: E_CONFIG_VALUE",
-      ":6:10: E_CONFIG_UNSUPPORTED",
+      ":6:10: E_CONFIG_VALUE",
     ]);
     expect(problems.every((line) => line.startsWith(`${file}:`))).toBe(true);
   });
@@ -139,7 +139,7 @@ policies: [a.yaml, b.yaml]
       `apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: { name: b, namespace: shop }
-spec: { action: AUDIT }
+spec: { action: CUSTOM, provider: { name: nobody }, rules: [{ when: [{ key: experimental.x, values: [a] }] }] }
 `,
     );
     const { code, stderr } = await processes.run(file).ended;

@@ -9,6 +9,14 @@ export const operationCodes = {
     meaning: "the sidecar was told to stop and ends the calls that are open",
     fix: "send new calls elsewhere",
   },
+  E_WORKER_SILENT: {
+    meaning: "a worker thread does not answer: it hangs, or the machine is far too busy",
+    fix: "look at CPU use; if it lasts, restart the sidecar and report it",
+  },
+  E_WORKER_LOST: {
+    meaning: "a worker thread ended by a failure of ours; the sidecar drains its other workers and exits with 1",
+    fix: "have the sidecar restarted (systemd, Kubernetes), and report what the log says",
+  },
   E_STATUS_UNREACHABLE: {
     meaning: "no sidecar answers at the admin socket",
     fix: "check that the sidecar runs, that its config has admin.listen, and that you may open the socket",

@@ -1,0 +1,100 @@
+import type { AuditLog } from "../core/audit-log.ts";
+import type { CallOutcome } from "../core/call-outcome.ts";
+import type { AuditOptions } from "./audit-options.ts";
+import { createCallQueue } from "./call-queue.ts";
+import { createRefusalQueue } from "./refusal-queue.ts";
+import { type AuditEvent, serialiseWithoutSeq } from "./serialise-record.ts";
+import { type AuditCells, handOver, isBroken, sharedPlaces } from "./shared-places.ts";
+
+/** What a worker hands over at the end of an event-loop turn. */
+export interface WorkerRecords {
+  /** Records, each a JSON object and a line feed, in the order in which their calls ended; without sequence numbers. ASCII. */
+  readonly text: string;
+  /** How many of them hold a place of the calls' queue. */
+  readonly calls: number;
+  /** How many of them hold a place of the refusals' queue. */
+  readonly refusals: number;
+  /** Refusals beyond their queue, counted. */
+  readonly folds: readonly AuditEvent[];
+  /** How many refusals those counts stand for. */
+  readonly folded: number;
+  /** Records that found no place. */
+  readonly dropped: number;
+}
+
+/** The audit log as the data plane of a worker thread sees it: the main thread numbers and writes. */
+export interface WorkerAuditLog extends AuditLog {
+  /** Hands over what waits, now. */
+  flush(): void;
+}
+
+/** `post` is called at most once a turn. A call that ended is with the main thread a turn later. */
+export function createWorkerAuditLog(
+  options: Pick<AuditOptions, "onFailure" | "queue" | "refusalsQueue">,
+  cells: AuditCells,
+  worker: number,
+  post: (records: WorkerRecords) => void,
+): WorkerAuditLog {
+  const block = options.onFailure === "block";
+  const calls = createCallQueue(sharedPlaces(cells, "calls", options.queue, worker));
+  const refusals = createRefusalQueue(sharedPlaces(cells, "refusals", options.refusalsQueue, worker));
+  let dropped = 0;
+  let foldedBefore = 0;
+  let gathering = false;
+
+  function gather(): void {
+    gathering = false;
+    let text = "";
+    let refusalCount = 0;
+    for (let next = refusals.take(); next !== undefined; next = refusals.take()) {
+      text += line(next);
+      refusalCount++;
+    }
+    let callCount = 0;
+    for (let next = calls.take(); next !== undefined; next = calls.take()) {
+      text += line(next);
+      callCount++;
+    }
+    const folds = refusals.takeFolds();
+    const folded = refusals.folded - foldedBefore;
+    if (text === "" && folds.length === 0 && dropped === 0) return;
+    post({ text, calls: callCount, refusals: refusalCount, folds, folded, dropped });
+    handOver(cells, worker, callCount + refusalCount);
+    foldedBefore = refusals.folded;
+    dropped = 0;
+  }
+  function wake(): void {
+    if (gathering) return;
+    gathering = true;
+    setImmediate(gather);
+  }
+  function drop(): void {
+    dropped++;
+    wake();
+  }
+
+  return {
+    reserve() {
+      if (block) return isBroken(cells) ? undefined : calls.reserve();
+      return calls.reserve() ?? calls.overdraw();
+    },
+    complete(slot, outcome) {
+      if (calls.complete(slot, outcome)) wake();
+      else drop();
+    },
+    note(outcome) {
+      if (calls.add(outcome)) wake();
+      else drop();
+    },
+    refuse(outcome) {
+      refusals.add(outcome);
+      wake();
+    },
+    release: (slot) => calls.release(slot),
+    flush: gather,
+  };
+}
+
+function line(outcome: CallOutcome): string {
+  return `${serialiseWithoutSeq(outcome)}}\n`;
+}
