@@ -152,11 +152,11 @@ describe("SIGHUP", () => {
 describe("a changed configuration", () => {
   it("that is broken is rejected with all its errors, changes nothing, and status says so until it is mended", async () => {
     const good = ordersYaml({ dir, processes, appPort });
-    writeConfig(`${good.replace("protocol: http", "protocol: htp")}limits: { streams: 5 }\n`);
+    writeConfig(`${good.replace("protocol: http", "protocol: htp")}xff: append\n`);
     const rejected = (await orders.next("config.rejected"))["errors"] as string[];
     expect(rejected).toEqual([
       expect.stringMatching(/orders\.yaml:\d+:\d+: E_CONFIG_VALUE .*; fix: did you mean "http"/),
-      expect.stringMatching(/orders\.yaml:\d+:\d+: E_CONFIG_UNSUPPORTED limits\.streams .*; fix: /),
+      expect.stringMatching(/orders\.yaml:\d+:\d+: E_CONFIG_UNSUPPORTED xff .*; fix: /),
     ]);
     await openConnection();
     expect(codesOf(await status())).toEqual(["E_CONFIG_VALUE", "E_CONFIG_UNSUPPORTED"]);

@@ -146,7 +146,7 @@ describe("svid.hint", () => {
     expect((await ask(web.port("admin"), "/admin")).status).toBe(200);
     expect(await callers("/admin")).toEqual([ADMIN, ADMIN]);
     const refused = await ask(web.port("none"), "/none");
-    expect([refused.status, refused.headers["x-countersign-code"]]).toEqual([503, "E_IDENTITY_NONE"]);
+    expect([refused.status, refused.headers["x-countersign-code"]]).toEqual([503, "E_IDENTITY_HINT"]);
   });
 
   it("chooses which of our SVIDs an inbound listener shows", async () => {
