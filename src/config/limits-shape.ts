@@ -37,7 +37,7 @@ const calls = integer({ min: 1, max: 1_000_000 });
 /** What a listener's upstream may take of us, and we of it. */
 export const upstream: Shape<UpstreamConfig> = object({
   maxConnections: optional(calls, "Connections to it, all addresses together. Default: limits.connections."),
-  maxPending: withDefault(calls, 1024, "Calls that may wait for a connection to it."),
+  maxPending: withDefault(calls, 4096, "Calls that may wait for a connection to it."),
   maxRequests: withDefault(calls, 16_384, "Calls, tunnels and TCP connections to it that may be open."),
   connectTimeout: optional(limited, "Until an address accepts a connection. Default: timeouts.connect."),
   idleTimeout: optional(limited, "Of a connection without a call. Default: nine tenths of timeouts.idle."),

@@ -133,6 +133,15 @@ describe("defaults", () => {
         browser: "refuse",
         allowUids: undefined,
         jwtSvid: undefined,
+        upstream: {
+          maxConnections: undefined,
+          maxPending: 4096,
+          maxRequests: 16_384,
+          connectTimeout: undefined,
+          idleTimeout: undefined,
+          requestTimeout: 0,
+          streamTimeout: 0,
+        },
       },
     ]);
   });

@@ -4,13 +4,7 @@ import type { JwksState } from "../certs/jwt/jwks-source.ts";
 import { createJwtSvidKeeper, type WantedJwtSvid } from "../certs/jwt-svid/jwt-svid-keeper.ts";
 import { createJwtSvidVerifier } from "../certs/jwt-svid/jwt-svid-verifier.ts";
 import { createPeerVerifier } from "../certs/peer-verifier.ts";
-import type {
-  Address,
-  InboundConfig,
-  OutboundConfig,
-  SidecarConfig,
-  UpstreamConfig,
-} from "../config/sidecar-config.ts";
+import type { Address, SidecarConfig } from "../config/sidecar-config.ts";
 import type { AuditLog } from "../core/audit-log.ts";
 import { cidrSet } from "../core/cidr-set.ts";
 import { CountersignError } from "../core/errors.ts";
@@ -18,34 +12,22 @@ import type { IdentitySource, IdentityState } from "../core/identity.ts";
 import { parseCidr } from "../core/ip-address.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import { createCallGuards, type ProviderChecks } from "./call-guards.ts";
-import { Deadlines, deadlineAfter } from "./deadlines.ts";
+import { Deadlines } from "./deadlines.ts";
 import { listeningPlace } from "./forward/destination-addresses.ts";
 import { machineAddresses } from "./forward/machine-addresses.ts";
-import { assembleForward, type EgressSurroundings } from "./forward/open-forward.ts";
-import { InboundConnection } from "./inbound-connection.ts";
-import type { InboundListenerParts } from "./inbound-serving.ts";
-import {
-  type Listener,
-  type ListenerOptions,
-  type MakeConnection,
-  openListener,
-  type SharedSocket,
-} from "./listener.ts";
+import type { EgressSurroundings } from "./forward/open-forward.ts";
+import { type Listener, type ListenerOptions, openListener, type SharedSocket } from "./listener.ts";
 import { type ListenerConfig, unixModeOf } from "./listener-configs.ts";
 import { watchMemory } from "./memory-limit.ts";
-import { OutboundConnection } from "./outbound-connection.ts";
 import { recordRefusal } from "./refusals.ts";
 import { type CallRecorder, currentSvid, type PolicyInForce, type ProxyLog, type Runtime } from "./runtime.ts";
-import { adoptPlainSocket } from "./socket-reads.ts";
-import { TUNNEL_ALPN } from "./tunnel-names.ts";
+import { endpointsOf, type Served, type ServeSurroundings, serveListener } from "./serve-listener.ts";
+import { openSpare, tooManyConnections } from "./spare-connection.ts";
 import { OpenInbounds } from "./tunnelled-connection.ts";
 import { createCheckedLookup } from "./upstream/checked-lookup.ts";
 import { addressText } from "./upstream/dial.ts";
-import { EndpointLoad, newCounts } from "./upstream/endpoint-load.ts";
-import { HttpPool, type PlaintextVersion } from "./upstream/http-pool.ts";
 import { createNameTtl, type NameTtl } from "./upstream/name-ttl.ts";
 import { createSystemResolve, type ResolveName } from "./upstream/system-resolve.ts";
-import { Upstream, type UpstreamEvents, type UpstreamOptions } from "./upstream/upstream.ts";
 import type { UpstreamStatus } from "./upstream/upstream-status.ts";
 
 export interface SidecarParts {
@@ -98,8 +80,7 @@ interface Entry {
   readonly direction: "inbound" | "outbound";
   readonly config: ListenerConfig;
   readonly listener: Listener;
-  readonly pool: Pick<HttpPool, "size" | "onIdentity" | "end" | "expire" | "close">;
-  readonly upstream: Upstream | undefined;
+  readonly served: Served;
 }
 
 const TICK_MS = 500;
@@ -107,8 +88,6 @@ const TICK_MS = 500;
  *  the connection ends. */
 const IDLE_GRACE_MS = 250;
 const DRAIN_POLL_MS = 20;
-const HTTP_ALPN = [TUNNEL_ALPN, "h2", "http/1.1"] as const;
-const TCP_ALPN = [TUNNEL_ALPN] as const;
 
 /** Opens all listeners of a configuration and serves. Rejects with CountersignError E_LISTEN when one can't be opened: then none is. */
 export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
@@ -187,11 +166,11 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       if (state.kind === "waiting") continue; // nothing was opened with an identity yet
       const ours = currentSvid(runtime, entry.config.svidHint);
       if ((state.kind === "serving" || state.kind === "stale") && !(ours instanceof CountersignError)) {
-        entry.pool.onIdentity(state.snapshot, ours.svid.fingerprint);
+        entry.served.pool.onIdentity(state.snapshot, ours.svid.fingerprint);
         for (const connection of entry.listener.connections.list()) connection.onIdentity(state.snapshot);
       } else if (ours instanceof CountersignError) {
         // fail closed: what was opened with an identity that we no longer have ends with it
-        entry.pool.end(ours);
+        entry.served.pool.end(ours);
         for (const connection of entry.listener.connections.list()) connection.onIdentityLost(ours);
       }
     }
@@ -200,7 +179,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
   const tick = setInterval(() => {
     const nowMs = Date.now();
     for (const entry of everyEntry()) {
-      entry.pool.expire(nowMs);
+      entry.served.pool.expire(nowMs);
       for (const connection of entry.listener.connections.list()) {
         connection.onTick(nowMs);
         if (runtime.inForce.policy.dependsOnTime) connection.onPolicy();
@@ -220,7 +199,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
   function retire(entry: Entry): void {
     entry.listener.stopAccepting();
     for (const connection of entry.listener.connections.list()) connection.drain();
-    entry.pool.close();
+    entry.served.pool.close();
     retired.add(entry);
   }
 
@@ -272,6 +251,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       runtime.limits = next.limits;
       runtime.timeouts = next.timeouts;
       entries = opened;
+      for (const entry of kept) entry.served.retune(next);
       for (const entry of gone) retire(entry);
       applyPolicy(policy);
     },
@@ -289,7 +269,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
         for (const connection of entry.listener.connections.list()) {
           connection.cut("E_DRAIN_CUT", `still open after the drain timeout of ${timeoutMs} ms`);
         }
-        entry.pool.close();
+        entry.served.pool.close();
       }
       clearInterval(tick);
       memory.close();
@@ -357,7 +337,7 @@ async function openAll(
   } catch (error) {
     for (const entry of opened) {
       entry.listener.stopAccepting();
-      entry.pool.close();
+      entry.served.pool.close();
     }
     throw error;
   }
@@ -365,137 +345,8 @@ async function openAll(
 }
 
 /** What new listeners need of the process besides its runtime. */
-interface Surroundings extends EgressSurroundings {
-  readonly resolve: ResolveName;
-  readonly ttlOf: NameTtl;
+interface Surroundings extends ServeSurroundings {
   readonly sharedSocket: SidecarParts["sharedSocket"];
-}
-
-interface Served {
-  readonly accept: MakeConnection;
-  readonly pool: Entry["pool"];
-  /** Of all but an egress proxy. */
-  readonly upstream?: Upstream;
-  /** For records of connections that are not served: where they would have led; "" where only the caller could say. */
-  readonly target: string;
-  /** Of an inbound: as tunnels reach it. */
-  readonly inbound?: InboundListenerParts;
-}
-
-/** What the connections of a listener become, and the upstream connections that they share. */
-function serve(
-  runtime: Runtime,
-  inbounds: OpenInbounds,
-  surroundings: Surroundings,
-  config: SidecarConfig,
-  direction: "inbound" | "outbound",
-  one: ListenerConfig,
-): Served {
-  const common = {
-    identity: () => currentSvid(runtime, one.svidHint),
-    limits: config.limits,
-    handshakeTimeoutMs: config.timeouts.handshake,
-    deadlines: runtime.deadlines,
-    verifyPeer: runtime.verifyPeer,
-    ...upstreamLimits(config, "upstream" in one ? one.upstream : undefined),
-  };
-  const events: UpstreamEvents = {
-    onEjected(address, forMs, failures) {
-      const fields = { event: "upstream.ejected", name: one.name, direction, address, forMs, failures };
-      runtime.log.warn(fields, `${address} failed too often and gets no calls for ${forMs / 1000} s`);
-    },
-    onResolve(name, problem) {
-      const fields = { event: "upstream.resolve", name: one.name, direction, host: name };
-      if (problem === undefined) runtime.log.info(fields, `${name} is resolved again`);
-      else runtime.log.warn({ ...fields, code: problem.code }, problem.message);
-    },
-  };
-  if ("forward" in one) {
-    const { accept, pools } = assembleForward(one, surroundings, (endpoint, serverName, host) => {
-      const mesh = host === undefined ? undefined : { expected: host.identity, alpn: HTTP_ALPN };
-      const counts = newCounts();
-      const load = new EndpointLoad(addressText(endpoint), counts, { onFailure: () => undefined });
-      const to = { endpoint, serverName, source: undefined, counts, load };
-      return new HttpPool({ ...common, ...to, mesh, plaintext: "asked" });
-    });
-    return { accept, pool: pools, target: "" };
-  }
-  if ("app" in one) {
-    const tunnels = inbounds.gateOf(one.name, one.tunnels);
-    const plaintext = appVersion(one);
-    const app = { endpoints: [one.app] as const, source: one.appSource, mesh: undefined, plaintext };
-    const pool = new Upstream({ ...common, ...surroundings, ...app, events });
-    const parts: InboundListenerParts = { config: one, pool, tunnels };
-    const accept: MakeConnection = (by, socket, onClosed) => new InboundConnection(by, parts, socket, onClosed);
-    return { accept, pool, upstream: pool, target: addressText(one.app), inbound: parts };
-  }
-  const endpoints = endpointsOf(one);
-  const mesh = { expected: one.identity, alpn: one.protocol === "tcp" ? TCP_ALPN : HTTP_ALPN };
-  const servers = { endpoints, source: undefined, mesh, plaintext: "asked" } as const;
-  const pool = new Upstream({ ...common, ...surroundings, ...servers, events });
-  const parts = { config: one, endpoints, pool };
-  const accept: MakeConnection = (by, socket, onClosed) =>
-    new OutboundConnection(by, parts, adoptPlainSocket(socket), onClosed);
-  return { accept, pool, upstream: pool, target: addressText(endpoints[0]) };
-}
-
-/** What a listener's upstream may take, by its own configuration, else by what holds for all. */
-function upstreamLimits(
-  { limits, timeouts }: SidecarConfig,
-  own: UpstreamConfig | undefined,
-): Pick<
-  UpstreamOptions,
-  | "maxConnections"
-  | "maxPending"
-  | "maxRequests"
-  | "connectTimeoutMs"
-  | "idleMs"
-  | "requestTimeoutMs"
-  | "streamTimeoutMs"
-> {
-  return {
-    maxConnections: own?.maxConnections ?? limits.connections,
-    maxPending: own?.maxPending ?? Number.POSITIVE_INFINITY,
-    maxRequests: own?.maxRequests ?? Number.POSITIVE_INFINITY,
-    connectTimeoutMs: own?.connectTimeout ?? timeouts.connect,
-    idleMs: own?.idleTimeout ?? timeouts.idle * 0.9,
-    requestTimeoutMs: own?.requestTimeout ?? 0,
-    streamTimeoutMs: own?.streamTimeout ?? 0,
-  };
-}
-
-/** How long a connection beyond the limit has for the call that is to be answered. */
-const SPARE_MS = 1000;
-
-/** A connection beyond the listener's limit: served like others, but that each of its calls is turned away; it ends soon. */
-function openSpare(
-  runtime: Runtime,
-  make: MakeConnection,
-  ...[socket, onClosed]: Parameters<ListenerOptions["accept"]>
-): ReturnType<MakeConnection> {
-  const full = new CountersignError("E_CONNECTION_LIMIT", tooManyConnections(runtime));
-  // all else is as it is for others, now and later
-  const own: Runtime = Object.create(runtime, { overload: { value: full } }) as Runtime;
-  const connection = make(own, socket, () => {
-    runtime.deadlines.delete(guard);
-    onClosed();
-  });
-  let isDrained = false;
-  const guard = {
-    deadlineMs: deadlineAfter(SPARE_MS),
-    onDeadline(nowMs: number): void {
-      guard.deadlineMs = deadlineAfter(SPARE_MS, nowMs);
-      if (isDrained) connection.cut(full.code, full.message);
-      else connection.drain();
-      isDrained = true;
-    },
-  };
-  runtime.deadlines.add(guard);
-  return connection;
-}
-
-function tooManyConnections({ limits }: Runtime): string {
-  return `${limits.connections} connections are open already`;
 }
 
 async function openEntry(
@@ -506,7 +357,8 @@ async function openEntry(
   direction: "inbound" | "outbound",
   one: ListenerConfig,
 ): Promise<Entry> {
-  const { accept, pool, upstream, target, inbound } = serve(runtime, inbounds, surroundings, config, direction, one);
+  const served = serveListener(runtime, inbounds, surroundings, config, direction, one);
+  const { accept, pool, target, inbound } = served;
   const spare: ListenerOptions["accept"] | undefined =
     "protocol" in one && one.protocol === "tcp"
       ? undefined
@@ -540,7 +392,7 @@ async function openEntry(
           tlsVersion: undefined,
           tlsCipher: undefined,
         },
-        new CountersignError("E_CONNECTION_LIMIT", tooManyConnections(runtime)),
+        tooManyConnections(runtime),
         performance.now(),
       );
     },
@@ -554,22 +406,11 @@ async function openEntry(
   });
   if (inbound !== undefined) inbounds.set({ parts: inbound, listener });
   runtime.log.info({ event: "listening", name: one.name, direction, address: addressText(listener.address) });
-  return { direction, config: one, listener, pool, upstream };
-}
-
-/** What the app gets: one version always, or what its caller speaks. */
-function appVersion({ protocol }: InboundConfig): PlaintextVersion {
-  return protocol === "http1" || protocol === "http2" ? protocol : "asked";
-}
-
-function endpointsOf(config: OutboundConfig): [Address, ...Address[]] {
-  const [first, ...rest] = config.to.map(({ host, port }): Address => ({ kind: "tcp", host, port }));
-  if (first === undefined) throw new TypeError("an outbound listener without endpoints");
-  return [first, ...rest];
+  return { direction, config: one, listener, served };
 }
 
 function describe(entry: Entry): ListenerStatus {
-  const { config, listener, pool, upstream } = entry;
+  const { config, listener, served } = entry;
   return {
     name: listener.name,
     direction: entry.direction,
@@ -578,8 +419,8 @@ function describe(entry: Entry): ListenerStatus {
       "forward" in config ? "what the app names" : addressText("app" in config ? config.app : endpointsOf(config)[0]),
     protocol: "forward" in config ? "egress proxy" : config.protocol,
     connections: listener.connections.size,
-    upstreamConnections: pool.size,
-    ...(upstream === undefined ? {} : { upstream: upstream.status }),
+    upstreamConnections: served.pool.size,
+    ...(served.upstream === undefined ? {} : { upstream: served.upstream.status }),
   };
 }
 

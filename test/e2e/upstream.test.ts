@@ -1,3 +1,9 @@
+import {
+  connect as connectHttp2,
+  constants,
+  createServer as createHttp2Server,
+  type ServerHttp2Session,
+} from "node:http2";
 import { afterEach, describe, expect, it } from "vitest";
 import { CountersignError } from "../../src/core/errors.ts";
 import { startApp, startTcpApp, type TestApp } from "../support/app.ts";
@@ -245,5 +251,109 @@ describe("a call that broke off before its response", () => {
     // ten are there at the start, and one comes with each second
     expect(seen()).toBeLessThanOrEqual(100 + 20 + 10 + 10);
     expect(seen()).toBeGreaterThan(110);
+  });
+});
+
+/** web → orders → an app that speaks HTTP/2, resets its first stream with the error code `first` and answers the others. */
+async function http2App(first: number): Promise<Mesh & { readonly seen: () => number }> {
+  let seen = 0;
+  const server = createHttp2Server();
+  const sessions = new Set<ServerHttp2Session>();
+  server.on("session", (session) => {
+    sessions.add(session);
+    session.on("error", () => undefined);
+  });
+  server.on("stream", (stream) => {
+    stream.on("error", () => undefined);
+    seen++;
+    if (seen === 1) stream.close(first);
+    else stream.end("ok");
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new TypeError("no port");
+  cleanups.push(async () => {
+    for (const session of sessions) session.destroy();
+    server.close();
+  });
+  const made = await startMesh({ appPort: address.port, protocol: "http2" });
+  cleanups.push(() => made.close());
+  return { ...made, seen: () => seen };
+}
+
+describe("an upstream that speaks HTTP/2", () => {
+  const post = (port: number): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const session = connectHttp2(`http://127.0.0.1:${port}`);
+      cleanups.push(async () => session.destroy());
+      session.on("error", reject);
+      const call = session.request({ ":method": "POST", ":path": "/", "content-length": "0" });
+      let status: number | undefined;
+      let body = "";
+      call.on("response", (head) => {
+        status = head[":status"];
+      });
+      call.on("data", (chunk: Buffer) => {
+        body += chunk.toString();
+      });
+      call.on("end", () => resolve(`${status} ${body}`));
+      call.on("error", reject);
+      call.end();
+    });
+
+  it("and refuses a stream is asked again, whatever the method", async () => {
+    const { port, seen, inbound } = await http2App(constants.NGHTTP2_REFUSED_STREAM);
+    expect(await post(port)).toBe("200 ok");
+    expect(seen()).toBe(2);
+    expect(await inbound.audit.next(() => true)).toMatchObject({ retries: 1, status: 200 });
+  });
+
+  it("and says by GOAWAY that it did not begin is asked again on a new connection", async () => {
+    let connections = 0;
+    const frame = (type: number, flags: number, stream: number, ...payload: readonly number[]): Buffer =>
+      Buffer.from([0, 0, payload.length, type, flags, 0, 0, 0, stream, ...payload]);
+    const app = await startTcpApp((socket) => {
+      const isFirst = connections === 0;
+      connections++;
+      socket.write(frame(4, 0, 0));
+      let received = Buffer.alloc(0);
+      let at = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".length;
+      socket.on("data", (chunk: Buffer) => {
+        received = Buffer.concat([received, chunk]);
+        while (received.length >= at + 9 && received.length >= at + 9 + received.readUIntBE(at, 3)) {
+          // GOAWAY: no stream was begun; or HEADERS with END_STREAM, of ":status: 200"
+          if (received[at + 3] === 1)
+            socket.write(isFirst ? frame(7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) : frame(1, 5, 1, 0x88));
+          at += 9 + received.readUIntBE(at, 3);
+        }
+      });
+    });
+    cleanups.push(() => app.close());
+    const made = await startMesh({ appPort: app.port, protocol: "http2" });
+    cleanups.push(() => made.close());
+    expect(await post(made.port)).toBe("200 ");
+    expect(connections).toBe(2);
+    expect(await made.inbound.audit.next(() => true)).toMatchObject({ retries: 1, status: 200 });
+  });
+
+  it("and resets a stream that it had begun is not asked again for a POST", async () => {
+    const { port, seen } = await http2App(constants.NGHTTP2_INTERNAL_ERROR);
+    expect(await post(port)).toMatch(/^502 countersign: E_UPSTREAM_RESET/);
+    expect(seen()).toBe(1);
+  });
+});
+
+describe("a reload", () => {
+  it("changes the limits of listeners that stay open", async () => {
+    const ca = createTestCa(TRUST_DOMAIN);
+    const silent = await startSilent();
+    cleanups.push(() => silent.close());
+    const out = await web(ca, [`127.0.0.1:${silent.port}`]);
+    const { config } = out;
+    const timeouts = { ...config.timeouts, handshake: 300 };
+    await out.sidecar.setConfig({ ...config, timeouts }, out.compile(""));
+    const begun = performance.now();
+    expect((await ask(out.port("out"), "/")).headers["x-countersign-code"]).toBe("E_UPSTREAM_HANDSHAKE");
+    expect(performance.now() - begun).toBeLessThan(3000);
   });
 });

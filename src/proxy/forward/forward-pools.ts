@@ -3,7 +3,7 @@ import type { Permit } from "../../core/decision.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot } from "../../core/identity.ts";
 import type { OutgoingRequest } from "../http-streams.ts";
-import type { HttpPool, PoolWaiter } from "../upstream/http-pool.ts";
+import type { HttpPool, PoolTuning, PoolWaiter } from "../upstream/http-pool.ts";
 import { RetryBudget } from "../upstream/retry-budget.ts";
 import type { Destination } from "./destination.ts";
 import { type DestinationAddresses, isReachFailure } from "./destination-addresses.ts";
@@ -113,6 +113,10 @@ export class ForwardPools {
 
   onIdentity(snapshot: IdentitySnapshot, fingerprint: string): void {
     for (const pool of this.#all()) pool.onIdentity(snapshot, fingerprint);
+  }
+
+  retune(tuning: PoolTuning): void {
+    for (const pool of this.#all()) pool.retune(tuning);
   }
 
   end(problem: CountersignError): void {

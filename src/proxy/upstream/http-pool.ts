@@ -49,6 +49,12 @@ export interface PoolOptions {
   readonly verifyPeer: PeerVerifier;
 }
 
+/** Of a pool's options what a reload may change while it is open. */
+export type PoolTuning = Pick<
+  PoolOptions,
+  "limits" | "maxConnections" | "connectTimeoutMs" | "handshakeTimeoutMs" | "idleMs"
+>;
+
 /** Who waits for a connection. */
 export interface PoolWaiter {
   /** Where the call has failed before, as records name the address. */
@@ -87,7 +93,7 @@ const NO_TUNNELS_MEMORY_MS = 600_000;
 /** Connections of one listener to one address. The pool belongs to its listener, and inside it a connection is found only by the
  *  fingerprint of the SVID that opened it: a call never rides on another identity, nor on an older one of ours. */
 export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
-  readonly #options: PoolOptions;
+  #options: PoolOptions;
   readonly #connections = new Set<PooledConnection>();
   /** HTTP/1.1. Last used first: the fewest connections stay warm, the rest time out. */
   readonly #idle: Http1ClientConnection[] = [];
@@ -112,8 +118,9 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     return this.#connections.size;
   }
 
-  get load(): EndpointLoad {
-    return this.#options.load;
+  /** Other limits from now on. What is open stays. */
+  retune({ limits, maxConnections, connectTimeoutMs, handshakeTimeoutMs, idleMs }: PoolTuning): void {
+    this.#options = { ...this.#options, limits, maxConnections, connectTimeoutMs, handshakeTimeoutMs, idleMs };
   }
 
   /** Gives the waiter a connection if there is one now that fits; else false, and `acquire` is to be asked. Only a call that holds a Permit

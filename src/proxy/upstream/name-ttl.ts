@@ -15,9 +15,15 @@ const MOST_DOMAINS = 6;
 const MOST_DOTS = 15;
 
 /** getaddrinfo, which knows the hosts file and all else that the machine is set up for, does not tell a TTL: DNS is asked for it
- *  besides, with the search domains that getaddrinfo would use. The smallest of the A and AAAA records counts. */
-export function createNameTtl(timeoutMs: number, rules: SearchRules = readSearchRules()): NameTtl {
+ *  besides, with the search domains that getaddrinfo would use. The smallest of the A and AAAA records counts.
+ *  @param servers DNS servers to ask, `IP:port`; the machine's without */
+export function createNameTtl(
+  timeoutMs: number,
+  rules: SearchRules = readSearchRules(),
+  servers?: readonly string[],
+): NameTtl {
   const resolver = new Resolver({ timeout: timeoutMs, tries: 1 });
+  if (servers !== undefined) resolver.setServers(servers);
   const ask = (names: readonly string[], at: number, done: (ttlMs: number | undefined) => void): void => {
     const name = names[at];
     if (name === undefined) {

@@ -9,7 +9,7 @@ import { chooseEndpoint } from "./choose-endpoint.ts";
 import { addressText } from "./dial.ts";
 import { Ejection } from "./ejection.ts";
 import { EndpointLoad, newCounts } from "./endpoint-load.ts";
-import { HttpPool, type PoolOptions, type PoolWaiter } from "./http-pool.ts";
+import { HttpPool, type PoolOptions, type PoolTuning, type PoolWaiter } from "./http-pool.ts";
 import type { NameTtl } from "./name-ttl.ts";
 import { ReachRace } from "./reach-race.ts";
 import { keyOf, type ResolvedAddress, ResolvedEndpoints } from "./resolved-endpoints.ts";
@@ -39,6 +39,10 @@ export interface UpstreamOptions extends Omit<PoolOptions, "endpoint" | "serverN
   readonly events: UpstreamEvents;
 }
 
+/** Of an upstream's options what a reload may change while it is open. */
+export type UpstreamTuning = PoolTuning &
+  Pick<UpstreamOptions, "maxPending" | "maxRequests" | "requestTimeoutMs" | "streamTimeoutMs">;
+
 /** Where a listener's calls go. */
 export interface CallUpstream {
   /** Gives the waiter a connection, now or later. Only a call that holds a Permit may ask. `fresh`: a call that was tried before: not on a
@@ -62,7 +66,7 @@ type Acquired = readonly [upstream: UpstreamStream, destination: ReachedTcp["des
 /** A listener's upstream: its endpoints by their addresses, each with a pool of its own, chosen by load and health. Where there is one address
  *  a call costs what the pool alone would cost. */
 export class Upstream implements CallUpstream {
-  readonly #options: UpstreamOptions;
+  #options: UpstreamOptions;
   readonly #endpoints: ResolvedEndpoints;
   readonly #ejection: Ejection;
   readonly #counts = newCounts();
@@ -75,14 +79,10 @@ export class Upstream implements CallUpstream {
   /** Calls that were turned away at a limit. */
   #limited = 0;
   #closed = false;
-  readonly requestTimeoutMs: number;
-  readonly streamTimeoutMs: number;
 
   constructor(options: UpstreamOptions) {
     const { endpoints, resolve, ttlOf, deadlines, events } = options;
     this.#options = options;
-    this.requestTimeoutMs = options.requestTimeoutMs;
-    this.streamTimeoutMs = options.streamTimeoutMs;
     this.#ejection = new Ejection({
       loads: () => this.#members.map(({ load }) => load),
       nowMs: monotonicMs,
@@ -175,6 +175,20 @@ export class Upstream implements CallUpstream {
         return true;
       },
     );
+  }
+
+  get requestTimeoutMs(): number {
+    return this.#options.requestTimeoutMs;
+  }
+
+  get streamTimeoutMs(): number {
+    return this.#options.streamTimeoutMs;
+  }
+
+  /** Other limits from now on. What is open stays. */
+  retune(tuning: UpstreamTuning): void {
+    this.#options = { ...this.#options, ...tuning };
+    for (const pool of this.#pools()) pool.retune(tuning);
   }
 
   takeRetry(): boolean {
