@@ -1,0 +1,189 @@
+import { type ClientHttp2Session, connect, createServer, type ServerHttp2Stream } from "node:http2";
+import type { AddressInfo } from "node:net";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { HpackEncoder } from "../../src/proxy/http2/hpack-encoder.ts";
+import { startApp } from "../support/app.ts";
+import { FLAG, FRAME, type Frame, frame, headers, requestFields, windowUpdate } from "../support/http2-frames.ts";
+import { http2RawClient } from "../support/http2-raw-client.ts";
+import { type Mesh, type MeshOptions, startMesh, WEB } from "../support/mesh.ts";
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  vi.restoreAllMocks();
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function mesh(options: MeshOptions): Promise<Mesh> {
+  const made = await startMesh(options);
+  cleanups.push(() => made.close());
+  return made;
+}
+
+async function http2App(handler: (stream: ServerHttp2Stream, path: string) => void): Promise<number> {
+  const server = createServer();
+  server.on("session", (session) => {
+    session.on("error", () => undefined);
+    cleanups.push(() => session.destroy());
+  });
+  server.on("stream", (stream: ServerHttp2Stream, fields) => {
+    stream.on("error", () => undefined);
+    handler(stream, String(fields[":path"]));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  cleanups.push(() => void server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+function session(port: number): ClientHttp2Session {
+  const made = connect(`http://127.0.0.1:${port}`);
+  made.on("error", () => undefined);
+  cleanups.push(() => made.destroy());
+  return made;
+}
+
+/** The answer's status and body, or the name of the reset. */
+function answer(client: ClientHttp2Session, path: string, fields: Record<string, string> = {}): Promise<string> {
+  return new Promise((resolve) => {
+    const stream = client.request({ ":path": path, ...fields });
+    let text = "";
+    stream.on("response", (got) => (text += `${got[":status"]} `));
+    stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    stream.on("error", () => undefined);
+    stream.on("close", () => resolve(stream.rstCode === 0 ? text : `reset ${stream.rstCode}`));
+  });
+}
+
+describe("a field that can't be written", () => {
+  const poisoned = (): void => {
+    const { field } = HpackEncoder.prototype;
+    vi.spyOn(HpackEncoder.prototype, "field").mockImplementation(function (this: HpackEncoder, out, name, value) {
+      field.call(this, out, name, name === "x-poison" ? "a\nb" : value);
+    });
+  };
+
+  it("ends the response that it came with, with a record, and nothing else", async () => {
+    const app = await startApp((request, response) => {
+      if (request.url === "/bad") response.setHeader("x-poison", "1");
+      response.end("ok");
+    });
+    cleanups.push(() => app.close());
+    const { port, inbound } = await mesh({ appPort: app.port });
+    const client = session(port);
+    expect(await answer(client, "/good")).toBe("200 ok");
+    poisoned();
+    expect(await answer(client, "/bad")).toMatch(/^(502|reset)/);
+    expect(await answer(client, "/good")).toBe("200 ok");
+    expect(await inbound.audit.next(({ path }) => path === "/bad")).toMatchObject({
+      decision: "error",
+      reason: "E_HEAD_UNWRITABLE",
+    });
+    expect(inbound.sidecar.listeners[0]?.connections).toBe(1);
+  });
+
+  it("ends the request that it came with, with an answer", async () => {
+    const app = await startApp((_, response) => response.end("ok"));
+    cleanups.push(() => app.close());
+    const { port, outbound } = await mesh({ appPort: app.port });
+    const client = session(port);
+    poisoned();
+    // Node's own client is not spied on
+    expect(await answer(client, "/bad", { "x-poison": "1" })).toMatch(/^502 countersign: E_HEAD_UNWRITABLE/);
+    expect(await answer(client, "/good")).toBe("200 ok");
+    expect(outbound.audit.ended.map(({ reason }) => reason)).toContain("E_HEAD_UNWRITABLE");
+    expect(outbound.audit.ended).toHaveLength(2);
+  });
+});
+
+describe("audit", () => {
+  it("has a record of a request that was refused above the limit of streams", async () => {
+    const port = await http2App(() => undefined);
+    const { port: outPort, outbound } = await mesh({ appPort: port, both: "limits: { streams: 2 }" });
+    const client = await http2RawClient(outPort);
+    cleanups.push(() => client.destroy());
+    for (const id of [1, 3, 5]) client.send(headers(id, requestFields("/")));
+    const refused = await client.next(({ type }) => type === FRAME.RST_STREAM);
+    expect([refused.stream, refused.payload.readUInt32BE()]).toEqual([5, 7]);
+    expect(await outbound.audit.next(() => true)).toMatchObject({ kind: "refusal", reason: "E_HTTP2_STREAM_LIMIT" });
+  });
+
+  it("says by which fault a caller lost its call", async () => {
+    const port = await http2App(() => undefined);
+    const { port: outPort, outbound } = await mesh({ appPort: port });
+    const client = await http2RawClient(outPort);
+    cleanups.push(() => client.destroy());
+    client.send(
+      Buffer.concat([
+        headers(1, requestFields("/", [["content-length", "1"]], "POST"), FLAG.END_HEADERS),
+        frame(FRAME.DATA, 0, 1, Buffer.from("xy")),
+      ]),
+    );
+    expect(await outbound.audit.next(() => true)).toMatchObject({
+      reason: "E_CALLER_GONE",
+      detail: "more DATA than content-length announces",
+    });
+    expect(outbound.audit.ended).toHaveLength(1);
+  });
+});
+
+describe("a drain", () => {
+  it("is final for a caller that never says that it has heard of it", async () => {
+    const open = Promise.withResolvers<ServerHttp2Stream>();
+    const port = await http2App((stream) => open.resolve(stream));
+    const { meshPort, inbound, ca } = await mesh({ appPort: port });
+    const client = await http2RawClient(meshPort, { identity: ca.issue({ spiffeId: WEB }), polite: false });
+    cleanups.push(() => client.destroy());
+    client.send(headers(1, requestFields("/1")));
+    const stream = await open.promise;
+    const drained = inbound.sidecar.drain(20_000);
+    await client.next(({ type, payload }) => type === FRAME.GOAWAY && payload.readUInt32BE() === 1);
+    client.send(headers(3, requestFields("/3")));
+    stream.respond({ ":status": 204 }, { endStream: true });
+    await client.next((one: Frame) => one.type === FRAME.HEADERS && one.stream === 1);
+    await client.end();
+    expect(await drained).toBe(0);
+    expect(inbound.audit.ended.map(({ path }) => path)).toEqual(["/1"]);
+  });
+});
+
+describe("a caller that takes its time", () => {
+  it("keeps a call in which only the answer goes on", async () => {
+    const port = await http2App((stream) => {
+      stream.respond({ ":status": 200 });
+      let left = 15;
+      const timer = setInterval(() => {
+        stream.write("a");
+        if (--left > 0) return;
+        clearInterval(timer);
+        stream.end("b");
+      }, 50);
+    });
+    const { port: outPort } = await mesh({ appPort: port, both: "timeouts: { idle: 300ms }" });
+    const stream = session(outPort).request({ ":path": "/", ":method": "POST" });
+    let text = "";
+    stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    stream.on("error", () => undefined);
+    await new Promise((resolve) => stream.once("close", resolve));
+    expect(text).toBe(`${"a".repeat(15)}b`);
+  });
+
+  it("gets the whole of an answer whose app has ended its connection meanwhile", async () => {
+    const gone = Promise.withResolvers<void>();
+    const port = await http2App((stream) => {
+      stream.session?.once("close", () => gone.resolve());
+      stream.respond({ ":status": 200 });
+      stream.end(Buffer.alloc(40_000, "a"));
+      stream.session?.close();
+    });
+    const { meshPort, ca } = await mesh({ appPort: port });
+    const identity = ca.issue({ spiffeId: WEB });
+    const client = await http2RawClient(meshPort, { identity, settings: [[4, 0]] });
+    cleanups.push(() => client.destroy());
+    client.send(headers(1, requestFields("/")));
+    await client.next(({ type }) => type === FRAME.HEADERS);
+    await gone.promise;
+    client.send(windowUpdate(1, 60_000));
+    await client.next(({ type, flags }) => type === FRAME.DATA && (flags & FLAG.END_STREAM) !== 0);
+    const data = client.frames.filter(({ type }) => type === FRAME.DATA);
+    expect(data.reduce((sum, { payload }) => sum + payload.length, 0)).toBe(40_000);
+  });
+});
