@@ -37,22 +37,26 @@ export async function runLoad(
 
 /** wrk: a closed loop with one thread. Latency is from a request's first byte to its response's last. */
 async function runWrk(children: Children, load: WrkLoad, port: number, seconds: number): Promise<LoadReport> {
-  const output = await children.run(
-    "wrk",
-    "wrk",
-    [
-      `-t1`,
-      `-c${load.connections}`,
-      `-d${seconds}s`,
-      "--timeout=10s",
-      `-s${join(import.meta.dirname, "wrk-report.lua")}`,
-      ...(load.newConnections ? ["-HConnection: close"] : []),
-      `http://127.0.0.1:${port}${load.path}`,
-      "--",
-      String(load.requestBytes),
-    ],
-    seconds * 1_000 + 20_000,
-  );
+  const { connections, path, requestBytes, newConnections } = load;
+  const more = newConnections ? ["-HConnection: close"] : [];
+  return runWrkScript(children, "wrk-report.lua", [String(requestBytes)], seconds, [
+    `-c${connections}`,
+    ...more,
+    `http://127.0.0.1:${port}${path}`,
+  ]);
+}
+
+/** wrk with one of the scripts beside this file, which prints the report. */
+export async function runWrkScript(
+  children: Children,
+  script: string,
+  scriptArgs: readonly string[],
+  seconds: number,
+  args: readonly string[],
+): Promise<LoadReport> {
+  const fixed = ["-t1", `-d${seconds}s`, "--timeout=10s", `-s${join(import.meta.dirname, script)}`];
+  const all = [...fixed, ...args, "--", ...scriptArgs];
+  const output = await children.run("wrk", "wrk", all, seconds * 1_000 + 20_000);
   const report = /^REPORT (.+)$/m.exec(output)?.[1];
   if (report === undefined) throw new Error(`wrk printed no report:\n${output}`);
   return readReport(report);

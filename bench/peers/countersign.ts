@@ -11,8 +11,8 @@ const bundledCli = ["--disable-warning=ExperimentalWarning", join(root, "dist", 
  *  a file. It is built first, so that what is measured is what stands in the tree. */
 export const countersign: Peer = countersignWith([]);
 
-/** The same with more arguments for its Node. */
-export function countersignWith(nodeArguments: readonly string[]): Peer {
+/** The same with more arguments for its Node, or with other policies at the inbound: the text of a file. */
+export function countersignWith(nodeArguments: readonly string[], policies?: string): Peer {
   return {
     name: "countersign",
     async find(children) {
@@ -24,7 +24,10 @@ export function countersignWith(nodeArguments: readonly string[]): Peer {
     },
     async start(hop, mesh, children) {
       const config = join(mesh.dir, `${hop}.yaml`);
-      writeFileSync(config, JSON.stringify(hop === "outbound" ? outbound(mesh) : inbound(mesh), undefined, 2));
+      writeFileSync(
+        config,
+        JSON.stringify(hop === "outbound" ? outbound(mesh) : inbound(mesh, policies), undefined, 2),
+      );
       let isReady = false;
       const args = [...nodeArguments, ...bundledCli, "run", "-c", config];
       const child = await children.start(`countersign ${hop}`, process.execPath, args, {
@@ -66,15 +69,16 @@ function outbound(mesh: Mesh): object {
   return { ...common("outbound", mesh), outbound: [listener] };
 }
 
-function inbound(mesh: Mesh): object {
+/** Where the inbound's policies are. */
+export function policyFileOf({ dir }: Pick<Mesh, "dir">): string {
+  return join(dir, "policies.yaml");
+}
+
+function inbound(mesh: Mesh, given: string | undefined): object {
   const { ports } = mesh;
-  const policies = join(mesh.dir, "policies.yaml");
-  writeFileSync(
-    policies,
-    policyDocuments(mesh)
-      .map((document) => `---\n${JSON.stringify(document, undefined, 2)}\n`)
-      .join(""),
-  );
+  const policies = policyFileOf(mesh);
+  const documents = policyDocuments(mesh).map((document) => `---\n${JSON.stringify(document, undefined, 2)}\n`);
+  writeFileSync(policies, given ?? documents.join(""));
   const listener = {
     name: "web",
     listen: `127.0.0.1:${ports.inbound}`,

@@ -16,7 +16,12 @@ const onlyHttp1 = {
   tcp: "envoy carries it",
 };
 
-function envoyPeer(peerName: string, isMultiplexed: boolean): Peer {
+/** The chain with other `rules` in the RBAC filter of its inbound. */
+export function envoyWithRules(rules: Json): Peer {
+  return envoyPeer("envoy", false, rules);
+}
+
+function envoyPeer(peerName: string, isMultiplexed: boolean, rules?: Json): Peer {
   return {
     name: peerName,
     isMultiplexed,
@@ -29,7 +34,7 @@ function envoyPeer(peerName: string, isMultiplexed: boolean): Peer {
     },
     async start(hop, mesh, children) {
       const config = join(mesh.dir, `${hop}.json`);
-      writeFileSync(config, JSON.stringify(configuration(hop, mesh, isMultiplexed), undefined, 1));
+      writeFileSync(config, JSON.stringify(configuration(hop, mesh, isMultiplexed, rules), undefined, 1));
       const args = ["-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"];
       const child = await children.start(`envoy ${hop}`, "envoy", args);
       await waitUntilReady(child, () => isListening(mesh.ports[hop]), 20_000);
@@ -44,16 +49,17 @@ function typed(type: string, fields: Json): Json {
   return { "@type": `type.googleapis.com/envoy.${type}`, ...fields };
 }
 
-function configuration(hop: HopName, mesh: Mesh, isMultiplexed: boolean): Json {
+function configuration(hop: HopName, mesh: Mesh, isMultiplexed: boolean, rules: Json | undefined): Json {
   const { ports, wire } = mesh;
   const isInbound = hop === "inbound";
   const log = accessLog(join(mesh.dir, `${hop}.log`));
   const isMeshHttp2 = wire === "http2" || isMultiplexed;
   const isNextHttp2 = isInbound ? wire === "http2" : isMeshHttp2;
+  const rbac = isInbound ? httpRbac(rules ?? callerAndMethods(mesh)) : undefined;
   const filters =
     wire === "tcp"
       ? [...(isInbound ? [tcpRbac(mesh)] : []), tcpProxy(log)]
-      : [httpManager(isInbound, isInbound ? isMeshHttp2 : wire === "http2", mesh, log)];
+      : [httpManager(rbac, isInbound ? isMeshHttp2 : wire === "http2", log)];
   const terminate = isInbound ? { transport_socket: downstreamTls(mesh, isMeshHttp2) } : {};
   const originate = isInbound ? {} : { transport_socket: upstreamTls(mesh, isMeshHttp2) };
   return {
@@ -88,7 +94,8 @@ const http2ToUpstream = typed("extensions.upstreams.http.v3.HttpProtocolOptions"
   explicit_http_config: { http2_protocol_options: { allow_connect: true } },
 });
 
-function httpManager(isInbound: boolean, isHttp2: boolean, mesh: Mesh, log: Json): Json {
+/** `rbac` is the inbound's. */
+function httpManager(rbac: Json | undefined, isHttp2: boolean, log: Json): Json {
   const router = { name: "router", typed_config: typed("extensions.filters.http.router.v3.Router", {}) };
   const route = { match: { prefix: "/" }, route: { cluster: "next", timeout: "0s" } };
   return {
@@ -99,9 +106,9 @@ function httpManager(isInbound: boolean, isHttp2: boolean, mesh: Mesh, log: Json
       http2_protocol_options: { allow_connect: true },
       upgrade_configs: [{ upgrade_type: "websocket" }],
       access_log: [log],
-      http_filters: isInbound ? [httpRbac(mesh), router] : [router],
+      http_filters: rbac === undefined ? [router] : [rbac, router],
       route_config: { virtual_hosts: [{ name: "all", domains: ["*"], routes: [route] }] },
-      ...(isInbound
+      ...(rbac !== undefined
         ? { forward_client_cert_details: "SANITIZE_SET", set_current_client_cert_details: { uri: true } }
         : {}),
     }),
@@ -123,16 +130,15 @@ function principals({ identities: { web } }: Mesh): readonly Json[] {
   return [{ authenticated: { principal_name: { exact: web.spiffeId } } }];
 }
 
-function httpRbac(mesh: Mesh): Json {
+function callerAndMethods(mesh: Mesh): Json {
   const permissions = ["GET", "POST"].map((method) => ({
     header: { name: ":method", string_match: { exact: method } },
   }));
-  return {
-    name: "rbac",
-    typed_config: typed("extensions.filters.http.rbac.v3.RBAC", {
-      rules: { action: "ALLOW", policies: { web: { permissions, principals: principals(mesh) } } },
-    }),
-  };
+  return { action: "ALLOW", policies: { web: { permissions, principals: principals(mesh) } } };
+}
+
+function httpRbac(rules: Json): Json {
+  return { name: "rbac", typed_config: typed("extensions.filters.http.rbac.v3.RBAC", { rules }) };
 }
 
 function tcpRbac(mesh: Mesh): Json {
