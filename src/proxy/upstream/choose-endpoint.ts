@@ -15,8 +15,10 @@ export function chooseEndpoint<T extends HasLoad>(
   nowMs: number,
   random: () => number,
 ): T | undefined {
+  // nearly always nobody is ejected: then no list is made for a call
   const open = isOut === undefined ? all : all.filter((one) => !isOut(one));
-  const well = open.filter(({ load }) => load.ejectedUntilMs <= nowMs);
+  const isAnyOut = open.some(({ load }) => load.ejectedUntilMs > nowMs);
+  const well = isAnyOut ? open.filter(({ load }) => load.ejectedUntilMs <= nowMs) : open;
   const among = well.length > 0 ? well : open;
   if (among.length < 2) return among[0];
   const at = Math.floor(random() * among.length);

@@ -11,9 +11,13 @@ import type {
 } from "../http1/http1-events.ts";
 import { createResponseDecoder } from "../http1/response-decoder.ts";
 import { writeChunk, writeLastChunk, writeRequestHead } from "../http1/write-head.ts";
-import { SocketTransport, type Transport, type TransportOwner } from "../transport.ts";
+import { limitReads } from "../socket-reads.ts";
+import { SocketTransport, type TransportOwner } from "../transport.ts";
 import { reasonOf } from "./dial.ts";
 import { isServersFault, PooledConnection, type PooledParts } from "./pooled-connection.ts";
+
+/** A head, mostly; what it brings of a body has to be kept. */
+const SIP_BYTES = 2048;
 
 export interface ClientConnectionParts extends PooledParts {
   readonly limits: Http1Limits;
@@ -30,7 +34,7 @@ export class Http1ClientConnection
   extends PooledConnection
   implements UpstreamStream, Http1ResponseEvents, TransportOwner, HasDeadline
 {
-  readonly #transport: Transport;
+  readonly #transport: SocketTransport;
   readonly #decoder: Http1ResponseDecoder;
   readonly #owner: ClientConnectionOwner;
   #receiver: UpstreamReceiver | undefined;
@@ -45,6 +49,7 @@ export class Http1ClientConnection
   #upgraded = false;
   #tunnel = false;
   #paused = false;
+  #sipping = false;
   /** The server's own patience, from its Keep-Alive field (draft-thomson-hybi-http-timeout); Infinity if it said none. */
   #serverIdleMs = Number.POSITIVE_INFINITY;
   /** Monotonic; used by the pool while idle. */
@@ -119,12 +124,21 @@ export class Http1ClientConnection
     return this.#transport.congested;
   }
 
+  sipResponse(): void {
+    this.#sipping = true;
+    limitReads(this.#transport.socket, SIP_BYTES);
+  }
+
   pauseResponse(): void {
     this.#paused = true;
     this.#transport.pause();
   }
 
   resumeResponse(): void {
+    if (this.#sipping) {
+      this.#sipping = false;
+      limitReads(this.#transport.socket, undefined);
+    }
     if (!this.#paused) return;
     this.#paused = false;
     this.#transport.resume();

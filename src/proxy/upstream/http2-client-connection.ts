@@ -381,6 +381,11 @@ class ClientStream implements UpstreamStream, StreamUser {
     if (this.#stream !== undefined && !this.#codec.isCongested(this.#stream)) this.receiver?.onUpstreamDrain();
   }
 
+  sipResponse(): void {
+    // a head comes whatever is paused
+    this.pauseResponse();
+  }
+
   pauseResponse(): void {
     if (this.#stream !== undefined) this.#codec.pauseData(this.#stream);
   }
