@@ -291,6 +291,7 @@ export class HttpCall implements UpstreamReceiver {
       this.#unwritable(error);
       return true;
     }
+    if (this.#downstream.congested) upstream.sipResponse();
     if (this.#waiting !== undefined) {
       for (const chunk of this.#waiting) upstream.data(chunk);
       this.#waiting = undefined;
@@ -422,6 +423,8 @@ export class HttpCall implements UpstreamReceiver {
       // an HTTP/1.0 client that asked for it must hear that the connection stays
       keepAlive: this.head.minor === 0 && this.head.keepAlive,
     });
+    // a caller that gives no room for a body has none of it read; an end without one needs no room
+    if (framing.kind !== "none" && this.#downstream.congested) this.#upstream?.pauseResponse();
   }
 
   onResponseData(chunk: Uint8Array): void {

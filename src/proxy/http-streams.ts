@@ -45,6 +45,8 @@ export interface UpstreamStream {
    *  took too long, which is held against it. */
   abort(timedOut: boolean): void;
   readonly congested: boolean;
+  /** The caller has no place for a body now, and yet must get the head: little is read at a time until resumeResponse. */
+  sipResponse(): void;
   pauseResponse(): void;
   resumeResponse(): void;
   becomeTunnel(): void;

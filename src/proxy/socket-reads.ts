@@ -65,18 +65,26 @@ export function adoptPlainSocket(accepted: Socket): Socket {
   return makeSocket({ handle });
 }
 
-/** Where every TLS read of this thread lands, for the same reason. */
-const tlsLanding = new Landing();
-
-interface TlsHandle {
+interface ReadingHandle {
   useUserBuffer?: (buffer: Buffer) => void;
 }
+
+/** Lets a plaintext socket's next reads bring so many bytes at most; undefined: as many as usual. For who must read on, but has no place for
+ *  much. Of a TLS socket a record is the least that is read anyway. */
+export function limitReads(socket: Socket, bytes: number | undefined): void {
+  if (!receivers.has(socket)) return;
+  const handle = (socket as { _handle?: ReadingHandle | null })._handle;
+  handle?.useUserBuffer?.(bytes === undefined ? landing.buffer : landing.buffer.subarray(0, bytes));
+}
+
+/** Where every TLS read of this thread lands, for the same reason. */
+const tlsLanding = new Landing();
 
 /** Lets a TLS socket read into the shared buffer, as its `onread` option would if Node took that option for a socket that wraps another one.
  *  What the option sets are fields named by symbols; where a Node has others, or bytes were read already, nothing is changed and the
  *  socket emits `data`: slower, and right. */
 function landTlsReads(socket: Socket, receive: ByteReceiver): boolean {
-  const handle = (socket as { _handle?: TlsHandle | null })._handle;
+  const handle = (socket as { _handle?: ReadingHandle | null })._handle;
   const symbols = Object.getOwnPropertySymbols(socket);
   const bufferKey = symbols.find(({ description }) => description === "kBuffer");
   const callbackKey = symbols.find(({ description }) => description === "kBufferCb");

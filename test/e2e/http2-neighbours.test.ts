@@ -146,6 +146,56 @@ describe("a drain", () => {
 });
 
 describe("a caller that takes its time", () => {
+  it.each(["HTTP/1.1", "HTTP/2"])(
+    "and gives no window has hardly anything read of what an %s app answers",
+    async (version) => {
+      const large = Buffer.alloc(1 << 20, "a");
+      const app = await startApp((_, response) => response.end(large));
+      cleanups.push(() => app.close());
+      const port = version === "HTTP/2" ? await http2App((stream) => stream.end(large)) : app.port;
+      const { meshPort, ca, inbound } = await mesh({ appPort: port });
+      const identity = ca.issue({ spiffeId: WEB });
+      const client = await http2RawClient(meshPort, { identity, settings: [[4, 0]] });
+      cleanups.push(() => client.destroy());
+      for (let id = 1; id < 80; id += 2) client.send(headers(id, requestFields("/")));
+      for (let id = 1; id < 80; id += 2) {
+        await client.next(({ type, stream }) => type === FRAME.HEADERS && stream === id);
+      }
+      // one of them gets room after all, and with it everything
+      const update = (): void => void client.send(Buffer.concat([windowUpdate(0, 1 << 20), windowUpdate(1, 1 << 20)]));
+      update();
+      await client.next(({ type, stream, flags }) => type === FRAME.DATA && stream === 1 && flags === FLAG.END_STREAM);
+      client.destroy();
+      const records = await Promise.all(
+        Array.from({ length: 40 }, (_, at) => inbound.audit.next((one) => inbound.audit.ended[at] === one)),
+      );
+      const read = records.map(({ bytesOut }) => bytesOut).sort((a, b) => b - a);
+      expect(read[0]).toBe(1 << 20);
+      expect(read[1]).toBeLessThanOrEqual(2048);
+    },
+  );
+
+  it("and gives no window gets answers without a body", async () => {
+    const port = await http2App((stream, path) => {
+      if (path === "/204") stream.respond({ ":status": 204 }, { endStream: true });
+      else {
+        stream.respond({ ":status": 200 }, { waitForTrailers: true });
+        stream.on("wantTrailers", () => stream.sendTrailers({ "x-sum": "0" }));
+        stream.end();
+      }
+    });
+    const { meshPort, ca } = await mesh({ appPort: port });
+    const client = await http2RawClient(meshPort, { identity: ca.issue({ spiffeId: WEB }), settings: [[4, 0]] });
+    cleanups.push(() => client.destroy());
+    for (const [id, path] of [
+      [1, "/204"],
+      [3, "/trailers"],
+    ] as const) {
+      client.send(headers(id, requestFields(path)));
+      await client.next(({ stream, flags }) => stream === id && (flags & FLAG.END_STREAM) !== 0);
+    }
+  });
+
   it("keeps a call in which only the answer goes on", async () => {
     const port = await http2App((stream) => {
       stream.respond({ ":status": 200 });

@@ -385,7 +385,7 @@ export class Http2Codec<User> implements FrameSink {
       return;
     }
     stream.remoteEnded = true;
-    if (stream.held !== undefined || (stream.paused && !stream.endPasses)) {
+    if (this.#holdsEnd(stream)) {
       stream.endHeld = true;
       stream.heldTrailers = trailers;
       return;
@@ -393,6 +393,10 @@ export class Http2Codec<User> implements FrameSink {
     // the handler may end our half from inside: the stream is closed by whoever comes second
     this.#handler.onEnd(stream, trailers);
     this.#closeIfEnded(stream);
+  }
+
+  #holdsEnd({ held, paused, endPasses }: Http2Stream<User>): boolean {
+    return held !== undefined || (paused && !endPasses);
   }
 
   /** The stream's owner takes nothing for now: what the window allows is held, and the end with it. */
@@ -417,7 +421,7 @@ export class Http2Codec<User> implements FrameSink {
       this.#handler.onData(stream, chunk);
       this.#creditStream(stream, chunk.length);
     }
-    if (stream.endHeld && stream.held === undefined && !stream.reset && !this.#isPaused(stream)) {
+    if (stream.endHeld && !stream.reset && !this.#holdsEnd(stream)) {
       stream.endHeld = false;
       this.#handler.onEnd(stream, stream.heldTrailers);
       this.#closeIfEnded(stream);
