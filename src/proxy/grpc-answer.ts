@@ -27,6 +27,7 @@ export function grpcStatusOf(code: ErrorCode, status: number): number {
     case 408:
     case 504:
       return DEADLINE_EXCEEDED;
+    case 429:
     case 502:
     case 503:
       return UNAVAILABLE;

@@ -218,7 +218,13 @@ export class HttpCall implements UpstreamReceiver {
       this.refuse("E_AUDIT_UNAVAILABLE", "no audit record could be reserved");
       return;
     }
-    this.#request = this.#service.outgoing(this.head, facts, this.outcome);
+    const request = this.#service.outgoing(this.head, facts, this.outcome);
+    this.#request = request;
+    // an Upgrade that is not passed on is a request without it; an extended CONNECT is nothing without its tunnel
+    if (this.head.version === 2 && this.head.upgrade !== undefined && request.upgrade === undefined) {
+      this.refuse("E_HTTP_UPGRADE", `the listener passes no ${this.head.upgrade} on`);
+      return;
+    }
     this.#acquire(false);
   }
 

@@ -183,7 +183,8 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     const upgrade =
       head.upgrade !== undefined && this.#inbound.upgrades.includes(head.upgrade) ? head.upgrade : undefined;
     // the app gets what the calling app speaks, whatever ran between the sidecars; an upgrade is HTTP/1.1's
-    const version = head.version === 1 || scanned.fromHttp1App || upgrade !== undefined ? 1 : 2;
+    const isHttp1 = head.version === 1 || (scanned.fromHttp1App && this.#inbound.peer !== undefined);
+    const version = isHttp1 || upgrade !== undefined ? 1 : 2;
     return this.forwarded(head, call, lines, upgrade, version);
   }
 

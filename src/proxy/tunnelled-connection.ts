@@ -56,8 +56,11 @@ export class OpenInbounds {
 /** A stream of a caller's shared connection that stands for a connection to an inbound listener: classified, decided, recorded and ended as one of
  *  its own. What becomes of the shared connection becomes of it: its identity and its end are that one's. */
 class TunnelledConnection implements OpenConnection {
+  readonly #runtime: Runtime;
+  readonly #parts: InboundListenerParts;
   readonly #serving: InboundServing;
   readonly #transport: TunnelTransport;
+  #draining = false;
 
   constructor(
     runtime: Runtime,
@@ -67,6 +70,8 @@ class TunnelledConnection implements OpenConnection {
     onClosed: () => void,
   ) {
     const { config } = parts;
+    this.#runtime = runtime;
+    this.#parts = parts;
     this.#transport = transport;
     const own: InboundCaller = {
       ...caller,
@@ -89,6 +94,7 @@ class TunnelledConnection implements OpenConnection {
   }
 
   drain(): void {
+    this.#draining = true;
     if (!this.#serving.drain()) this.#transport.destroy();
   }
 
@@ -106,6 +112,9 @@ class TunnelledConnection implements OpenConnection {
   }
 
   onPolicy(): void {
+    // as of a socket's connection: what was said by mutual TLS stays said, and the next one comes as the policy wants it
+    const isPlaintextOnly = effectiveMtls(this.#runtime.inForce.policy, this.#parts.config) === "disable";
+    if (isPlaintextOnly && !this.#draining) this.drain();
     this.#serving.reauthorize();
   }
 

@@ -10,7 +10,7 @@ import {
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { startApp } from "../support/app.ts";
-import { headers } from "../support/http2-frames.ts";
+import { FLAG, FRAME, headers, requestFields } from "../support/http2-frames.ts";
 import { http2RawClient } from "../support/http2-raw-client.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, startMesh } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
@@ -172,6 +172,17 @@ describe("an app that speaks HTTP/2", () => {
     expect((await answerOf(client.request({ ":path": "/b" }))).body).toBe("1.1 /b");
   });
 
+  it("is not made an HTTP/1.1 one by a field that a stranger sends", async () => {
+    const port = await http2App((stream) => {
+      stream.respond({ ":status": 200 });
+      stream.end("HTTP/2");
+    });
+    const policies = ALLOW_WEB.replace(/- from: .*/, "- {}");
+    const { meshPort } = await mesh({ appPort: port, inbound: "mtls: permissive", policies });
+    const stream = session(meshPort).request({ ":path": "/", "x-countersign-http": "1" });
+    expect((await answerOf(stream)).body).toBe("HTTP/2");
+  });
+
   it("hears in gRPC's own words that such an app can't be reached by gRPC", async () => {
     const app = await startApp((_, response) => response.end("no"));
     cleanups.push(() => app.close());
@@ -321,7 +332,7 @@ describe("WebSocket", () => {
       socket.write(
         `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept(String(request.headers["sec-websocket-key"]))}\r\n\r\n`,
       );
-      socket.on("data", (chunk: Buffer) => socket.write(`${request.method} ${chunk}`));
+      socket.on("data", (chunk: Buffer) => socket.write(`${request.method} ${chunk.toString()}`));
       socket.on("end", () => socket.end());
     });
     const { port, inbound } = await mesh({ appPort: app.port });
@@ -351,7 +362,7 @@ describe("WebSocket", () => {
       socket.write(
         `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept(String(request.headers["sec-websocket-key"]))}\r\n\r\n`,
       );
-      socket.on("data", (chunk: Buffer) => socket.write(`you said ${chunk}`));
+      socket.on("data", (chunk: Buffer) => socket.write(`you said ${chunk.toString()}`));
       socket.on("end", () => socket.end("bye"));
     });
     const { port, inbound } = await mesh({ appPort: app.port });
@@ -362,7 +373,7 @@ describe("WebSocket", () => {
       );
     }
     for (const client of clients) {
-      await client.until((text) => /^HTTP\/1\.1 101 /.test(text) && text.includes("\r\n\r\n"));
+      await client.until((text) => text.startsWith("HTTP/1.1 101 ") && text.includes("\r\n\r\n"));
       expect(client.received.toLowerCase()).toContain("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=");
       client.send("hi");
       await client.until((text) => text.endsWith("you said hi"));
@@ -370,6 +381,26 @@ describe("WebSocket", () => {
       expect((await client.closed()).endsWith("bye")).toBe(true);
     }
     expect(inbound.sidecar.listeners[0]?.connections).toBe(1);
+  });
+});
+
+describe("an extended CONNECT", () => {
+  it("for a protocol that is passed on to nobody is refused, on either side", async () => {
+    const app = await startApp((_, response) => response.end("a tunnel?"));
+    cleanups.push(() => app.close());
+    const { port, meshPort, ca, inbound, outbound } = await mesh({ appPort: app.port });
+    const identity = ca.issue({ spiffeId: "spiffe://example.org/ns/shop/sa/web" });
+    for (const [client, { audit }] of [
+      [await http2RawClient(port), outbound],
+      [await http2RawClient(meshPort, { identity }), inbound],
+    ] as const) {
+      cleanups.push(async () => client.destroy());
+      const fields = requestFields("/", [], "CONNECT").toSpliced(1, 0, [":protocol", "foo"]);
+      client.send(headers(1, fields, FLAG.END_HEADERS));
+      const head = await client.next(({ type }) => type === FRAME.HEADERS);
+      expect(head.payload.includes("501")).toBe(true);
+      expect(await audit.next(() => true)).toMatchObject({ reason: "E_HTTP_UPGRADE", status: 501, decision: "error" });
+    }
   });
 });
 

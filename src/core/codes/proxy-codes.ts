@@ -120,6 +120,10 @@ export const proxyCodes = {
     meaning: "a browser page used a listener that stands for the app",
     fix: "list the page's origin in origins, or set browser: allow",
   },
+  E_HTTP_UPGRADE: {
+    meaning: "an extended CONNECT request (RFC 8441) asks for a protocol that the listener passes on to nobody",
+    fix: "ask for websocket; an inbound takes others that its upgrades list",
+  },
   E_HTTP_CONNECT: {
     meaning: "CONNECT was sent to a listener that is no egress proxy",
     fix: "send an ordinary request",
