@@ -294,6 +294,30 @@ describe("above the limit of memory", () => {
     made.finish();
     await client.until((text) => text.endsWith("done"));
   });
+
+  it("new TCP connections are closed before they reach the app, open ones go on", async () => {
+    const app = await startTcpApp((socket) => socket.pipe(socket));
+    cleanups.push(() => app.close());
+    const made = await startMesh({ appPort: app.port, protocol: "tcp" });
+    cleanups.push(() => made.close());
+    const first = await rawClient(made.port);
+    first.send("a");
+    await first.until((text) => text === "a");
+    await setMemory(made, "1MiB");
+    await untilTrue(() => made.outbound.sidecar.overloaded);
+    // its end may be there before its beginning has been told
+    const second = rawClient(made.port).then(
+      (client) => client.closed(),
+      () => "",
+    );
+    expect(await quickly(second)).toBe("");
+    expect(await made.outbound.audit.next(({ reason }) => reason === "E_OVERLOADED")).toMatchObject({
+      decision: "error",
+    });
+    first.send("c");
+    await first.until((text) => text === "ac");
+    expect(app.sockets).toHaveLength(1);
+  });
 });
 
 async function setMemory({ outbound }: Mesh, memory: string): Promise<void> {
