@@ -170,7 +170,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     );
   } catch (error) {
     log.error({ event: "stopped", err: error }, "could not start");
-    io.err(`${error instanceof CountersignError ? formatError(error) : String(error)}\n`);
+    io.err(`${startProblem(error)}\n`);
     await sidecar?.drain(0);
     identity.close();
     await audit.close();
@@ -204,6 +204,11 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   (await metrics)?.close();
   log.info({ event: "stopped", cut }, "stopped");
   return cut === 0 && !wasLost ? 0 : 1;
+}
+
+function startProblem(error: unknown): string {
+  if (error instanceof CountersignErrors) return error.errors.map(formatError).join("\n");
+  return error instanceof CountersignError ? formatError(error) : String(error);
 }
 
 interface Started {

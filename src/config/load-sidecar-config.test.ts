@@ -255,6 +255,8 @@ log: { level: debug }
   expect(config.limits.requestLine).toBe(512);
   expect(config.timeouts).toMatchObject({ classify: 250, firstByte: 0, idle: 360_000, tunnelIdle: 25_200_000 });
   expect(config.drainTimeoutMs).toBe(9000);
+  // it is plain data: worker threads get it as a message
+  expect(structuredClone(config)).toStrictEqual(config);
 });
 
 it.each([

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
@@ -263,13 +264,25 @@ spec: { action: DENY, rules: [{ to: [{ operation: { paths: [/after] } }] }] }
     expectOneOrder(audit("orders"));
   });
 
+  it("a worker that hangs makes it not ready; calls go to the others, and SIGTERM ends it in time, with 1", async () => {
+    const given = await options(hello, "workers: 2\ndrain: { timeout: 100ms }");
+    const { sidecar, port } = await withFault("for (;;);", () => orders(given));
+    await connectEverywhere(port);
+    writeFileSync(join(dir, "fault"), "");
+    await eventually(async () => (await page("orders", "health", "/readyz")).body.includes("E_WORKER_SILENT"));
+    expect(await call(await tlsClient(port, svid), "GET /other")).toContain("hello");
+    sidecar.signal("SIGTERM");
+    expect((await sidecar.ended).code).toBe(1);
+    expect(finalRecords(audit("orders")).map(({ path }) => path)).toEqual(["/other"]);
+  });
+
   it("a worker that throws is recorded with what it lost; the others end their calls, and the process ends with 1", async () => {
     const waiting: ServerResponse[] = [];
     const given = await options((_, response) => {
       response.write("first ");
       waiting.push(response);
     }, "workers: 2");
-    const { sidecar, port } = await withFault(() => orders(given));
+    const { sidecar, port } = await withFault('throw new Error("made on purpose");', () => orders(given));
     const clients = await connectEverywhere(port);
     for (const client of clients) client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     await Promise.all(clients.map((client) => client.until((text) => text.includes("first "))));
@@ -288,15 +301,23 @@ spec: { action: DENY, rules: [{ to: [{ operation: { paths: [/after] } }] }] }
   });
 });
 
-/** Makes the first worker of the processes begun meanwhile throw once there is a file `fault`. */
-async function withFault<T>(begin: () => Promise<T>): Promise<T> {
+/** Looks again and again: nothing tells when a health page changes its mind. */
+async function eventually(fits: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; !(await fits()); tries++) {
+    if (tries > 50) throw new Error("it did not come");
+    await delay(20);
+  }
+}
+
+/** The first worker of the processes begun meanwhile runs `fault` once there is a file of that name. */
+async function withFault<T>(fault: string, begin: () => Promise<T>): Promise<T> {
   const file = join(dir, "fault.mjs");
   writeFileSync(
     file,
     `import { existsSync } from "node:fs";
 import { isMainThread, threadId } from "node:worker_threads";
 if (!isMainThread && threadId === 1)
-  setInterval(() => { if (existsSync(${JSON.stringify(join(dir, "fault"))})) throw new Error("a fault made on purpose"); }, 10).unref();
+  setInterval(() => { if (existsSync(${JSON.stringify(join(dir, "fault"))})) { ${fault} } }, 10).unref();
 `,
   );
   const before = process.env["NODE_OPTIONS"];

@@ -66,6 +66,7 @@ export async function startWorkerGroup(parts: WorkerGroupParts): Promise<WorkerG
   const { identity, audit, cells, log } = parts;
   const lost = Promise.withResolvers<CountersignError>();
   const silent = new Set<number>();
+  const gone = new Set<number>();
   /** By worker: whether it has an SVID to serve with. */
   const withIdentity = new Set<number>();
   const reports = new Map<number, WorkerReport>();
@@ -120,9 +121,14 @@ export async function startWorkerGroup(parts: WorkerGroupParts): Promise<WorkerG
     return request;
   }
   function onLost(worker: number, error: CountersignError): void {
+    if (gone.has(worker)) return;
+    gone.add(worker);
     const count = heldBy(cells, worker);
-    log.error({ event: "worker.lost", worker: worker + 1, records: count, err: error }, "a worker ended");
-    const detail = `worker ${worker + 1} ended unasked; so many calls and refusals that it had under way have no record`;
+    log.error(
+      { event: "worker.lost", worker: worker + 1, records: count, err: error.cause ?? error },
+      "a worker is lost",
+    );
+    const detail = `of worker ${worker + 1}: so many calls and refusals that it had under way have no record`;
     audit.event({ kind: "lifecycle", reason: error.code, detail, count });
     lost.resolve(error);
     parts.onChange();
@@ -228,7 +234,10 @@ export async function startWorkerGroup(parts: WorkerGroupParts): Promise<WorkerG
           const drained = thread.ask({ kind: "drain", timeoutMs }).catch(() => undefined);
           const answer = await Promise.race([drained, late.promise]);
           // a worker that is gone or hangs takes with it what it has not handed over
-          if (answer === undefined) return heldBy(cells, thread.worker);
+          if (answer === undefined) {
+            onLost(thread.worker, new CountersignError("E_WORKER_LOST", `worker ${thread.worker + 1} did not drain`));
+            return heldBy(cells, thread.worker);
+          }
           if (answer.report !== undefined) reports.set(thread.worker, answer.report);
           return answer.cut ?? 0;
         }),

@@ -158,6 +158,9 @@ export async function runWorkerSidecar(
       }
     }
   }
+  port.on("messageerror", (error) => {
+    throw error; // it may be an identity that we must no longer serve with
+  });
   port.on("message", (message: ToWorker) => {
     switch (message.kind) {
       case "request": {

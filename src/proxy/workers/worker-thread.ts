@@ -58,6 +58,11 @@ export function startWorkerThread(entry: URL, start: WorkerStart, events: Worker
   thread.on("error", (error) => {
     thrown = error;
   });
+  // a message that cannot be read may be records: without them we must not go on
+  thread.on("messageerror", (error) => {
+    thrown = error;
+    void thread.terminate();
+  });
   thread.on("exit", () => {
     const because = thrown instanceof Error ? thrown.message : "it ended by itself";
     over = new CountersignError("E_WORKER_LOST", `worker ${worker + 1} ended: ${because}`, { cause: thrown });
