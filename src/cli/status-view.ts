@@ -1,4 +1,4 @@
-import type { StatusDocument, StatusListener } from "../admin/status-document.ts";
+import type { StatusDocument, StatusListener, StatusWorker } from "../admin/status-document.ts";
 import { identitySections } from "./status-identity-view.ts";
 import { duration, plural, problemText, show } from "./status-texts.ts";
 
@@ -57,6 +57,7 @@ export function formatStatus(document: StatusDocument, colour: boolean): string 
     `${show(audit.queued)} of ${show(audit.capacity)} places taken, ${show(audit.written)} written, ${show(audit.dropped)} dropped, on failure ${show(audit.onFailure)}`,
     ...audit.sinks.map(({ name, problem }) => `${show(name)}${problem === undefined ? "" : `: ${show(problem)}`}`),
   ]);
+  section("workers", workerRows(document.workers ?? []));
   section("listeners", document.listeners.length === 0 ? ["none"] : table(listenerRows(document.listeners)));
   const endpoints = endpointRows(document.listeners);
   section("upstreams", endpoints.length === 1 ? [] : table(endpoints));
@@ -65,6 +66,16 @@ export function formatStatus(document: StatusDocument, colour: boolean): string 
     document.listeners.flatMap(({ upstream }) => (upstream?.problems ?? []).map((one) => paint(red, problemText(one)))),
   );
   return `${lines.join("\n")}\n`;
+}
+
+/** Nothing where the main thread does the work. */
+function workerRows(workers: readonly StatusWorker[]): string[] {
+  if (workers.length === 0) return [];
+  const rows = workers.map(({ worker, connections, calls, callsEnded, answering }) => [
+    ...[worker, connections, calls, callsEnded].map(show),
+    answering ? "yes" : "no",
+  ]);
+  return table([["number", "open", "calls", "ended", "answers"], ...rows]);
 }
 
 function listenerRows(listeners: readonly StatusListener[]): string[][] {

@@ -115,6 +115,9 @@ describe("countersign run with several workers", () => {
     expect(metrics).toMatch(/^countersign_connections_total\{direction="outbound",listener="out"\} 150$/m);
     expect(metrics).toMatch(/^countersign_call_duration_seconds_count\{direction="outbound"\} 150$/m);
 
+    const { stdout } = await processes.command("status", "--admin", join(dir, "web-admin.sock"));
+    expect(stdout.match(/^(?:workers {4}| {11})\d+ +0 +0 +\d+ +yes$/gm)).toHaveLength(workers);
+
     pair.web.signal("SIGTERM");
     pair.orders.signal("SIGTERM");
     expect([(await pair.web.ended).code, (await pair.orders.ended).code]).toEqual([0, 0]);
