@@ -1,9 +1,10 @@
 // The app behind the inbound sidecar, in the soak program's own process, so that a check can see and steer both ends.
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { smallAnswer } from "./http-call.ts";
 
 export interface App extends AsyncDisposable {
   readonly port: number;
+  readonly server: Server;
 }
 
 /** Takes over a request whose path starts with its key; small calls are answered by the app itself. */
@@ -30,6 +31,7 @@ export async function startApp(handlers: Handlers = {}): Promise<App> {
   if (address === null || typeof address === "string") throw new Error("a TCP server has no port");
   return {
     port: address.port,
+    server,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

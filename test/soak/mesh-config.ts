@@ -17,7 +17,12 @@ export function spiffeIdOf({ trustDomain }: Pick<SoakMesh, "trustDomain">, role:
 }
 
 /** countersign.yaml of one role, but for audit; `identity` is that key's value. */
-export function sidecarConfig(mesh: SoakMesh, role: Role, identity: object): object {
+export function sidecarConfig(
+  mesh: SoakMesh,
+  role: Role,
+  identity: object,
+  protocol: "http1" | "http" | "tcp" = "http1",
+): object {
   const common = { workload: { namespace: "shop", labels: { app: role } }, identity };
   switch (role) {
     case "web":
@@ -29,7 +34,7 @@ export function sidecarConfig(mesh: SoakMesh, role: Role, identity: object): obj
             listen: `127.0.0.1:${mesh.outboundPort}`,
             to: [`127.0.0.1:${mesh.inboundPort}`],
             identity: spiffeIdOf(mesh, "orders"),
-            protocol: "http1",
+            protocol,
           },
         ],
       };
@@ -41,7 +46,7 @@ export function sidecarConfig(mesh: SoakMesh, role: Role, identity: object): obj
             name: "web",
             listen: `127.0.0.1:${mesh.inboundPort}`,
             app: `127.0.0.1:${mesh.appPort}`,
-            protocol: "http1",
+            protocol,
             mtls: "strict",
           },
         ],

@@ -18,6 +18,8 @@ export interface Attack {
   readonly name: string;
   /** Whether the connection is to be ended for it; else the server may also bear it, in bounded memory. */
   readonly isFatal: boolean;
+  /** Whether what the server holds are the app's answers, which the attacker did not send. */
+  readonly holdsAnswers: boolean;
   readonly options: Http2RawOptions;
   /** The bytes of each step. `step` counts from 0. */
   readonly bytes: (step: number) => Uint8Array;
@@ -36,7 +38,7 @@ const pseudo = headerBlock(requestFields("/"));
 const initialWindow = (bytes: number): readonly [number, number] => [4, bytes];
 
 function attack(name: string, bytes: Attack["bytes"], more: Partial<Attack> = {}): Attack {
-  return { name, isFatal: true, options: {}, steps: 20_000, bytes, ...more };
+  return { name, isFatal: true, holdsAnswers: false, options: {}, steps: 20_000, bytes, ...more };
 }
 
 export const ATTACKS: readonly Attack[] = [
@@ -122,11 +124,13 @@ export const ATTACKS: readonly Attack[] = [
   attack("answers that find no window", (step) => headers(streamOf(step), requestFields(LARGE_ANSWER_PATH)), {
     steps: 100,
     isFatal: false,
+    holdsAnswers: true,
     options: { settings: [initialWindow(0)] },
   }),
   attack("answers that nobody reads", (step) => headers(streamOf(step), requestFields(LARGE_ANSWER_PATH)), {
     steps: 100,
     isFatal: false,
+    holdsAnswers: true,
     options: { settings: [initialWindow(0x7fff_ffff)], paused: true },
   }),
 ];

@@ -25,7 +25,7 @@ export interface GoAway {
 
 export interface Http2RawOptions {
   /** Speaks mutual TLS as this identity, with ALPN h2; plaintext by prior knowledge without. */
-  readonly identity?: TestIssued;
+  readonly identity?: Pick<TestIssued, "chainPem" | "keyPem">;
   /** Sent with the preface. */
   readonly settings?: readonly (readonly [id: number, value: number])[];
   /** Reads nothing until resume() of the socket. */
