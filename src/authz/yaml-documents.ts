@@ -1,6 +1,7 @@
 import { type Alias, type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node } from "yaml";
 import type { SourcePosition } from "../core/errors.ts";
 import type { Findings } from "./findings.ts";
+import { readSimpleYaml } from "./simple-yaml.ts";
 import { parseInSteps } from "./yaml-steps.ts";
 
 /** One value of a policy file with its place. Aliases are resolved. */
@@ -54,6 +55,12 @@ export function* readYamlDocuments(
     findings.error("E_POLICY_YAML", start, `the file is larger than ${MAX_FILE_CHARS} characters`, "split it");
     return [];
   }
+  return (yield* readSimpleYaml(file, text)) ?? (yield* readAnyYaml(file, text, findings));
+}
+
+/** The same by the library alone, whatever stands in the file. */
+export function* readAnyYaml(file: string, text: string, findings: Findings): Generator<void, readonly YamlValue[]> {
+  const start = { file, line: 1, column: 1 };
   const lines = new LineCounter();
   const at = (offset: number | undefined): SourcePosition => {
     const { line, col } = lines.linePos(offset ?? 0);
