@@ -1,8 +1,10 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createTestCa, writeIdentityFiles } from "./support/cert-factory.ts";
+import { ORDERS, TRUST_DOMAIN } from "./support/mesh.ts";
 
 const root = join(import.meta.dirname, "..");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
@@ -53,6 +55,37 @@ describe("the bundled file", () => {
     const { status, stdout, stderr } = run(process.execPath, "check", "-c", "c.yaml", "--json");
     expect({ status, stderr }).toEqual({ status: 2, stderr: "" });
     expect(JSON.parse(stdout)).toMatchObject({ errors: [{ code: "E_CONFIG_KEY", fix: 'did you mean "log"?' }] });
+  });
+
+  it("runs its workers from the same file", async () => {
+    const ca = createTestCa(TRUST_DOMAIN);
+    writeIdentityFiles(folder, ca.issue({ spiffeId: ORDERS }), ca);
+    const admin = join(folder, "admin.sock");
+    const file = join(folder, "workers.yaml");
+    writeFileSync(
+      file,
+      `identity: { files: { svid: svid.pem, key: svid.key, bundles: { ${TRUST_DOMAIN}: bundle.pem } } }
+inbound: [{ name: in, listen: "127.0.0.1:0", app: "127.0.0.1:9", protocol: http }]
+audit: { sinks: [{ file: { path: audit.jsonl } }] }
+admin: { listen: "unix://${admin}" }
+workers: 2
+`,
+    );
+    const child = spawn(process.execPath, [bundle, "run", "-c", file], { stdio: ["ignore", "ignore", "pipe"] });
+    const ended = new Promise((resolve) => void child.once("exit", resolve));
+    let log = "";
+    try {
+      for await (const text of child.stderr.setEncoding("utf8")) {
+        log += String(text);
+        if (log.includes('"event":"ready"')) break;
+      }
+      const { status, stdout } = run(process.execPath, "status", "--admin", admin, "--json");
+      expect({ status, log: stdout === "" ? log : "" }).toEqual({ status: 0, log: "" });
+      expect(JSON.parse(stdout)).toMatchObject({ ready: true, workers: [{ answering: true }, { answering: true }] });
+    } finally {
+      child.kill("SIGTERM");
+    }
+    expect(await ended).toBe(0);
   });
 });
 
