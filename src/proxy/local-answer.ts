@@ -1,6 +1,6 @@
 import type { ErrorCode } from "../core/error-codes.ts";
-import { reasonPhrase } from "./http1/reason-phrases.ts";
 import type { OutgoingResponse } from "./http-streams.ts";
+import { reasonPhrase } from "./http1/reason-phrases.ts";
 import type { Refusal } from "./refusal.ts";
 
 const OURS = ["content-type", "text/plain; charset=utf-8", "cache-control", "no-store"];

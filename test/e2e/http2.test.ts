@@ -9,7 +9,7 @@ import {
 } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
-import { startApp } from "../support/app.ts";
+import { startApp, startTcpApp } from "../support/app.ts";
 import { FLAG, FRAME, headers, requestFields } from "../support/http2-frames.ts";
 import { http2RawClient } from "../support/http2-raw-client.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, startMesh } from "../support/mesh.ts";
@@ -181,6 +181,19 @@ describe("an app that speaks HTTP/2", () => {
     const { meshPort } = await mesh({ appPort: port, inbound: "mtls: permissive", policies });
     const stream = session(meshPort).request({ ":path": "/", "x-countersign-http": "1" });
     expect((await answerOf(stream)).body).toBe("HTTP/2");
+  });
+
+  it("gets what such an app answers although that never said a word to HTTP/2", async () => {
+    const app = await startTcpApp((socket) => {
+      let got = "";
+      socket.on("data", (chunk: Buffer) => {
+        got += chunk.toString("latin1");
+        if (got.startsWith("GET ")) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+      });
+    });
+    cleanups.push(() => app.close());
+    const { port } = await mesh({ appPort: app.port, both: "timeouts: { connect: 300ms }" });
+    expect((await answerOf(session(port).request({ ":path": "/" }))).body).toBe("ok");
   });
 
   it("hears in gRPC's own words that such an app can't be reached by gRPC", async () => {

@@ -1,6 +1,6 @@
-import { reasonPhrase } from "../http1/reason-phrases.ts";
 import { CHUNKED, NO_BODY, parseContentLength } from "../http1/framing.ts";
 import type { BodyFraming, Fields, ResponseHead } from "../http1/http1-events.ts";
+import { reasonPhrase } from "../http1/reason-phrases.ts";
 import { mayBeTrailer } from "../http1/trailer-names.ts";
 import {
   type HeaderField,

@@ -87,6 +87,7 @@ const ONLY_HTTP1: readonly string[] = ["http/1.1"];
 const NO_ALPN: readonly string[] = [];
 /** How long an upstream that turned out not to speak HTTP/2 is taken for one that doesn't. */
 const HTTP1_MEMORY_MS = 60_000;
+const SILENT_MEMORY_MS = 2000;
 /** How long a peer that is no sidecar of our kind is taken for none: finding out costs a handshake. */
 const NO_TUNNELS_MEMORY_MS = 600_000;
 
@@ -370,7 +371,8 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     this.#unsettled.delete(connection);
     this.#sharedDials = this.#sharedDials.filter((one) => one.waiting !== waiting);
     const notHttp2 = error === undefined || error.code === "E_UPSTREAM_NOT_HTTP2";
-    if (notHttp2) this.#http1UntilMs = monotonicMs() + HTTP1_MEMORY_MS;
+    // one that said nothing may have been about to start, or to end: it is asked again soon
+    if (notHttp2) this.#http1UntilMs = monotonicMs() + (connection.hasSpoken ? HTTP1_MEMORY_MS : SILENT_MEMORY_MS);
     for (const one of waiting) {
       if (notHttp2 && this.#options.plaintext !== "http2") one.again();
       else one.fail(error ?? NOT_HTTP2);
@@ -448,9 +450,9 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   }
 
   #addShared(ours: OurIdentity | undefined, connected: Connected): Http2ClientConnection {
-    const { limits, idleMs, handshakeTimeoutMs } = this.#options;
+    const { limits, idleMs, connectTimeoutMs } = this.#options;
     const life = lifeOf(ours, connected);
-    const connection = new Http2ClientConnection({ ...life, limits, idleMs, settleMs: handshakeTimeoutMs }, this);
+    const connection = new Http2ClientConnection({ ...life, limits, idleMs, settleMs: connectTimeoutMs }, this);
     this.#add(connection);
     return connection;
   }

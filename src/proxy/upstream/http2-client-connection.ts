@@ -57,6 +57,7 @@ export class Http2ClientConnection
   readonly scheme: "http" | "https";
   #calls = 0;
   #retired = false;
+  #hasSpoken = false;
   #failure: CountersignError | undefined;
   /** While it has no call. */
   #idleDeadlineMs: number;
@@ -90,6 +91,11 @@ export class Http2ClientConnection
   /** Calls that it has carried or carries. */
   get calls(): number {
     return this.#calls;
+  }
+
+  /** The other side has sent something, HTTP/2 or not. */
+  get hasSpoken(): boolean {
+    return this.#hasSpoken;
   }
 
   get isSettled(): boolean {
@@ -185,6 +191,7 @@ export class Http2ClientConnection
   // ── socket events ──
 
   onBytes(chunk: Buffer): void {
+    this.#hasSpoken = true;
     const violation = this.#codec.push(chunk, monotonicMs());
     this.#transport.touchSoon();
     if (violation === undefined) return;
