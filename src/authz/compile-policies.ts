@@ -116,9 +116,10 @@ function readsHost({ model, expression }: CompiledRule): boolean {
   return expression?.readsHttp === true || model.operations.some((group) => group.some(({ kind }) => kind === "host"));
 }
 
-function pathValues(rules: readonly CompiledRule[]): readonly string[] {
-  const fields = rules.flatMap(({ model }) => model.operations.flat());
-  return fields.flatMap(({ kind, values }) => (kind === "path" ? values : []));
+/** One by one, as whoever reads them pauses on the way. */
+function* pathValues(rules: readonly CompiledRule[]): Generator<string> {
+  for (const { model } of rules)
+    for (const group of model.operations) for (const { kind, values } of group) if (kind === "path") yield* values;
 }
 
 function compileRule(

@@ -30,8 +30,8 @@ export interface LoadTurns {
   readonly pause: () => Promise<void>;
 }
 
-/** How long a load works before it pauses. A step is well under a millisecond. */
-const TURN_MS = 3;
+/** How long a load works before it pauses. A step takes less, and a call waits for several turns. */
+const TURN_MS = 0.5;
 
 /** Reads, checks and compiles a whole set of policies: AuthorizationPolicy, PeerAuthentication and RequestAuthentication documents, any
  *  number in each file. Files that belong together must come in a stable order: of several rules that match, the first is the one reported. Throws

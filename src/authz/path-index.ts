@@ -19,9 +19,10 @@ export function* buildPathIndex(values: Iterable<string>, mode: PolicyMode): Gen
   const forward: TrieEntry[] = [];
   const backward: TrieEntry[] = [];
   const templates = new Map<string, { number: number; template: PathTemplate }[]>();
-  let number = 0;
-  for (const value of new Set(values)) {
-    number++;
+  const seen = new Set<string>();
+  for (const value of values) {
+    if (seen.has(value)) continue;
+    const number = seen.add(value).size;
     const pattern = parseTextPattern(value);
     if (isPathTemplate(value)) {
       const template = compilePathTemplate(value, mode === "istio");

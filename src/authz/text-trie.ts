@@ -92,57 +92,88 @@ function insert(root: Growing, text: string): Growing {
 
 function* flatten(root: Growing, fromEnd: boolean): Generator<void, TextTrie> {
   const order: Growing[] = [root];
-  const nodes: number[] = [];
-  const table: number[] = [];
-  const labels: number[] = [];
+  const nodes = growingNumbers();
+  const table = growingNumbers();
+  const labels = growingNumbers();
   for (let at = 0; at < order.length; at++) {
     const node = order[at] ?? root;
-    const codes = [...(node.children?.keys() ?? [])].toSorted((a, b) => a - b);
+    const codes = node.children === undefined ? [] : [...node.children.keys()].sort((a, b) => a - b);
     // Never 0 by chance: that says that there is a child for a segment.
     const min = codes[0] ?? 1;
     const span = codes.length === 0 ? 0 : (codes[codes.length - 1] ?? 0) - min + 1;
     const isTable = span <= MAX_SPAN;
-    nodes.push(labels.length, node.label.length, node.exact, node.prefix, table.length);
     const sparse = codes[0] === SEGMENT_CODE ? SPARSE_WITH_SEGMENT : SPARSE;
-    nodes.push(
-      isTable ? min : sparse,
-      isTable ? span : codes.length,
-      node.label.length > 1 ? node.label.charCodeAt(1) : -1,
-    );
-    for (let i = 0; i < node.label.length; i++) labels.push(node.label.charCodeAt(i));
+    const second = node.label.length > 1 ? node.label.charCodeAt(1) : -1;
+    // In the order of the fields.
+    nodes.add(labels.count);
+    nodes.add(node.label.length);
+    nodes.add(node.exact);
+    nodes.add(node.prefix);
+    nodes.add(table.count);
+    nodes.add(isTable ? min : sparse);
+    nodes.add(isTable ? span : codes.length);
+    nodes.add(second);
+    for (let i = 0; i < node.label.length; i++) labels.add(node.label.charCodeAt(i));
     let next = order.length;
-    if (isTable) for (let i = 0; i < span; i++) table.push(node.children?.has(min + i) === true ? next++ : -1);
-    else for (const code of codes) table.push(code, next++);
+    if (isTable) for (let i = 0; i < span; i++) table.add(node.children?.has(min + i) === true ? next++ : -1);
+    else
+      for (const code of codes) {
+        table.add(code);
+        table.add(next++);
+      }
     for (const code of codes) {
       const child = node.children?.get(code);
       if (child !== undefined) order.push(child);
     }
     if ((at & 63) === 63) yield;
   }
-  const flat = { nodes: Int32Array.from(nodes), table: Int32Array.from(table) };
-  const near = nearestValues(flat.nodes, flat.table);
-  return { fromEnd, ...flat, labels: Uint16Array.from(labels), near };
+  const flat = { nodes: nodes.take(), table: table.take() };
+  const near = yield* nearestValues(flat.nodes, flat.table);
+  return { fromEnd, ...flat, labels: Uint16Array.from(labels.take()), near };
+}
+
+/** Numbers side by side: copied as memory when they grow, and of no interest to the garbage collector. */
+function growingNumbers(): { readonly count: number; add(value: number): void; take(): Int32Array } {
+  let numbers = new Int32Array(64);
+  let count = 0;
+  return {
+    get count() {
+      return count;
+    },
+    add(value) {
+      if (count === numbers.length) {
+        const larger = new Int32Array(2 * count);
+        larger.set(numbers);
+        numbers = larger;
+      }
+      numbers[count++] = value;
+    },
+    take: () => numbers.slice(0, count),
+  };
 }
 
 /** Children come after their parents, so one pass from the end does. */
-function nearestValues(nodes: Int32Array, table: Int32Array): Int32Array {
+function* nearestValues(nodes: Int32Array, table: Int32Array): Generator<void, Int32Array> {
   const near = new Int32Array(nodes.length / FIELDS);
-  const field = (node: number, name: number) => nodes[node * FIELDS + name] ?? 0;
   for (let node = near.length - 1; node >= 0; node--) {
-    let least = field(node, EXACT);
-    const consider = (value: number) => {
-      if (value >= 0 && (least < 0 || value < least)) least = value;
-    };
-    consider(field(node, PREFIX));
-    const base = field(node, BASE);
-    const isTable = field(node, MIN) >= 0;
-    for (let i = 0; i < field(node, SPAN); i++) {
+    const at = node * FIELDS;
+    const base = nodes[at + BASE] ?? 0;
+    const span = nodes[at + SPAN] ?? 0;
+    const isTable = (nodes[at + MIN] ?? 0) >= 0;
+    let least = lesser(nodes[at + EXACT] ?? -1, nodes[at + PREFIX] ?? -1);
+    for (let i = 0; i < span; i++) {
       const child = table[isTable ? base + i : base + 2 * i + 1] ?? -1;
-      if (child >= 0) consider(near[child] ?? -1);
+      if (child >= 0) least = lesser(least, near[child] ?? -1);
     }
     near[node] = least;
+    if ((node & 511) === 511) yield;
   }
   return near;
+}
+
+/** Of values that are not negative; -1: none of them is. */
+function lesser(a: number, b: number): number {
+  return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
 /** Node number of the child for a character, or -1. */
