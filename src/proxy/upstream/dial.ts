@@ -52,11 +52,10 @@ export type DialResult =
 export function dial(options: DialOptions, done: (result: DialResult) => void): void {
   const { address, identity, deadlines } = options;
   const raw = identity === undefined ? newPlainSocket() : new Socket({ allowHalfOpen: true });
-  const keepAlive = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 };
   if (address.kind === "unix") raw.connect({ path: address.path });
   else {
     const source = options.source === undefined ? {} : { localAddress: options.source };
-    raw.connect({ host: address.host, port: address.port, ...source, ...keepAlive });
+    raw.connect({ host: address.host, port: address.port, ...source });
   }
   let finished = false;
   let tls: TLSSocket | undefined;
@@ -100,6 +99,11 @@ export function dial(options: DialOptions, done: (result: DialResult) => void): 
   raw.once("close", onRawClose);
   raw.once("connect", () => {
     if (finished) return;
+    if (address.kind === "tcp") {
+      // here, and not as options of connect(), where Node ignores them: a small write would wait 40 ms for an acknowledgement
+      raw.setNoDelay(true);
+      raw.setKeepAlive(true, 30_000);
+    }
     if (identity === undefined) {
       raw.removeListener("error", onRawError);
       raw.removeListener("close", onRawClose);
