@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -128,6 +128,50 @@ describe("countersign run with several workers", () => {
       expectOneOrder(audit(role));
     }
     expect((await pair.web.ended).stderr.match(/"event":"listening","name":"out"/g)).toHaveLength(1);
+  });
+
+  it("is ready once all have the first SVID, with policies that know its trust domain", async () => {
+    const given = await options(hello, "workers: 2");
+    writeFileSync(join(dir, "orders.yaml"), ordersYaml(given));
+    writeFileSync(join(dir, "policies.yaml"), ALLOW_WEB.replace(`${TRUST_DOMAIN}/ns`, "cluster.local/ns"));
+    mkdirSync(join(dir, "orders")); // a folder that is there is watched
+    const sidecar = processes.run(join(dir, "orders.yaml"));
+    const port = await sidecar.port("in");
+    await sidecar.next("policy.loaded");
+    expect(JSON.parse((await page("orders", "health", "/readyz")).body)).toMatchObject({
+      ready: false,
+      reasons: [{ code: "E_IDENTITY_FILE" }],
+    });
+    writeIdentityFiles(join(dir, "orders"), ca.issue({ spiffeId: ORDERS }), ca);
+    await sidecar.next("ready");
+    const clients = await connectEverywhere(port);
+    const answers = await Promise.all(clients.map((client) => call(client, "GET /first")));
+    expect(answers.filter((text) => !text.endsWith("hello"))).toEqual([]);
+  });
+
+  it("share a Unix socket too, with its mode and its callers' user ids", async () => {
+    const given = await options(hello, "workers: 2");
+    const socket = join(dir, "out.sock");
+    const uid = process.getuid?.() ?? -1;
+    const outbound = `{ name: out, listen: "unix://${socket}", to: ["127.0.0.1:9"], identity: "${ORDERS}", protocol: http, allow: { uids: [${uid}] } }`;
+    writeFileSync(
+      join(dir, "orders.yaml"),
+      ordersYaml(given).replace(/inbound:\n.*\n/, `outbound:\n  - ${outbound}\n`),
+    );
+    writeFileSync(join(dir, "policies.yaml"), ALLOW_WEB);
+    writeIdentityFiles(join(dir, "orders"), ca.issue({ spiffeId: ORDERS }), ca);
+    const sidecar = processes.run(join(dir, "orders.yaml"));
+    await sidecar.next("ready");
+    expect(statSync(socket).mode & 0o777).toBe(0o666);
+    const answers = await Promise.all(Array.from({ length: 30 }, (_, i) => ask(socket, `/${i}`)));
+    expect(new Set(answers.map(({ headers }) => String(headers["x-countersign-id"]).split("-")[0])).size).toBe(2);
+    sidecar.signal("SIGTERM");
+    expect((await sidecar.ended).code).toBe(0);
+    expect(existsSync(socket)).toBe(false);
+    const callers = finalRecords(audit("orders")).map((record) =>
+      JSON.stringify(record).includes(`"local":{"uid":${uid},`),
+    );
+    expect(callers).toEqual(answers.map(() => true));
   });
 
   it("puts a policy in force in all of them before the log says so, on open connections too", async () => {

@@ -12,7 +12,7 @@ import type { PolicyInputs, WorkerReport, WorkerRequest } from "./messages.ts";
 import { startWorkerThread, type WorkerThread } from "./worker-thread.ts";
 
 /** A worker that does not answer within this time counts as one that does not serve. */
-const SILENT_AFTER_MS = 800;
+const SILENT_AFTER_MS = 2000;
 /** So much longer than its calls may take a worker has to say that they ended. */
 const DRAIN_GRACE_MS = 2000;
 
@@ -48,7 +48,7 @@ export interface WorkerGroup {
   /** Resolves with the first worker that ends unasked. The others go on until they are drained: what a thread leaves behind that threw is
    *  unknown, so the process has to end, as it does when its only thread throws. */
   readonly lost: Promise<CountersignError>;
-  /** Asks every worker for its numbers. Waits for less than a second; of a worker that does not answer the last ones stay. */
+  /** Asks every worker for its numbers. Waits for at most two seconds; of a worker that does not answer the last ones stay. */
   refresh(): Promise<void>;
   /** Sends the identity as it is now to every worker. */
   sendIdentity(): void;
