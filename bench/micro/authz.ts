@@ -7,6 +7,7 @@ import type { PolicyOptions } from "../../src/authz/policy-options.ts";
 import type { CallFacts, ConnectionFacts } from "../../src/core/call-facts.ts";
 import type { Peer } from "../../src/core/identity.ts";
 import { parseSpiffeId, parseTrustDomain } from "../../src/core/spiffe-id.ts";
+import "../../src/authz/use-cel.ts";
 
 const SIZES = [10, 100, 1_000, 10_000, ...process.argv.slice(2).map(Number)];
 const RULES_PER_POLICY = 500;

@@ -1,5 +1,6 @@
-import { Environment } from "@marcbachmann/cel-js";
-import { RE2JS } from "re2js";
+import type { Environment } from "@marcbachmann/cel-js";
+import type { RE2JS } from "re2js";
+import { celLibraries } from "./cel-libraries.ts";
 
 /** What a program may cost: its instructions times the characters of the text. RE2 runs in linear time, so this bounds it. */
 const MAX_REGEX_STEPS = 200_000;
@@ -17,7 +18,7 @@ const programs = new Map<string, RE2JS>();
 export function compileRegex(pattern: string): RE2JS {
   const known = programs.get(pattern);
   if (known !== undefined) return known;
-  const program = RE2JS.compile(pattern);
+  const program = celLibraries().RE2JS.compile(pattern);
   if (program.programSize() > MAX_PROGRAM) throw new Error(`the pattern compiles to more than ${MAX_PROGRAM} steps`);
   // Patterns are literals of policies; only reloading ever new ones for long can fill this.
   if (programs.size >= MAX_PATTERNS) programs.clear();
@@ -53,18 +54,28 @@ const auth = {
 const request = { method: "string", host: "string", path: "string", headers: "map<string, string>", auth };
 const connection = { sni: "string", destinationIp: "string", destinationPort: "int" };
 
-export const celEnvironment = new Environment({
-  limits: { maxAstNodes: 500, maxDepth: 40, maxListElements: 100, maxMapEntries: 100, maxCallArguments: 8 },
-})
-  .registerVariable({ name: "source", schema: source })
-  .registerVariable({ name: "request", schema: request })
-  .registerVariable({ name: "connection", schema: connection })
-  .registerVariable({ name: "destination", schema: { principal: "string" } })
-  .registerVariable({ name: "workload", schema: { namespace: "string", labels: "map<string, string>" } })
-  .registerVariable("time", "google.protobuf.Timestamp")
-  .registerFunction(`string.${REGEX_FUNCTION}(string): bool`, (text: string, pattern: string) => {
-    const program = compileRegex(pattern);
-    if (program.programSize() * text.length > MAX_REGEX_STEPS)
-      throw new CostExceeded("matches on a text that is too long");
-    return program.matcher(text).find();
-  });
+let environment: Environment | undefined;
+
+/** Made when the first expression is compiled. */
+export function celEnvironment(): Environment {
+  environment ??= makeEnvironment();
+  return environment;
+}
+
+function makeEnvironment(): Environment {
+  return new (celLibraries().Environment)({
+    limits: { maxAstNodes: 500, maxDepth: 40, maxListElements: 100, maxMapEntries: 100, maxCallArguments: 8 },
+  })
+    .registerVariable({ name: "source", schema: source })
+    .registerVariable({ name: "request", schema: request })
+    .registerVariable({ name: "connection", schema: connection })
+    .registerVariable({ name: "destination", schema: { principal: "string" } })
+    .registerVariable({ name: "workload", schema: { namespace: "string", labels: "map<string, string>" } })
+    .registerVariable("time", "google.protobuf.Timestamp")
+    .registerFunction(`string.${REGEX_FUNCTION}(string): bool`, (text: string, pattern: string) => {
+      const program = compileRegex(pattern);
+      if (program.programSize() * text.length > MAX_REGEX_STEPS)
+        throw new CostExceeded("matches on a text that is too long");
+      return program.matcher(text).find();
+    });
+}

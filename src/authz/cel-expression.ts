@@ -33,9 +33,9 @@ const VARIABLES: ReadonlySet<string> = new Set(["source", "request", "connection
 export function compileCel(text: string): CelExpression | CelProblem {
   if (text.length > MAX_TEXT)
     return { code: "E_POLICY_CONDITION_COST", message: `is longer than ${MAX_TEXT} characters`, offset: 0 };
-  let parsed: ReturnType<typeof celEnvironment.parse>;
+  let parsed: ReturnType<ReturnType<typeof celEnvironment>["parse"]>;
   try {
-    parsed = celEnvironment.parse(text);
+    parsed = celEnvironment().parse(text);
   } catch (error) {
     return problemOf(error, "does not parse");
   }

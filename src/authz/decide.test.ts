@@ -6,6 +6,7 @@ import type { CompiledPolicy } from "./compiled-policy.ts";
 import { decide, decideCall, decideOutbound, policyReadsHttp } from "./decide.ts";
 import { loadPolicies } from "./load-policies.ts";
 import type { PolicyOptions } from "./policy-options.ts";
+import "./use-cel.ts";
 
 const options: PolicyOptions = {
   mode: "strict",

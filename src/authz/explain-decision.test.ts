@@ -4,6 +4,7 @@ import { parseSpiffeId, parseTrustDomain, trustDomainOf } from "../core/spiffe-i
 import { explainDecision } from "./explain-decision.ts";
 import { loadPolicies } from "./load-policies.ts";
 import type { PolicyOptions } from "./policy-options.ts";
+import "./use-cel.ts";
 
 const options: PolicyOptions = {
   mode: "strict",

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { CountersignErrors } from "../core/errors.ts";
 import { loadPolicies, loadPoliciesInTurns } from "./load-policies.ts";
 import type { PolicyOptions } from "./policy-options.ts";
+import "./use-cel.ts";
 
 const options: PolicyOptions = {
   mode: "strict",

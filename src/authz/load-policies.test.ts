@@ -3,6 +3,7 @@ import { CountersignErrors, formatError } from "../core/errors.ts";
 import { parseTrustDomain } from "../core/spiffe-id.ts";
 import { loadPolicies } from "./load-policies.ts";
 import type { PolicyMode, PolicyOptions } from "./policy-options.ts";
+import "./use-cel.ts";
 
 const strictOptions: PolicyOptions = {
   mode: "strict",

@@ -1,5 +1,6 @@
 import type { Warning } from "../core/errors.ts";
 import { checkMtls } from "./authentication.ts";
+import { readyForConditions } from "./cel-libraries.ts";
 import { appliesHere, compilePolicies, type PolicyDocuments } from "./compile-policies.ts";
 import type { CompiledPolicy } from "./compiled-policy.ts";
 import { collectFindings, type Findings } from "./findings.ts";
@@ -50,6 +51,7 @@ export async function loadPoliciesInTurns(
   options: PolicyOptions,
   { nowMs, pause }: LoadTurns,
 ): Promise<LoadedPolicies> {
+  await readyForConditions(files);
   const steps = loadInSteps(files, options);
   let until = nowMs() + TURN_MS;
   for (;;) {

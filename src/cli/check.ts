@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Command, CommanderError } from "commander";
 import { loadPolicies } from "../authz/load-policies.ts";
+import "../authz/use-cel.ts";
 import { keptPolicyFiles } from "../config/kept-policies.ts";
 import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
 import { type PolicyPart, policyPartOfBroken } from "../config/policy-part.ts";

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { loadPolicies } from "../authz/load-policies.ts";
+import "../authz/use-cel.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import { matchesExpected } from "../certs/expected-identity.ts";
 import { keptPolicyFiles } from "../config/kept-policies.ts";

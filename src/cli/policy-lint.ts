@@ -1,5 +1,6 @@
 import { realpath, rename, stat, writeFile } from "node:fs/promises";
 import { loadPolicies } from "../authz/load-policies.ts";
+import "../authz/use-cel.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import type { SourceFile } from "../config/policy-source.ts";
 import { type CountersignError, CountersignErrors, type Warning } from "../core/errors.ts";

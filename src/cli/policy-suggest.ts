@@ -1,4 +1,5 @@
 import { loadPolicies } from "../authz/load-policies.ts";
+import "../authz/use-cel.ts";
 import { CountersignError } from "../core/errors.ts";
 import { askPolicy } from "../policy-tools/ask-policy.ts";
 import { createSuggester } from "../policy-tools/suggest-policies.ts";

@@ -2,6 +2,7 @@ import type { AdminProviders } from "../admin/admin.ts";
 import { notReadyReasons, type StatusInput, statusDocument } from "../admin/status-document.ts";
 import { createAuditLog, type RunningAuditLog } from "../audit/audit-log.ts";
 import { createAuditCells } from "../audit/shared-places.ts";
+import { readyForConditions } from "../authz/cel-libraries.ts";
 import type { IdentityLogEntry } from "../certs/identity-log.ts";
 import { createIdentitySource } from "../certs/identity-source.ts";
 import { createSwappableSource } from "../certs/swappable-source.ts";
@@ -224,6 +225,7 @@ async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
   try {
     const { config, warnings, text } = await loadSidecarConfig(file, io.env);
     const set = await openPolicySet(config, systemClock);
+    await readyForConditions(set.files);
     const policies = createSidecarPolicies(config, set.files, () => systemClock.nowMs());
     return { config, policies, set, warnings, text };
   } catch (error) {

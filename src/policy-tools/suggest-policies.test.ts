@@ -7,6 +7,7 @@ import { type AskContext, askPolicy } from "./ask-policy.ts";
 import type { AskedCall, AskedRequest } from "./asked-call.ts";
 import { createSuggester, type SuggestOptions } from "./suggest-policies.ts";
 import { suggestionYaml } from "./suggest-yaml.ts";
+import "../authz/use-cel.ts";
 
 const options: PolicyOptions = {
   mode: "strict",

@@ -13,6 +13,7 @@ import type { Decision } from "../../src/core/decision.ts";
 import { CountersignErrors, type Warning } from "../../src/core/errors.ts";
 import type { Peer } from "../../src/core/identity.ts";
 import { parseSpiffeId, parseTrustDomain, trustDomainOf } from "../../src/core/spiffe-id.ts";
+import "../../src/authz/use-cel.ts";
 
 // Runs the cases of authorization/*.yaml; authorization/README.md says how they are written.
 

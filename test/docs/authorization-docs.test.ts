@@ -6,6 +6,7 @@ import { policyOptionsOf } from "../../src/cli/policy-options.ts";
 import { parseSidecarConfig } from "../../src/config/load-sidecar-config.ts";
 import { parseTrustDomain } from "../../src/core/spiffe-id.ts";
 import { ORDERS_YAML, policyWorkspace } from "../support/policy-workspace.ts";
+import "../../src/authz/use-cel.ts";
 
 const page = readFileSync(join(import.meta.dirname, "..", "..", "docs", "authorization.md"), "utf8");
 const blocks = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, block = ""]) => block);

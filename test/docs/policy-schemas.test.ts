@@ -9,6 +9,7 @@ import { policyTestJsonSchema } from "../../src/config/policy-test-file.ts";
 import { CountersignErrors } from "../../src/core/errors.ts";
 import { parseTrustDomain } from "../../src/core/spiffe-id.ts";
 import { policyJsonSchema } from "../../src/policy-tools/policy-json-schema.ts";
+import "../../src/authz/use-cel.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const ajv = new Ajv({ allowUnionTypes: true });

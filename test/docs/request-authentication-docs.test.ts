@@ -7,6 +7,7 @@ import { policyOptionsOf } from "../../src/cli/policy-options.ts";
 import { parseSidecarConfig } from "../../src/config/load-sidecar-config.ts";
 import { errorCodes } from "../../src/core/error-codes.ts";
 import { parseTrustDomain } from "../../src/core/spiffe-id.ts";
+import "../../src/authz/use-cel.ts";
 
 const page = readFileSync(join(import.meta.dirname, "../../docs/request-authentication.md"), "utf8");
 const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text = ""]) => text);

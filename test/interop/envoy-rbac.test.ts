@@ -13,6 +13,7 @@ import { envoyRules } from "./envoy-rbac/envoy-rules.ts";
 import { type IstioCall, type IstioPolicy, istioCall, istioPolicies } from "./envoy-rbac/istio-policies.ts";
 import { temporaryFolder } from "./issuer-process.ts";
 import { runProgram, startProgram } from "./run-program.ts";
+import "../../src/authz/use-cel.ts";
 
 // Envoy's RBAC filter decides the same calls: real requests with client certificates, one route for each set of policies.
 

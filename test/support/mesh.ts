@@ -1,5 +1,6 @@
 import type { CompiledPolicy } from "../../src/authz/compiled-policy.ts";
 import { loadPolicies } from "../../src/authz/load-policies.ts";
+import "../../src/authz/use-cel.ts";
 import { policyOptionsOf } from "../../src/cli/policy-options.ts";
 import { parseSidecarConfig } from "../../src/config/load-sidecar-config.ts";
 import type { SidecarConfig } from "../../src/config/sidecar-config.ts";

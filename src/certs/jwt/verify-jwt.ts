@@ -7,7 +7,6 @@ import {
   JWTExpired,
   JWTInvalid,
 } from "jose/errors";
-import { jwtVerify } from "jose/jwt/verify";
 import { CountersignError } from "../../core/errors.ts";
 import type { JwtKey, JwtKeySet } from "./jwk-set.ts";
 import type { UnverifiedJwt } from "./read-jwt.ts";
@@ -68,6 +67,8 @@ export async function verifyJwt(
   for (const { key } of keys.slice(0, MAX_TRIES)) {
     try {
       // oxlint-disable-next-line no-await-in-loop -- the next key only if this one has not signed it
+      // loaded when the first token comes: most sidecars see none
+      const { jwtVerify } = await import("jose/jwt/verify");
       const { payload } = await jwtVerify(jwt.token, key, options);
       return payload;
     } catch (error) {

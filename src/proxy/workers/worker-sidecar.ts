@@ -1,6 +1,7 @@
 import { closeSync } from "node:fs";
 import type { MessagePort } from "node:worker_threads";
 import { createWorkerAuditLog } from "../../audit/worker-audit-log.ts";
+import { readyForConditions } from "../../authz/cel-libraries.ts";
 import type { CompiledPolicy } from "../../authz/compiled-policy.ts";
 import { type LoadTurns, loadPolicies, loadPoliciesInTurns } from "../../authz/load-policies.ts";
 import type { SidecarConfig } from "../../config/sidecar-config.ts";
@@ -64,6 +65,7 @@ export async function runWorkerSidecar(
     for (const fd of held.values()) closeSync(fd);
     held = new Map();
   };
+  await readyForConditions(start.policies.files);
   let { policy } = loadPolicies(start.policies.files, start.policies.options);
   let prepared: Prepared | undefined;
   const sidecar = await startSidecar({

@@ -16,6 +16,7 @@ import {
   outboundPolicies,
   textOf,
 } from "./generate-policies.ts";
+import "../../../src/authz/use-cel.ts";
 
 /** Pairs of policies and a call for each mode and direction; AUTHZ_PAIRS asks for more. */
 const PAIRS = Number(process.env["AUTHZ_PAIRS"] ?? 6_000);

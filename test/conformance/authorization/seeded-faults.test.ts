@@ -7,6 +7,7 @@ import type { RuleIndex } from "../../../src/authz/rule-index.ts";
 import type { TextTrie } from "../../../src/authz/text-trie.ts";
 import { decideLinear } from "./decide-linear.ts";
 import { call, inboundPolicies, meanings, optionsOf, textOf } from "./generate-policies.ts";
+import "../../../src/authz/use-cel.ts";
 
 // A property that no fault can break proves nothing: each of these is put into a correct index on purpose, and must be found.
 
