@@ -47,7 +47,7 @@ async function start(over: Partial<AuditOptions> = {}): Promise<Setup> {
   await main.opened;
   // as a message would: cloned, and in a later turn
   const workers = [0, 1].map((worker) =>
-    createWorkerAuditLog(options, cells, worker, (records) => {
+    createWorkerAuditLog(options, cells, worker, clock, (records) => {
       const clone = structuredClone(records);
       setImmediate(() => main.addRecords(clone));
     }),
@@ -118,6 +118,20 @@ describe("the audit log of several workers", () => {
     expect(setup.held(1)).toBe(0);
   });
 
+  it("hands over many records at once, and all of them when the worker ends", async () => {
+    const handed: number[] = [];
+    const cells = createAuditCells(1);
+    const options = { onFailure: "block", queue: 1000, refusalsQueue: 1 } as const;
+    const log = createWorkerAuditLog(options, cells, 0, fakeClock(), ({ calls }) => handed.push(calls));
+    for (let i = 0; i < 300; i++) call(log, `${i}`);
+    await turn();
+    expect(handed).toEqual([300]);
+    call(log, "last");
+    log.flush();
+    log.flush();
+    expect([handed, heldBy(cells, 0)]).toEqual([[300, 1], 0]);
+  });
+
   it("counts refusals beyond their common places, and keeps the calls' places for calls", async () => {
     const setup = await start();
     for (const index of [0, 1, 0, 1, 1])
@@ -160,7 +174,7 @@ describe("the audit log of several workers", () => {
     };
     const main = createAuditLog(options, fakeClock(), silent, process.stdout, cells);
     await main.opened;
-    const log = createWorkerAuditLog(options, cells, 0, (handed) => main.addRecords(handed));
+    const log = createWorkerAuditLog(options, cells, 0, fakeClock(), (handed) => main.addRecords(handed));
     expect([main.state.healthy, log.reserve()]).toEqual([false, undefined]);
     await main.close(0);
   });

@@ -1,12 +1,18 @@
 import type { AuditLog } from "../core/audit-log.ts";
 import type { CallOutcome } from "../core/call-outcome.ts";
+import type { Clock } from "../core/clock.ts";
 import type { AuditOptions } from "./audit-options.ts";
 import { createCallQueue } from "./call-queue.ts";
 import { createRefusalQueue } from "./refusal-queue.ts";
 import { type AuditEvent, serialiseWithoutSeq } from "./serialise-record.ts";
 import { type AuditCells, handOver, isBroken, sharedPlaces } from "./shared-places.ts";
 
-/** What a worker hands over at the end of an event-loop turn. */
+/** A message costs both threads some 20 µs, so the records of several turns share one. It adds to the time in which a kill -9 loses them. */
+const HAND_OVER_MS = 10;
+/** So many records do not wait. */
+const BIG_BATCH = 256;
+
+/** What a worker hands over at once. */
 export interface WorkerRecords {
   /** Records, each a JSON object and a line feed, in the order in which their calls ended; without sequence numbers. ASCII. */
   readonly text: string;
@@ -28,39 +34,51 @@ export interface WorkerAuditLog extends AuditLog {
   flush(): void;
 }
 
-/** `post` is called at most once a turn. A call that ended is with the main thread a turn later. */
+/** `post` is called after a few milliseconds, or by `flush`. */
 export function createWorkerAuditLog(
   options: Pick<AuditOptions, "onFailure" | "queue" | "refusalsQueue">,
   cells: AuditCells,
   worker: number,
+  clock: Clock,
   post: (records: WorkerRecords) => void,
 ): WorkerAuditLog {
   const block = options.onFailure === "block";
   const calls = createCallQueue(sharedPlaces(cells, "calls", options.queue, worker));
   const refusals = createRefusalQueue(sharedPlaces(cells, "refusals", options.refusalsQueue, worker));
+  let text = "";
+  let callCount = 0;
+  let refusalCount = 0;
   let dropped = 0;
   let foldedBefore = 0;
   let gathering = false;
+  let cancelTimer: (() => void) | undefined;
 
+  /** Serialises at the end of each turn, so that no outcome gets old enough for the garbage collector to promote it. */
   function gather(): void {
     gathering = false;
-    let text = "";
-    let refusalCount = 0;
     for (let next = refusals.take(); next !== undefined; next = refusals.take()) {
       text += line(next);
       refusalCount++;
     }
-    let callCount = 0;
     for (let next = calls.take(); next !== undefined; next = calls.take()) {
       text += line(next);
       callCount++;
     }
+    if (callCount >= BIG_BATCH) hand();
+    else cancelTimer ??= clock.after(HAND_OVER_MS, hand);
+  }
+  function hand(): void {
+    cancelTimer?.();
+    cancelTimer = undefined;
     const folds = refusals.takeFolds();
     const folded = refusals.folded - foldedBefore;
     if (text === "" && folds.length === 0 && dropped === 0) return;
     post({ text, calls: callCount, refusals: refusalCount, folds, folded, dropped });
     handOver(cells, worker, callCount + refusalCount);
     foldedBefore = refusals.folded;
+    text = "";
+    callCount = 0;
+    refusalCount = 0;
     dropped = 0;
   }
   function wake(): void {
@@ -91,7 +109,10 @@ export function createWorkerAuditLog(
       wake();
     },
     release: (slot) => calls.release(slot),
-    flush: gather,
+    flush() {
+      gather();
+      hand();
+    },
   };
 }
 

@@ -11,7 +11,9 @@ if (!isMainThread && parentPort !== null) {
   const log = createLogger(start.config.logLevel);
   log.setBindings({ worker: start.worker + 1 });
   try {
-    await runWorkerSidecar(start, parentPort, log);
+    const { flushAudit } = await runWorkerSidecar(start, parentPort, log);
+    // what ends the thread must not take the records of calls that have ended with it
+    process.on("uncaughtExceptionMonitor", flushAudit);
   } catch (error) {
     parentPort.postMessage({ kind: "failed", problems: problemsOf(error) } satisfies FromWorker);
   }

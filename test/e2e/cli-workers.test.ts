@@ -325,7 +325,8 @@ spec: { action: DENY, rules: [{ to: [{ operation: { paths: [/after] } }] }] }
 
   it("a worker that throws is recorded with what it lost; the others end their calls, and the process ends with 1", async () => {
     const waiting: ServerResponse[] = [];
-    const given = await options((_, response) => {
+    const given = await options((request, response) => {
+      if (request.url === "/quick") return hello(request, response);
       response.write("first ");
       waiting.push(response);
     }, "workers: 2");
@@ -334,6 +335,8 @@ spec: { action: DENY, rules: [{ to: [{ operation: { paths: [/after] } }] }] }
     for (const client of clients) client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     await Promise.all(clients.map((client) => client.until((text) => text.includes("first "))));
     const { workers } = await status("orders");
+    const quick = await Promise.all(Array.from({ length: 8 }, () => tlsClient(port, svid)));
+    await Promise.all(quick.map((client) => call(client, "GET /quick")));
     writeFileSync(join(dir, "fault"), "");
     const lost = await sidecar.next("worker.lost");
     const ofLost = workers.find(({ worker }) => worker === lost["worker"])?.calls;
@@ -343,7 +346,9 @@ spec: { action: DENY, rules: [{ to: [{ operation: { paths: [/after] } }] }] }
     expect((await sidecar.ended).code).toBe(1);
     const record = await auditRecord(audit("orders"), ({ reason }) => reason === "E_WORKER_LOST");
     expect(record).toMatchObject({ kind: "lifecycle", count: ofLost });
-    expect(finalRecords(audit("orders"))).toHaveLength(clients.length - (ofLost ?? 0));
+    const records = finalRecords(audit("orders"));
+    expect(records.filter(({ path }) => path === "/quick")).toHaveLength(quick.length);
+    expect(records).toHaveLength(quick.length + clients.length - (ofLost ?? 0));
     expectOneOrder(audit("orders"));
   });
 });

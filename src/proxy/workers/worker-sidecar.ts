@@ -8,6 +8,7 @@ import type { SidecarConfig } from "../../config/sidecar-config.ts";
 import { CountersignError, CountersignErrors } from "../../core/errors.ts";
 import type { JwtSvid } from "../../core/identity.ts";
 import { duplicateFd } from "../../sys/duplicate-fd.ts";
+import { systemClock } from "../../sys/system-clock.ts";
 import { createLagMeter } from "../../telemetry/event-loop-lag.ts";
 import type { createLogger } from "../../telemetry/logger.ts";
 import { createTelemetry } from "../../telemetry/telemetry.ts";
@@ -33,16 +34,16 @@ const turns: LoadTurns = {
 };
 
 /** The body of a worker thread: one whole data plane, which the main thread directs through `port`. Resolves once it serves; what goes
- *  wrong later ends the thread, and the main thread sees to the rest. */
+ *  wrong later ends the thread, and the main thread sees to the rest. `flushAudit` hands over the records that wait. */
 export async function runWorkerSidecar(
   start: WorkerStart,
   port: MessagePort,
   log: ReturnType<typeof createLogger>,
-): Promise<void> {
+): Promise<{ readonly flushAudit: () => void }> {
   const post = (message: FromWorker): void => port.postMessage(message);
   const telemetry = createTelemetry();
   const lag = createLagMeter();
-  const audit = createWorkerAuditLog(start.config.audit, start.cells, start.worker, (records) =>
+  const audit = createWorkerAuditLog(start.config.audit, start.cells, start.worker, systemClock, (records) =>
     post({ kind: "audit", records }),
   );
   const svidRequests = new Map<
@@ -181,6 +182,7 @@ export async function runWorkerSidecar(
     }
   });
   post({ kind: "started" });
+  return { flushAudit: () => audit.flush() };
 }
 
 /** What went wrong, as the main thread can be told of it. Throws what is neither CountersignError nor CountersignErrors. */
