@@ -61,6 +61,8 @@ export interface Http2ServerOptions {
 }
 
 const LINGER_MS = 2000;
+/** Far more than the bodies that are let go ahead, bytes: beyond it a caller leaves its answers unread. */
+const MAX_BACKLOG = 1024 * 1024;
 const WEBSOCKET_KEY_BYTES = 16;
 
 /** The caller's HTTP/2 connection: each of its streams is a call. */
@@ -77,6 +79,8 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   /** By when a caller must have heard of a drain. */
   #drainDeadlineMs = Number.POSITIVE_INFINITY;
   #lingering = false;
+  /** Nothing is read until the caller has read. */
+  #unread = false;
   #nowMs = 0;
 
   constructor(transport: Transport, service: HttpService, options: Http2ServerOptions) {
@@ -153,6 +157,11 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     }
     this.#transport.touchSoon();
     if (violation !== undefined) this.#violated(violation);
+    else if (this.#transport.congested && this.#transport.backlog > MAX_BACKLOG) {
+      // heads and control frames know no window: a caller that reads none of them is not heard either
+      this.#unread = true;
+      this.#transport.pause();
+    }
   }
 
   onFin(): void {
@@ -162,6 +171,10 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   }
 
   onWritable(): void {
+    if (this.#unread) {
+      this.#unread = false;
+      this.#transport.resume();
+    }
     for (const { user } of this.#codec.streams()) user?.onTransportWritable();
   }
 

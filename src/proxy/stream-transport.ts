@@ -45,6 +45,10 @@ export class StreamTransport<User> implements Transport {
     return this.#codec.isCongested(this.#stream) || carrier;
   }
 
+  get backlog(): number {
+    return this.out.length + this.#stream.queuedBytes;
+  }
+
   touch(): void {
     if (this.#dirty) return;
     this.#dirty = true;

@@ -23,6 +23,8 @@ export interface Transport {
   readonly error: Error | undefined;
   /** Whether a source should be paused. Whoever sees true gets onWritable later. */
   readonly congested: boolean;
+  /** Bytes that wait for the other side to read, wherever in this process. */
+  readonly backlog: number;
   /** To be called after appending to `out`. */
   touch(): void;
   /** As touch(); much at once is written at once. */
@@ -132,6 +134,10 @@ export class SocketTransport implements Transport {
       return true;
     }
     return false;
+  }
+
+  get backlog(): number {
+    return this.out.length + this.socket.writableLength;
   }
 
   touch(): void {

@@ -1,5 +1,5 @@
 import { type ClientHttp2Session, connect, createServer, type ServerHttp2Stream } from "node:http2";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { HpackEncoder } from "../../src/proxy/http2/hpack-encoder.ts";
 import { startApp } from "../support/app.ts";
@@ -124,6 +124,48 @@ describe("audit", () => {
     expect(outbound.audit.ended).toHaveLength(1);
   });
 });
+
+describe("a caller that reads no answers", () => {
+  it("is not heard any more, instead of having them kept for it", async () => {
+    const { port, outbound } = await mesh({ appPort: 1 });
+    const client = await http2RawClient(port, { paused: true });
+    cleanups.push(() => client.destroy());
+    const refused = [
+      ["content-type", "application/grpc"],
+      ["x-countersign-hops", "99"],
+    ] as const;
+    const most = 120_000;
+    let sent = 0;
+    const isHeard = async (): Promise<boolean> => {
+      while (sent < most) {
+        if (client.send(headers(2 * sent++ + 1, requestFields("/", refused)))) continue;
+        if (!(await drains(client.socket))) return false;
+      }
+      return true;
+    };
+    expect(await isHeard()).toBe(false);
+    const served = outbound.audit.ended.length;
+    expect(served).toBeLessThan(sent);
+    client.socket.resume();
+    await client.next(({ type, stream }) => type === FRAME.HEADERS && stream === 2 * sent - 1);
+    expect(outbound.audit.ended).toHaveLength(sent);
+  });
+});
+
+/** Whether the other side takes more within a second. */
+function drains(socket: Socket): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      socket.removeListener("drain", taken);
+      resolve(false);
+    }, 1000);
+    const taken = (): void => {
+      clearTimeout(timer);
+      resolve(true);
+    };
+    socket.once("drain", taken);
+  });
+}
 
 describe("a drain", () => {
   it("is final for a caller that never says that it has heard of it", async () => {
