@@ -6,7 +6,8 @@ export interface TextTrie {
   readonly nodes: Int32Array;
   /** Labels of the nodes, one after the other, in reading order of the walk. */
   readonly labels: Uint16Array;
-  /** Children: by character from `MIN` on, or as pairs of character and child where the characters lie far apart. */
+  /** Children: by character from `MIN` on, or as pairs of character and child where the characters lie far apart. A child is the number of its
+   *  node; or, where nothing but the end of a text comes behind the character, LAST less its value, so that most lookups end here; or NONE. */
   readonly table: Int32Array;
   /** For each node the least value at or below it. */
   readonly near: Int32Array;
@@ -34,6 +35,8 @@ const SPAN = 6;
 /** Second character of the label, so that short labels need no look at the others; -1: there is none. */
 const SECOND = 7;
 const MAX_SPAN = 256;
+const NONE = -1;
+const LAST = -2;
 
 interface Growing {
   label: string;
@@ -114,22 +117,23 @@ function* flatten(root: Growing, fromEnd: boolean): Generator<void, TextTrie> {
     nodes.add(isTable ? span : codes.length);
     nodes.add(second);
     for (let i = 0; i < node.label.length; i++) labels.add(node.label.charCodeAt(i));
-    let next = order.length;
-    if (isTable) for (let i = 0; i < span; i++) table.add(node.children?.has(min + i) === true ? next++ : -1);
-    else
-      for (const code of codes) {
-        table.add(code);
-        table.add(next++);
-      }
-    for (const code of codes) {
+    for (let i = 0; i < (isTable ? span : codes.length); i++) {
+      const code = isTable ? min + i : (codes[i] ?? 0);
+      if (!isTable) table.add(code);
       const child = node.children?.get(code);
-      if (child !== undefined) order.push(child);
+      if (child === undefined) table.add(NONE);
+      else table.add(isLast(child, code) ? LAST - child.exact : order.push(child) - 1);
     }
     if ((at & 63) === 63) yield;
   }
   const flat = { nodes: nodes.take(), table: table.take() };
   const near = yield* nearestValues(flat.nodes, flat.table);
   return { fromEnd, ...flat, labels: Uint16Array.from(labels.take()), near };
+}
+
+/** Whether the node only says that a text ends with its one character. */
+function isLast({ label, exact, prefix, children }: Growing, code: number): boolean {
+  return label.length === 1 && exact >= 0 && prefix < 0 && children === undefined && code !== SEGMENT_CODE;
 }
 
 /** Numbers side by side: copied as memory when they grow, and of no interest to the garbage collector. */
@@ -162,8 +166,8 @@ function* nearestValues(nodes: Int32Array, table: Int32Array): Generator<void, I
     const isTable = (nodes[at + MIN] ?? 0) >= 0;
     let least = lesser(nodes[at + EXACT] ?? -1, nodes[at + PREFIX] ?? -1);
     for (let i = 0; i < span; i++) {
-      const child = table[isTable ? base + i : base + 2 * i + 1] ?? -1;
-      if (child >= 0) least = lesser(least, near[child] ?? -1);
+      const child = table[isTable ? base + i : base + 2 * i + 1] ?? NONE;
+      least = lesser(least, child <= LAST ? LAST - child : (near[child] ?? -1));
     }
     near[node] = least;
     if ((node & 511) === 511) yield;
@@ -176,7 +180,7 @@ function lesser(a: number, b: number): number {
   return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
-/** Node number of the child for a character, or -1. */
+/** What the table has for a character. */
 function childOf(trie: TextTrie, at: number, code: number): number {
   const { nodes, table } = trie;
   const base = nodes[at + BASE] ?? 0;
@@ -184,10 +188,10 @@ function childOf(trie: TextTrie, at: number, code: number): number {
   const span = nodes[at + SPAN] ?? 0;
   if (min >= 0) {
     const slot = code - min;
-    return slot < 0 || slot >= span ? -1 : (table[base + slot] ?? -1);
+    return slot < 0 || slot >= span ? NONE : (table[base + slot] ?? NONE);
   }
-  for (let i = 0; i < span; i++) if (table[base + 2 * i] === code) return table[base + 2 * i + 1] ?? -1;
-  return -1;
+  for (let i = 0; i < span; i++) if (table[base + 2 * i] === code) return table[base + 2 * i + 1] ?? NONE;
+  return NONE;
 }
 
 /** Offset behind the label when it fits the text from `used` on, or -1. The first `known` characters have been compared already. */
@@ -248,8 +252,11 @@ function collectFrom(trie: TextTrie, text: string, node: number, start: number, 
     const segment = hasSegment(nodes, at) ? childOf(trie, at, SEGMENT_CODE) : -1;
     if (segment >= 0) found = collectFrom(trie, text, segment * FIELDS, used, out, found);
     const code = text.charCodeAt(fromEnd ? end - 1 - used : used);
-    const child = code === SEGMENT_CODE ? -1 : childOf(trie, at, code);
-    if (child < 0) return found;
+    const child = code === SEGMENT_CODE ? NONE : childOf(trie, at, code);
+    if (child < 0) {
+      if (child <= LAST && used + 1 === end) out[found++] = LAST - child;
+      return found;
+    }
     at = child * FIELDS;
     // The table has compared the label's first character.
     known = 1;
@@ -271,6 +278,7 @@ export function nearestValue(trie: TextTrie, text: string): number {
     used = behindLabel(trie, at, text, used, 0);
     if (used < 0 || used >= end) return near[at / FIELDS] ?? -1;
     let child = childOf(trie, at, text.charCodeAt(fromEnd ? end - 1 - used : used));
+    if (child <= LAST) return LAST - child;
     if (child < 0 && hasSegment(nodes, at)) child = childOf(trie, at, SEGMENT_CODE);
     if (child < 0) return near[at / FIELDS] ?? -1;
     at = child * FIELDS;
