@@ -1,6 +1,6 @@
 // One bundled CLI file with a source map. Each command stays behind its own dynamic import, so that a command
 // evaluates only what it uses: esbuild keeps modules of a dynamic import lazy inside a single file.
-import { chmodSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -54,7 +54,16 @@ async function bundle(outfile) {
       js: '#!/usr/bin/env node\nimport { createRequire as __createRequire } from "node:module"; import { dirname as __dirnameOf } from "node:path"; import { fileURLToPath as __pathOf } from "node:url"; const require = __createRequire(import.meta.url), __filename = __pathOf(import.meta.url), __dirname = __dirnameOf(__filename);',
     },
   });
+  escapeBeyondAscii(outfile);
   chmodSync(outfile, 0o755);
+}
+
+/** One character beyond ASCII, and V8 keeps the whole text with two bytes a character for as long as the process lives. esbuild escapes them in
+ *  strings, not in regular expressions; both take the same escape. */
+function escapeBeyondAscii(outfile) {
+  const text = readFileSync(outfile, "utf8");
+  const ascii = text.replace(/[^\x00-\x7f]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  if (ascii !== text) writeFileSync(outfile, ascii);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

@@ -12,6 +12,7 @@ import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { formatAddress } from "../config/yaml-addresses.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { IdentitySource, IdentityState, Svid } from "../core/identity.ts";
+import { returnFreeMemory } from "../sys/return-memory.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import { createLogger } from "../telemetry/logger.ts";
 import { createMetricsPage, type MetricsPage, type MetricsState } from "../telemetry/metrics-page.ts";
@@ -113,10 +114,15 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     problems: sidecar?.problems ?? [],
     workers: sidecar?.workers,
   });
+  let trimmed = false;
   const sayReady = (): void => {
     const reasons = notReadyReasons(statusInput());
     const now = reasons.length === 0;
-    if (now && !wasReady) log.info({ event: "ready" }, "ready");
+    if (now && !wasReady) {
+      log.info({ event: "ready" }, "ready");
+      if (!trimmed) systemClock.after(START_OVER_MS, returnFreeMemory);
+      trimmed = true;
+    }
     if (!now && wasReady) log.warn({ event: "not-ready", reasons }, "not ready");
     wasReady = now;
   };
@@ -221,6 +227,9 @@ interface Started {
 }
 
 /** Configuration and policies, or undefined after printing all that is wrong with them. */
+/** How long after it is ready a sidecar's start is over. */
+const START_OVER_MS = 2000;
+
 async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
   try {
     const { config, warnings, text } = await loadSidecarConfig(file, io.env);

@@ -33,9 +33,11 @@ const EMITS = 0x100;
 const STEPS = new Uint32Array((NODES + 1) * 16);
 /** By node: 1 where a string may end. Its last bits are then the beginning of EOS and fewer than eight (section 5.2). */
 const MAY_END = new Uint8Array(NODES + 1);
-buildSteps();
+/** Our own sidecars send no such strings: the tables are made for the first peer that does. */
+let isBuilt = false;
 
 function buildSteps(): void {
+  isBuilt = true;
   // children of node n at 2n and 2n+1: a node, or ~value for a leaf
   const children = buildTree();
   for (let node = 0; node < NODES; node++) {
@@ -86,6 +88,7 @@ function stepFrom(children: Int32Array, start: number, bits: number): number {
 /** Decodes the Huffman-coded string bytes[start … end) into `out`, which has room for 8/5 of it. Returns the number of bytes written, or
  *  -1 if the string holds EOS or its padding is longer than seven bits or no beginning of EOS (RFC 7541 section 5.2). */
 export function decodeHuffman(bytes: Uint8Array, start: number, end: number, out: Uint8Array): number {
+  if (!isBuilt) buildSteps();
   let length = 0;
   let node = 0;
   for (let at = start; at < end; at++) {
