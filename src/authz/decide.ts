@@ -13,7 +13,7 @@ import type { ErrorCode } from "../core/error-codes.ts";
 import { type CallView, viewCall } from "./call-view.ts";
 import type { CompiledPolicy, CompiledRule, RuleSet } from "./compiled-policy.ts";
 import { nearestRule } from "./nearest-rule.ts";
-import { type Entry, findRule } from "./rule-index.ts";
+import { findRule, type RuleIndex } from "./rule-index.ts";
 
 /** Which calls a decision is about, and what becomes of one that no policy speaks about. */
 export interface Side {
@@ -83,14 +83,15 @@ export function viewOf(policy: CompiledPolicy, facts: CallFacts, destination: st
 export function decideView(policy: CompiledPolicy, rules: RuleSet, call: CallView, side: Side): Decision {
   const { direction } = side;
   const deny = findRule(rules.deny, call, direction);
-  if (deny !== undefined) {
-    const why = `DENY rule ${deny.id} matched${anonymousHint(policy, deny.rule, call)}`;
-    return denied(policy, "E_POLICY_DENIED_BY_RULE", deny.id, why, notesFor(policy, rules, call, side));
+  if (deny >= 0) {
+    const id = rules.deny.ids[deny];
+    const why = `DENY rule ${id} matched${anonymousHint(policy, rules.deny.rules[deny], call)}`;
+    return denied(policy, "E_POLICY_DENIED_BY_RULE", id, why, notesFor(policy, rules, call, side));
   }
   if (rules.allowPolicyCount === 0) return byDefault(policy, rules, call, side);
   const allow = findRule(rules.allow, call, direction);
   const notes = notesFor(policy, rules, call, side);
-  if (allow !== undefined) return allowed(policy, allow.id, "rule", notes);
+  if (allow >= 0) return allowed(policy, rules.allow.ids[allow], "rule", notes);
   return new DefaultDenial(policy, rules, call, direction, notes);
 }
 
@@ -126,8 +127,8 @@ function byDefault(policy: CompiledPolicy, rules: RuleSet, call: CallView, side:
   return denied(policy, "E_POLICY_DENIED_BY_DEFAULT", undefined, why, notes);
 }
 
-function anonymousHint(policy: CompiledPolicy, rule: CompiledRule, call: CallView): string {
-  const isAnonymous = !call.connection.hasPeer && rule.namesIdentity && policy.options.mode === "strict";
+function anonymousHint(policy: CompiledPolicy, rule: CompiledRule | undefined, call: CallView): string {
+  const isAnonymous = !call.connection.hasPeer && rule?.namesIdentity === true && policy.options.mode === "strict";
   return isAnonymous ? "; the rule names an identity and the caller has none" : "";
 }
 
@@ -181,8 +182,8 @@ function matchingProviders(policy: CompiledPolicy, call: CallView): readonly Pro
     // Istio asks HTTP providers about HTTP only (section 6).
     const isHttp = policy.options.providers?.get(provider) === "http";
     if (isHttp && call.request === undefined && policy.options.mode === "istio") continue;
-    const rule = findRule(rules, call, "inbound");
-    if (rule !== undefined) requests.push({ provider, rule: rule.id });
+    const rule = matchingRule(rules, call, "inbound")?.id;
+    if (rule !== undefined) requests.push({ provider, rule });
   }
   return requests;
 }
@@ -195,7 +196,7 @@ function canAsk({ options }: CompiledPolicy, provider: string, call: CallView): 
 
 function notesFor(policy: CompiledPolicy, rules: RuleSet, call: CallView, side: Side): DecisionNotes | undefined {
   if (rules.dryRun === undefined && rules.audit.rules.length === 0 && call.faults === undefined) return undefined;
-  const auditRule = findRule(rules.audit, call, side.direction)?.id;
+  const auditRule = matchingRule(rules.audit, call, side.direction)?.id;
   const dryRun = rules.dryRun === undefined ? undefined : dryRunVerdict(policy, rules, call, side);
   if (auditRule === undefined && dryRun === undefined && call.faults === undefined) return undefined;
   return { auditRule, dryRun, conditionFaults: call.faults ?? [] };
@@ -214,17 +215,22 @@ export function dryRunVerdict(
 ): DryRunVerdict | undefined {
   const { dryRun } = rules;
   if (dryRun === undefined) return undefined;
-  const deny = earlier(findRule(rules.deny, call, direction), findRule(dryRun.deny, call, direction));
+  const deny = earlier(matchingRule(rules.deny, call, direction), matchingRule(dryRun.deny, call, direction));
   if (deny !== undefined)
-    return { verdict: "deny", rule: deny.id, reason: `DENY rule ${deny.id}${anonymousHint(policy, deny.rule, call)}` };
+    return { verdict: "deny", rule: deny.id, reason: `DENY rule ${deny.id}${anonymousHint(policy, deny, call)}` };
   if (rules.allowPolicyCount + dryRun.allowPolicyCount === 0)
     return { verdict: fallback, rule: undefined, reason: `no ALLOW policy applies, and the default is to ${fallback}` };
-  const allow = earlier(findRule(rules.allow, call, direction), findRule(dryRun.allow, call, direction));
+  const allow = earlier(matchingRule(rules.allow, call, direction), matchingRule(dryRun.allow, call, direction));
   if (allow !== undefined) return { verdict: "allow", rule: allow.id, reason: `ALLOW rule ${allow.id}` };
   return { verdict: "deny", rule: undefined, reason: "no ALLOW rule matches" };
 }
 
-function earlier(a: Entry | undefined, b: Entry | undefined): Entry | undefined {
+function matchingRule(index: RuleIndex, call: CallView, direction: Side["direction"]): CompiledRule | undefined {
+  const place = findRule(index, call, direction);
+  return place < 0 ? undefined : index.rules[place];
+}
+
+function earlier(a: CompiledRule | undefined, b: CompiledRule | undefined): CompiledRule | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   return a.order < b.order ? a : b;
 }

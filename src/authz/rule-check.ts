@@ -11,6 +11,8 @@ export interface RuleCheck {
   /** The same of operations. */
   readonly operations: readonly (readonly Matcher[])[] | undefined;
   readonly expression: CompiledExpression | undefined;
+  /** Whose expression it is. */
+  readonly rule: CompiledRule | undefined;
 }
 
 /** Shares the checks of one set of policies. */
@@ -30,6 +32,7 @@ export function ruleCheck(rule: CompiledRule, proved: ReadonlySet<CompiledField>
     sources: several(sources),
     operations: several(operations),
     expression: rule.expression,
+    rule: rule.expression === undefined ? undefined : rule,
   };
   if (check.expression !== undefined) return check;
   const key = [[check.all], check.sources ?? [], check.operations ?? []].map((groups) =>
@@ -69,12 +72,12 @@ function anyHolds(groups: readonly (readonly Matcher[])[], call: CallView): bool
 }
 
 /** Any source, and any operation, and every condition, and the expression (authorization, section 1). */
-export function checkHolds(check: RuleCheck, rule: CompiledRule, call: CallView): boolean {
+export function checkHolds(check: RuleCheck, call: CallView): boolean {
   return (
     allHold(check.all, call) &&
     (check.sources === undefined || anyHolds(check.sources, call)) &&
     (check.operations === undefined || anyHolds(check.operations, call)) &&
-    (check.expression === undefined || expressionHolds(check.expression, rule, call))
+    (check.expression === undefined || check.rule === undefined || expressionHolds(check.expression, check.rule, call))
   );
 }
 

@@ -8,7 +8,11 @@ import { buildTextTrie, collectValues, nearestValue, type TextTrie, type TrieEnt
 
 /** Finds the first rule that matches a call without asking every rule. */
 export interface RuleIndex {
+  /** In the order of the files. A rule is known by its place here. */
   readonly rules: readonly CompiledRule[];
+  readonly ids: readonly RuleId[];
+  /** What is asked of rules that were found; many share one. */
+  readonly checks: readonly RuleCheck[];
   /** One tree for each shape of call. */
   readonly roots: readonly IndexNode[];
   /** For each shape, a branch for every dimension side by side: rules that have something in common with a call. Only where somebody asks
@@ -18,18 +22,11 @@ export interface RuleIndex {
 
 /** Rules that are asked one after the other, or a split by one dimension of the call. One form for both, as all are asked alike. */
 interface IndexNode {
-  /** Of the first rule below: when a match before it is known, nothing here is of interest. */
-  readonly firstOrder: number;
-  readonly entries: readonly Entry[];
+  /** The first rule below: when a match before it is known, nothing here is of interest. */
+  readonly first: number;
+  /** Pairs: a rule, and its check. */
+  readonly entries: Int32Array;
   readonly split: Split | undefined;
-}
-
-/** All that a decision needs of a rule, in one place. */
-export interface Entry {
-  readonly order: number;
-  readonly id: RuleId;
-  readonly check: RuleCheck;
-  readonly rule: CompiledRule;
 }
 
 interface Split {
@@ -38,8 +35,9 @@ interface Split {
   readonly header: string;
   readonly forward: TextTrie | undefined;
   readonly backward: TextTrie | undefined;
-  /** By half the value of the tries, when that is even: a rule that is the only one there. */
-  readonly singles: readonly Entry[];
+  /** By half the value of the tries, when that is even: pairs of a rule that is the only one there, and its check. Side by side, as a decision among
+   *  many rules takes as long as memory does. */
+  readonly singles: Int32Array;
   /** By half the value, when that is odd. */
   readonly nodes: readonly IndexNode[];
   /** Rules that say nothing about the dimension. */
@@ -57,6 +55,9 @@ interface LikelyBranch {
 
 /** Fewer rules than this are asked one by one. */
 const LEAF_RULES = 2;
+/** Comes after every rule. */
+const NO_RULE = 0x3fffffff;
+const NOTHING: IndexNode = { first: NO_RULE, entries: new Int32Array(), split: undefined };
 /** Each level looks one thing up; deeper ones are not worth it. */
 const MAX_DEPTH = 6;
 /** How many rules are kept for one text of one dimension among the likely ones. */
@@ -93,25 +94,30 @@ export function* buildRuleIndex(
   const roots: IndexNode[] = [];
   const likely: (readonly LikelyBranch[])[] = [];
   const isOutbound = rules[0]?.policy.direction === "OUTBOUND";
+  const places = new Map(rules.map((rule, place) => [rule, place]));
+  const checks = new Map<RuleCheck, number>();
   for (const shape of SHAPES) {
     // On TCP an ALLOW rule that looks at HTTP is dropped whole, not only in the alternative that does (section 7).
     const alive = rules.filter((rule) => shape.isHttp || rule.action !== "ALLOW" || !rule.readsHttp);
     if (shape.isOpen && !isOutbound) {
-      roots.push({ firstOrder: Number.POSITIVE_INFINITY, entries: [], split: undefined });
+      roots.push(NOTHING);
       continue;
     }
     const keys = yield* keyTable(alive, shape);
     // A rule may stand in several branches; this bounds how often, for the sake of memory.
-    const building = { keys, pool, budget: { left: 100_000 + 32 * alive.length } };
+    const building = { keys, pool, places, checks, budget: { left: 100_000 + 32 * alive.length } };
     roots.push(yield* buildNode(alive, building, { used: [], hit: [] }));
     if (explains) likely[roots.length - 1] = yield* buildLikely(alive, keys);
   }
-  return { rules, roots, likely };
+  return { rules, ids: rules.map(({ id }) => id), checks: [...checks.keys()], roots, likely };
 }
 
 interface Building {
   readonly keys: KeyTable;
   readonly pool: CheckPool;
+  readonly places: ReadonlyMap<CompiledRule, number>;
+  /** Numbers of checks. */
+  readonly checks: Map<RuleCheck, number>;
   readonly budget: { left: number };
 }
 
@@ -124,22 +130,21 @@ interface Place {
 
 const NO_PROOFS: ReadonlySet<CompiledField> = new Set();
 
-function leafOf(rules: readonly CompiledRule[], { keys, pool }: Building, { hit }: Place): IndexNode {
+function leafOf(rules: readonly CompiledRule[], { keys, pool, places, checks }: Building, { hit }: Place): IndexNode {
   const proved = (rule: CompiledRule): ReadonlySet<CompiledField> => {
     if (hit.length === 0) return NO_PROOFS;
     const own = keys.get(rule);
     return new Set(hit.map((dimension) => own?.get(dimension)?.proof).filter((field) => field !== undefined));
   };
-  return {
-    firstOrder: rules[0]?.order ?? Number.POSITIVE_INFINITY,
-    entries: rules.map((rule) => ({
-      order: rule.order,
-      id: rule.id,
-      check: ruleCheck(rule, proved(rule), pool),
-      rule,
-    })),
-    split: undefined,
-  };
+  const entries = new Int32Array(2 * rules.length);
+  for (const [i, rule] of rules.entries()) {
+    const check = ruleCheck(rule, proved(rule), pool);
+    const number = checks.get(check) ?? checks.size;
+    checks.set(check, number);
+    entries[2 * i] = places.get(rule) ?? NO_RULE;
+    entries[2 * i + 1] = number;
+  }
+  return { first: entries[0] ?? NO_RULE, entries, split: undefined };
 }
 
 function* buildNode(rules: readonly CompiledRule[], building: Building, place: Place): Generator<void, IndexNode> {
@@ -155,7 +160,7 @@ function* buildNode(rules: readonly CompiledRule[], building: Building, place: P
   const used = [...place.used, dimension];
   const hit = [...place.hit, dimension];
   const nodes: IndexNode[] = [];
-  const singles: Entry[] = [];
+  const singles: number[] = [];
   // Many keys often lead to the same rules: they then share a node.
   const shared = new Map<string, number>();
   const entries = { forward: [] as TrieEntry[], backward: [] as TrieEntry[] };
@@ -169,8 +174,7 @@ function* buildNode(rules: readonly CompiledRule[], building: Building, place: P
       let value = shared.get(signature);
       if (value === undefined) {
         const node = yield* buildNode(some, building, { used, hit });
-        const [only, ...more] = node.entries;
-        if (only !== undefined && more.length === 0) value = 2 * (singles.push(only) - 1);
+        if (node.entries.length === 2) value = singles.push(...node.entries) - 2;
         else value = 2 * (nodes.push(node) - 1) + 1;
         shared.set(signature, value);
       }
@@ -186,11 +190,16 @@ function* buildNode(rules: readonly CompiledRule[], building: Building, place: P
     header: headerOf(dimension),
     forward: yield* trieOf(entries.forward, false),
     backward: yield* trieOf(entries.backward, true),
-    singles,
+    singles: Int32Array.from(singles),
     nodes,
     rest: yield* buildNode(grouping.rest, building, { used, hit: place.hit }),
   };
-  return { firstOrder: rules[0]?.order ?? Number.POSITIVE_INFINITY, entries: [], split };
+  const [first] = rules;
+  return {
+    first: first === undefined ? NO_RULE : (building.places.get(first) ?? NO_RULE),
+    entries: NOTHING.entries,
+    split,
+  };
 }
 
 function headerOf(dimension: string): string {
@@ -232,33 +241,38 @@ const values: number[] = [];
 let textCount = 0;
 let valueCount = 0;
 
-/** The matching rule that stands first in the files, or undefined. */
-export function findRule(index: RuleIndex, call: CallView, direction: "inbound" | "outbound"): Entry | undefined {
-  if (index.rules.length === 0) return undefined;
+/** The place of the matching rule that stands first in the files, or -1. */
+export function findRule(index: RuleIndex, call: CallView, direction: "inbound" | "outbound"): number {
+  if (index.rules.length === 0) return -1;
   const root = index.roots[shapeOf(call, direction)];
-  if (root === undefined) return undefined;
+  if (root === undefined) return -1;
   textCount = 0;
   valueCount = 0;
-  return search(root, call, undefined);
+  const found = search(index, root, call, NO_RULE);
+  return found === NO_RULE ? -1 : found;
 }
 
 /** `found` is the best rule so far: only rules before it are still of interest. */
-function search(node: IndexNode, call: CallView, found: Entry | undefined): Entry | undefined {
-  if (found !== undefined && node.firstOrder >= found.order) return found;
-  if (node.split !== undefined) return searchSplit(node.split, call, found);
+function search(index: RuleIndex, node: IndexNode, call: CallView, found: number): number {
+  if (node.first >= found) return found;
+  if (node.split !== undefined) return searchSplit(index, node.split, call, found);
   const { entries } = node;
-  for (let i = 0; i < entries.length; i++) {
-    const entry = entries[i];
-    if (entry === undefined) continue;
-    if (found !== undefined && entry.order >= found.order) return found;
-    if (checkHolds(entry.check, entry.rule, call)) return entry;
+  for (let i = 0; i < entries.length; i += 2) {
+    const rule = entries[i] ?? NO_RULE;
+    if (rule >= found) return found;
+    if (holds(index, entries[i + 1] ?? 0, call)) return rule;
   }
   return found;
 }
 
-function searchSplit(split: Split, call: CallView, start: Entry | undefined): Entry | undefined {
+function holds({ checks }: RuleIndex, number: number, call: CallView): boolean {
+  const check = checks[number];
+  return check !== undefined && checkHolds(check, call);
+}
+
+function searchSplit(index: RuleIndex, split: Split, call: CallView, start: number): number {
   const { forward, backward, nodes, singles } = split;
-  let found = search(split.rest, call, start);
+  let found = search(index, split.rest, call, start);
   const firstText = textCount;
   const firstValue = valueCount;
   textCount = collectTexts(split.dimension, split.header, call, texts, textCount);
@@ -273,12 +287,11 @@ function searchSplit(split: Split, call: CallView, start: Entry | undefined): En
     const value = values[i] ?? 0;
     if ((value & 1) === 1) {
       const node = nodes[value >> 1];
-      if (node !== undefined) found = search(node, call, found);
+      if (node !== undefined) found = search(index, node, call, found);
       continue;
     }
-    const entry = singles[value >> 1];
-    if (entry === undefined || (found !== undefined && entry.order >= found.order)) continue;
-    if (checkHolds(entry.check, entry.rule, call)) found = entry;
+    const rule = singles[value] ?? NO_RULE;
+    if (rule < found && holds(index, singles[value + 1] ?? 0, call)) found = rule;
   }
   valueCount = firstValue;
   return found;

@@ -13,19 +13,18 @@ import "../../../src/authz/use-cel.ts";
 
 type Node = RuleIndex["roots"][number];
 type Split = NonNullable<Node["split"]>;
-type Entry = Node["entries"][number];
+type Check = RuleIndex["checks"][number];
 
-const eachEntry =
-  (change: (entry: Entry) => Entry) =>
-  (node: Node): Node => ({
-    ...node,
-    entries: node.entries.map(change),
-    split: node.split && { ...node.split, singles: node.split.singles.map(change) },
-  });
 const eachSplit =
   (change: (split: Split) => Split) =>
   (node: Node): Node => ({ ...node, split: node.split && change(node.split) });
-const nothing: Node = { firstOrder: Number.POSITIVE_INFINITY, entries: [], split: undefined };
+const nothing: Node = { first: 0x3fffffff, entries: new Int32Array(), split: undefined };
+
+/** The pairs of a rule and its check, changed as a list of pairs. */
+function changePairs(numbers: Int32Array, change: (pairs: readonly number[][]) => readonly number[][]): Int32Array {
+  const pairs = Array.from({ length: numbers.length / 2 }, (_, i) => [...numbers.subarray(2 * i, 2 * i + 2)]);
+  return Int32Array.from(change(pairs).flat());
+}
 
 /** Changes one number in each node of a trie. */
 function changeTrie(trie: TextTrie | undefined, change: (fields: Int32Array) => void): TextTrie | undefined {
@@ -54,46 +53,41 @@ const nodeFaults: Readonly<Record<string, (node: Node) => Node>> = {
   "exact texts match as prefixes": eachTrie((fields) => {
     if ((fields[2] ?? -1) >= 0) fields[3] = fields[2] ?? -1;
   }),
+  "texts that end behind a character match nothing": eachSplit((split) => ({
+    ...split,
+    forward: split.forward && { ...split.forward, table: split.forward.table.map((child) => Math.max(child, -1)) },
+  })),
   "a label is not compared": eachTrie((fields) => {
     fields[1] = 0;
   }),
   "a text leads to its neighbour's rules": eachSplit((split) => ({
     ...split,
-    singles: [...split.singles.slice(1), ...split.singles.slice(0, 1)],
+    singles: changePairs(split.singles, (pairs) => [...pairs.slice(1), ...pairs.slice(0, 1)]),
     nodes: [...split.nodes.slice(1), ...split.nodes.slice(0, 1)],
   })),
-  "fields are not asked": eachEntry((entry) => ({ ...entry, check: { ...entry.check, all: [] } })),
-  "one of several sources is not asked": eachEntry((entry) => ({
-    ...entry,
-    check: { ...entry.check, sources: entry.check.sources?.slice(0, 1) },
-  })),
-  "one of several operations is not asked": eachEntry((entry) => ({
-    ...entry,
-    check: { ...entry.check, operations: entry.check.operations?.slice(0, 1) },
-  })),
-  "several sources are as good as none": eachEntry((entry) => ({
-    ...entry,
-    check: { ...entry.check, sources: undefined },
-  })),
-  "several operations are as good as none": eachEntry((entry) => ({
-    ...entry,
-    check: { ...entry.check, operations: undefined },
-  })),
-  "expressions are not asked": eachEntry((entry) => ({ ...entry, check: { ...entry.check, expression: undefined } })),
-  "only the first field is asked": eachEntry((entry) => ({
-    ...entry,
-    check: { ...entry.check, all: entry.check.all.slice(0, 1) },
-  })),
-  "only the last rule of a leaf is asked": (node) => ({ ...node, entries: node.entries.slice(-1) }),
-  "a later rule is taken for the first": (node) => ({ ...node, entries: node.entries.toReversed() }),
-  "one kept answer is taken for another": eachEntry((entry) => ({
-    ...entry,
-    check: {
-      ...entry.check,
-      all: entry.check.all.map((matcher) => ({ ...matcher, kept: Math.min(matcher.kept, 0) })),
-    },
-  })),
+  "only the last rule of a leaf is asked": (node) => ({
+    ...node,
+    entries: changePairs(node.entries, (pairs) => pairs.slice(-1)),
+  }),
+  "a later rule is taken for the first": (node) => ({
+    ...node,
+    entries: changePairs(node.entries, (pairs) => pairs.toReversed()),
+  }),
   "the last alternative of a split is lost": eachSplit((split) => ({ ...split, nodes: split.nodes.slice(0, -1) })),
+};
+
+const checkFaults: Readonly<Record<string, (check: Check) => Check>> = {
+  "fields are not asked": (check) => ({ ...check, all: [] }),
+  "one of several sources is not asked": (check) => ({ ...check, sources: check.sources?.slice(0, 1) }),
+  "one of several operations is not asked": (check) => ({ ...check, operations: check.operations?.slice(0, 1) }),
+  "several sources are as good as none": (check) => ({ ...check, sources: undefined }),
+  "several operations are as good as none": (check) => ({ ...check, operations: undefined }),
+  "expressions are not asked": (check) => ({ ...check, expression: undefined }),
+  "only the first field is asked": (check) => ({ ...check, all: check.all.slice(0, 1) }),
+  "one kept answer is taken for another": (check) => ({
+    ...check,
+    all: check.all.map((matcher) => ({ ...matcher, kept: Math.min(matcher.kept, 0) })),
+  }),
 };
 
 const ACTIONS = ["deny", "allow", "audit"] as const;
@@ -142,6 +136,13 @@ const setFaults: Readonly<Record<string, (policy: CompiledPolicy) => CompiledPol
 const faults: readonly (readonly [string, (policy: CompiledPolicy) => CompiledPolicy])[] = [
   ...Object.entries(nodeFaults).map(
     ([name, change]) => [name, (policy: CompiledPolicy) => changeNodes(policy, change)] as const,
+  ),
+  ...Object.entries(checkFaults).map(
+    ([name, change]) =>
+      [
+        name,
+        (policy: CompiledPolicy) => changeIndexes(policy, (index) => ({ ...index, checks: index.checks.map(change) })),
+      ] as const,
   ),
   ...Object.entries(setFaults),
 ];
