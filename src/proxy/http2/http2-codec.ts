@@ -7,11 +7,12 @@ import { FrameReader, type FrameSink } from "./frame-reader.ts";
 import * as frames from "./frames.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
-import { HpackEncoder } from "./hpack-encoder.ts";
 import type { Http2Fault } from "./http2-fault.ts";
 import { Http2Stream, NO_CHUNKS } from "./http2-stream.ts";
+import { MessageWriter } from "./message-writer.ts";
 import { readRequest } from "./read-request.ts";
 import { readResponse, readTrailers } from "./read-response.ts";
+import { ReceiveWindows } from "./receive-windows.ts";
 import { StreamTable } from "./stream-table.ts";
 
 export interface Http2Limits extends Http1Limits {
@@ -57,10 +58,6 @@ export interface Http2Handler<User> {
   onIdle(): void;
 }
 
-const MAX_STREAM_WINDOW = 512 * 1024;
-const MAX_CONNECTION_WINDOW = 4 * 1024 * 1024;
-/** By how much the windows of all streams may grow together: what a peer can make us hold is this and every stream's first window. */
-const MAX_EXTRA_WINDOW = 4 * 1024 * 1024;
 /** Interim responses that one stream may have, as in HTTP/1.1. Counted by stream: one upstream's 102s must not end its neighbours. */
 const MAX_INTERIM_RESPONSES = 100;
 /** Larger DATA frames cost less; other frames are judged by the head limit. */
@@ -83,7 +80,8 @@ export class Http2Codec<User> implements FrameSink {
   readonly #limits: Http2Limits;
   readonly #reader = new FrameReader(this);
   readonly #decoder: HpackDecoder;
-  readonly #encoder = new HpackEncoder();
+  readonly #writer: MessageWriter;
+  readonly #windows: ReceiveWindows;
   readonly #guard: FloodGuard;
   readonly #streams = new StreamTable<User>();
   /** Streams whose queue waits for window. */
@@ -99,18 +97,11 @@ export class Http2Codec<User> implements FrameSink {
   #shuttingDown: "no" | "asked" | "final" = "no";
   #peerGoaway = Number.POSITIVE_INFINITY;
   // ── what the other side has told ──
-  #peerMaxFrame = frames.MAX_FRAME_BYTES;
   #peerWindow = frames.DEFAULT_WINDOW;
   #peerStreams = Number.POSITIVE_INFINITY;
   #peerExtendedConnect = false;
-  // ── connection flow control ──
+  /** What the connection may still be sent. */
   #sendWindow = frames.DEFAULT_WINDOW;
-  #receiveWindow: number;
-  #window: number;
-  #unacknowledged = 0;
-  #sinceGrowth = 0;
-  /** By how much streams' windows have grown, all together. */
-  #extraWindow = 0;
   // ── the header block or DATA frame under way ──
   #blockStream = 0;
   #blockFlags = 0;
@@ -122,11 +113,6 @@ export class Http2Codec<User> implements FrameSink {
   #padding = -1;
   #payloadLeft = 0;
   readonly #recentlyReset: number[] = [];
-  // ── the frame written last, as long as it can still be given END_STREAM ──
-  #lastStream = 0;
-  #lastFlagsAt = 0;
-  #lastGeneration = -1;
-  #headersAt = 0;
 
   constructor(role: "server" | "client", out: OutputBuffer, handler: Http2Handler<User>, limits: Http2Limits) {
     this.#role = role;
@@ -140,8 +126,8 @@ export class Http2Codec<User> implements FrameSink {
       fields: limits.headFields,
     });
     this.#prefaceAt = role === "server" ? 0 : frames.CLIENT_PREFACE.length;
-    this.#window = limits.connectionWindow;
-    this.#receiveWindow = limits.connectionWindow;
+    this.#writer = new MessageWriter(out);
+    this.#windows = new ReceiveWindows(out, limits.connectionWindow, limits.streamWindow);
     this.#greet();
   }
 
@@ -302,11 +288,10 @@ export class Http2Codec<User> implements FrameSink {
         ? this.#fail(frames.PROTOCOL_ERROR, "DATA on a stream that was never opened")
         : this.#fail(frames.STREAM_CLOSED, "DATA on a stream that has ended");
     }
-    if (length > this.#receiveWindow) {
+    if (!this.#windows.takes(length)) {
       return this.#fail(frames.FLOW_CONTROL_ERROR, "DATA beyond the connection's window");
     }
     if (length === 0 && (flags & frames.END_STREAM) === 0 && this.#flood("emptyFrames")) return false;
-    this.#receiveWindow -= length;
     this.#dataStream = undefined;
     this.#dataFlags = flags;
     this.#dataLength = length;
@@ -369,11 +354,11 @@ export class Http2Codec<User> implements FrameSink {
     const length = this.#dataLength;
     this.#dataStream = undefined;
     // held or dropped, it is given back: a stream whose reader rests is stopped by its own window, and must not stop the others
-    this.#creditConnection(length);
+    this.#windows.giveBack(length);
     if (stream === undefined || stream.reset) return true;
     const held = stream.heldNow;
     stream.heldNow = 0;
-    this.#creditStream(stream, length - held);
+    this.#windows.giveBackTo(stream, length - held);
     if ((this.#dataFlags & frames.END_STREAM) !== 0) this.#endRemote(stream, undefined);
     return this.#violation === undefined;
   }
@@ -419,7 +404,7 @@ export class Http2Codec<User> implements FrameSink {
       const chunk = stream.held.shift() as Uint8Array;
       if (stream.held.isEmpty) stream.held = undefined;
       this.#handler.onData(stream, chunk);
-      this.#creditStream(stream, chunk.length);
+      this.#windows.giveBackTo(stream, chunk.length);
     }
     if (stream.endHeld && !stream.reset && !this.#holdsEnd(stream)) {
       stream.endHeld = false;
@@ -444,44 +429,6 @@ export class Http2Codec<User> implements FrameSink {
   /** Read anew: handlers change it meanwhile. */
   #isPaused(stream: Http2Stream<User>): boolean {
     return stream.paused;
-  }
-
-  #creditStream(stream: Http2Stream<User>, length: number): void {
-    if (length === 0 || stream.remoteEnded || stream.reset) return;
-    stream.unacknowledged += length;
-    stream.sinceGrowth += length;
-    if (stream.unacknowledged < stream.window / 2) return;
-    let increment = stream.unacknowledged;
-    if (stream.sinceGrowth >= 2 * stream.window && this.#mayGrow(stream)) {
-      // a reader that keeps up is not to wait for our window
-      stream.sinceGrowth = 0;
-      this.#extraWindow += stream.window;
-      increment += stream.window;
-      stream.window *= 2;
-    }
-    stream.unacknowledged = 0;
-    stream.receiveWindow += increment;
-    frames.writeNumberFrame(this.#out, frames.WINDOW_UPDATE, stream.id, increment);
-  }
-
-  #mayGrow({ window, held }: Http2Stream<User>): boolean {
-    return held === undefined && window < MAX_STREAM_WINDOW && this.#extraWindow + window <= MAX_EXTRA_WINDOW;
-  }
-
-  #creditConnection(length: number): void {
-    if (length === 0) return;
-    this.#unacknowledged += length;
-    this.#sinceGrowth += length;
-    if (this.#unacknowledged < this.#window / 2) return;
-    let increment = this.#unacknowledged;
-    if (this.#sinceGrowth >= 4 * this.#window && this.#window < MAX_CONNECTION_WINDOW) {
-      this.#sinceGrowth = 0;
-      increment += this.#window;
-      this.#window *= 2;
-    }
-    this.#unacknowledged = 0;
-    this.#receiveWindow += increment;
-    frames.writeNumberFrame(this.#out, frames.WINDOW_UPDATE, 0, increment);
   }
 
   // ── HEADERS ──
@@ -700,7 +647,7 @@ export class Http2Codec<User> implements FrameSink {
   #setting(id: number, value: number): boolean {
     switch (id) {
       case frames.SETTINGS_HEADER_TABLE_SIZE:
-        this.#encoder.setMaxTableBytes(value);
+        this.#writer.setMaxTableBytes(value);
         return true;
       case frames.SETTINGS_ENABLE_PUSH:
         return (
@@ -717,7 +664,7 @@ export class Http2Codec<User> implements FrameSink {
         if (value < frames.MAX_FRAME_BYTES || value > 0xff_ffff) {
           return this.#fail(frames.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE with a forbidden value");
         }
-        this.#peerMaxFrame = Math.min(value, OUR_MAX_FRAME);
+        this.#writer.maxFrame = Math.min(value, OUR_MAX_FRAME);
         return true;
       case frames.SETTINGS_ENABLE_CONNECT_PROTOCOL:
         if (value > 1 || (value === 0 && this.#peerExtendedConnect)) {
@@ -807,30 +754,27 @@ export class Http2Codec<User> implements FrameSink {
 
   /** Begins a header section; its fields follow. Nothing of it leaves before `endHeaders`. */
   beginHeaders(stream: Http2Stream<User>): void {
-    const out = this.#out;
-    this.#headersAt = out.length;
-    frames.writeFrameHeader(out, 0, frames.HEADERS, frames.END_HEADERS, stream.id);
-    this.#encoder.begin(out);
+    this.#writer.beginHeaders(stream.id);
   }
 
   /** Throws TypeError for what no field may hold: `dropHeaders` is to be called then. So do `status` and `lines`. */
   field(name: string, value: string): void {
-    this.#encoder.field(this.#out, name, value);
+    this.#writer.field(name, value);
   }
 
   status(code: number): void {
-    this.#encoder.status(this.#out, code);
+    this.#writer.status(code);
   }
 
   /** The lines that a message passes on, then those that were added. */
   lines(lines: HeadLines): void {
-    lines.encode(this.#out, this.#encoder);
+    this.#writer.lines(lines);
   }
 
   /** Takes a header section back of which a field can't be written: `field`, `status` or `lines` threw. Nothing of it leaves, and the stream
    *  is over; its owner hears of it by onStreamClosed alone. The table stays right, since its next block resets it. */
   dropHeaders(stream: Http2Stream<User>): void {
-    this.#out.truncate(this.#headersAt);
+    this.#writer.dropHeaders();
     // a stream of ours that nobody has heard of is no stream to reset
     if (this.#role === "client" && !stream.headersSent) {
       if (!stream.reset) this.#close(stream);
@@ -839,38 +783,10 @@ export class Http2Codec<User> implements FrameSink {
 
   /** Ends a header section. */
   endHeaders(stream: Http2Stream<User>, endStream: boolean): void {
-    const out = this.#out;
-    const length = out.length - this.#headersAt - frames.FRAME_HEADER_BYTES;
     stream.headersSent = true;
     this.#guard.traffic();
-    if (length <= this.#peerMaxFrame) {
-      out.patchUint24(this.#headersAt, length);
-      this.#wroteFrame(stream.id, this.#headersAt + 4);
-    } else this.#splitBlock(stream.id);
+    this.#writer.endHeaders(stream.id);
     if (endStream) this.end(stream, undefined);
-  }
-
-  #splitBlock(streamId: number): void {
-    const out = this.#out;
-    const block = out.copyFrom(this.#headersAt + frames.FRAME_HEADER_BYTES);
-    out.truncate(this.#headersAt);
-    const max = this.#peerMaxFrame;
-    for (let at = 0; at < block.length; at += max) {
-      const until = Math.min(at + max, block.length);
-      const type = at === 0 ? frames.HEADERS : frames.CONTINUATION;
-      const flags = until === block.length ? frames.END_HEADERS : 0;
-      if (at === 0) this.#wroteFrame(streamId, out.length + 4);
-      frames.writeFrameHeader(out, until - at, type, flags, streamId);
-      out.bytes(block.subarray(at, until));
-    }
-    // END_STREAM stands on HEADERS; with CONTINUATION behind it an empty DATA frame says the end more simply
-    this.#lastGeneration = -1;
-  }
-
-  #wroteFrame(streamId: number, flagsAt: number): void {
-    this.#lastStream = streamId;
-    this.#lastFlagsAt = flagsAt;
-    this.#lastGeneration = this.#out.generation;
   }
 
   /** Sends body bytes as far as windows let them go; the rest is copied and waits. */
@@ -890,12 +806,9 @@ export class Http2Codec<User> implements FrameSink {
   #writeData(stream: Http2Stream<User>, chunk: Uint8Array): number {
     let at = 0;
     while (at < chunk.length) {
-      const size = Math.min(chunk.length - at, this.#peerMaxFrame, stream.sendWindow, this.#sendWindow);
+      const size = Math.min(chunk.length - at, this.#writer.maxFrame, stream.sendWindow, this.#sendWindow);
       if (size <= 0) break;
-      const flagsAt = this.#out.length + 4;
-      frames.writeFrameHeader(this.#out, size, frames.DATA, 0, stream.id);
-      this.#out.bytes(size === chunk.length ? chunk : chunk.subarray(at, at + size));
-      this.#wroteFrame(stream.id, flagsAt);
+      this.#writer.data(stream.id, size === chunk.length ? chunk : chunk.subarray(at, at + size));
       this.#guard.traffic();
       stream.sendWindow -= size;
       this.#sendWindow -= size;
@@ -928,33 +841,22 @@ export class Http2Codec<User> implements FrameSink {
 
   #writeEnd(stream: Http2Stream<User>, trailers: Fields | undefined): void {
     stream.localEnded = true;
-    const out = this.#out;
-    if (trailers !== undefined && trailers.lower.length > 0) {
-      this.beginHeaders(stream);
-      const { lower, raw } = trailers;
-      try {
-        for (let at = 0; at < lower.length; at++) this.field(lower[at] as string, raw[2 * at + 1] as string);
-      } catch {
-        // half of a message must not look like a whole one
-        out.truncate(this.#headersAt);
-        this.#writeReset(stream.id, frames.INTERNAL_ERROR);
-        this.#lose(stream, frames.INTERNAL_ERROR, "a trailer holds what no field may hold");
-        return;
-      }
-      const length = out.length - this.#headersAt - frames.FRAME_HEADER_BYTES;
-      if (length <= this.#peerMaxFrame) {
-        out.patchUint24(this.#headersAt, length);
-        out.patchBits(this.#headersAt + 4, frames.END_STREAM);
-      } else {
-        const at = this.#headersAt;
-        this.#splitBlock(stream.id);
-        out.patchBits(at + 4, frames.END_STREAM);
-      }
-    } else if (this.#lastStream === stream.id && this.#lastGeneration === out.generation) {
-      // the frame before has not left yet: it says the end as well
-      out.patchBits(this.#lastFlagsAt, frames.END_STREAM);
-    } else frames.writeFrameHeader(out, 0, frames.DATA, frames.END_STREAM, stream.id);
-    this.#lastGeneration = -1;
+    if (trailers === undefined || trailers.lower.length === 0) {
+      this.#writer.end(stream.id);
+      return;
+    }
+    this.#writer.beginHeaders(stream.id);
+    const { lower, raw } = trailers;
+    try {
+      for (let at = 0; at < lower.length; at++) this.field(lower[at] as string, raw[2 * at + 1] as string);
+    } catch {
+      // half of a message must not look like a whole one
+      this.#writer.dropHeaders();
+      this.#writeReset(stream.id, frames.INTERNAL_ERROR);
+      this.#lose(stream, frames.INTERNAL_ERROR, "a trailer holds what no field may hold");
+      return;
+    }
+    this.#writer.endTrailers(stream.id);
   }
 
   /** Whether a source should stop: output waits for the other side's window. Whoever sees true gets onStreamWritable later. */
@@ -1018,8 +920,7 @@ export class Http2Codec<User> implements FrameSink {
   }
 
   #writeReset(streamId: number, errorCode: number): void {
-    frames.writeNumberFrame(this.#out, frames.RST_STREAM, streamId, errorCode);
-    this.#lastGeneration = -1;
+    this.#writer.reset(streamId, errorCode);
     this.#recentlyReset.push(streamId);
     const remembered = Math.max(REMEMBERED_RESETS, this.#limits.streams);
     if (this.#recentlyReset.length > remembered) this.#recentlyReset.shift();
@@ -1061,7 +962,7 @@ export class Http2Codec<User> implements FrameSink {
     stream.reset = true;
     this.#dropQueue(stream);
     stream.held = undefined;
-    this.#extraWindow -= stream.window - this.#limits.streamWindow;
+    this.#windows.onClosed(stream);
     this.#streams.delete(stream);
     this.#handler.onStreamClosed(stream);
     if (this.#streams.size === 0) this.#handler.onIdle();
