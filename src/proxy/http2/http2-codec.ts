@@ -8,11 +8,12 @@ import * as frames from "./frames.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
 import type { Http2Fault } from "./http2-fault.ts";
-import { Http2Stream, NO_CHUNKS } from "./http2-stream.ts";
+import { Http2Stream } from "./http2-stream.ts";
 import { MessageWriter } from "./message-writer.ts";
 import { readRequest } from "./read-request.ts";
 import { readResponse, readTrailers } from "./read-response.ts";
 import { ReceiveWindows } from "./receive-windows.ts";
+import { SendQueue } from "./send-queue.ts";
 import { StreamTable } from "./stream-table.ts";
 
 export interface Http2Limits extends Http1Limits {
@@ -84,8 +85,7 @@ export class Http2Codec<User> implements FrameSink {
   readonly #windows: ReceiveWindows;
   readonly #guard: FloodGuard;
   readonly #streams = new StreamTable<User>();
-  /** Streams whose queue waits for window. */
-  #waiting: Http2Stream<User>[] = [];
+  readonly #queue: SendQueue<User>;
   #violation: Http2Violation | undefined;
   #nowMs = 0;
   #prefaceAt: number;
@@ -97,11 +97,8 @@ export class Http2Codec<User> implements FrameSink {
   #shuttingDown: "no" | "asked" | "final" = "no";
   #peerGoaway = Number.POSITIVE_INFINITY;
   // ── what the other side has told ──
-  #peerWindow = frames.DEFAULT_WINDOW;
   #peerStreams = Number.POSITIVE_INFINITY;
   #peerExtendedConnect = false;
-  /** What the connection may still be sent. */
-  #sendWindow = frames.DEFAULT_WINDOW;
   // ── the header block or DATA frame under way ──
   #blockStream = 0;
   #blockFlags = 0;
@@ -128,6 +125,10 @@ export class Http2Codec<User> implements FrameSink {
     this.#prefaceAt = role === "server" ? 0 : frames.CLIENT_PREFACE.length;
     this.#writer = new MessageWriter(out);
     this.#windows = new ReceiveWindows(out, limits.connectionWindow, limits.streamWindow);
+    this.#queue = new SendQueue(this.#writer, this.#guard, this.#streams, {
+      onStreamWritable: (stream) => handler.onStreamWritable(stream),
+      onQueueSent: (stream) => this.#endQueued(stream),
+    });
     this.#greet();
   }
 
@@ -418,7 +419,7 @@ export class Http2Codec<User> implements FrameSink {
   outlives(stream: Http2Stream<User>): boolean {
     if (stream.reset || !stream.endHeld || this.#role === "server") return false;
     stream.localEnded = true;
-    this.#dropQueue(stream);
+    this.#queue.drop(stream);
     if (stream.awaitsDrain) {
       stream.awaitsDrain = false;
       this.#handler.onStreamWritable(stream);
@@ -512,7 +513,7 @@ export class Http2Codec<User> implements FrameSink {
       this.#handler.onRefused(streamId);
       return this.#violation === undefined;
     }
-    const stream = new Http2Stream<User>(streamId, this.#peerWindow, this.#limits.streamWindow);
+    const stream = new Http2Stream<User>(streamId, this.#queue.initialWindow, this.#limits.streamWindow);
     this.#streams.add(stream);
     const head = this.#decoder.tooLarge
       ? HEAD_TOO_LARGE
@@ -585,11 +586,9 @@ export class Http2Codec<User> implements FrameSink {
     if (this.#flood("windowUpdates")) return false;
     if (streamId === 0) {
       if (increment === 0) return this.#fail(frames.PROTOCOL_ERROR, "a WINDOW_UPDATE of zero");
-      this.#sendWindow += increment;
-      if (this.#sendWindow > frames.MAX_WINDOW) {
+      if (!this.#queue.widen(increment)) {
         return this.#fail(frames.FLOW_CONTROL_ERROR, "a window larger than windows can be");
       }
-      this.#flushWaiting();
       return true;
     }
     const stream = this.#streams.get(streamId);
@@ -600,12 +599,8 @@ export class Http2Codec<User> implements FrameSink {
       );
     }
     if (increment === 0) this.#breakStream(stream, frames.PROTOCOL_ERROR, "a WINDOW_UPDATE of zero");
-    else {
-      stream.sendWindow += increment;
-      if (stream.sendWindow > frames.MAX_WINDOW) {
-        this.#breakStream(stream, frames.FLOW_CONTROL_ERROR, "a window larger than windows can be");
-      } else if (stream.queuedBytes > 0) this.#flushWaiting();
-      else this.#maybeWritable(stream);
+    else if (!this.#queue.widenStream(stream, increment)) {
+      this.#breakStream(stream, frames.FLOW_CONTROL_ERROR, "a window larger than windows can be");
     }
     return this.#violation === undefined;
   }
@@ -632,14 +627,14 @@ export class Http2Codec<User> implements FrameSink {
     if ((end - start) % 6 !== 0) return this.#fail(frames.FRAME_SIZE_ERROR, "SETTINGS of a wrong length");
     if (this.#flood("settings")) return false;
     this.#gotSettings = true;
-    const window = this.#peerWindow;
+    const window = this.#queue.initialWindow;
     for (let at = start; at < end; at += 6) {
       const id = ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
       if (!this.#setting(id, frames.readUint32(bytes, at + 2))) return false;
     }
     frames.writeFrameHeader(this.#out, 0, frames.SETTINGS, frames.ACK, 0);
     // after the acknowledgement: what a larger window lets out comes under settings that are known to be in force
-    if (this.#peerWindow > window) this.#windowsGrew();
+    if (this.#queue.initialWindow > window) this.#queue.flush();
     this.#handler.onSettings();
     return this.#violation === undefined;
   }
@@ -681,20 +676,10 @@ export class Http2Codec<User> implements FrameSink {
     if (value > frames.MAX_WINDOW) {
       return this.#fail(frames.FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE larger than windows can be");
     }
-    const change = value - this.#peerWindow;
-    this.#peerWindow = value;
-    for (const stream of this.#streams.list()) {
-      stream.sendWindow += change;
-      if (stream.sendWindow > frames.MAX_WINDOW) {
-        return this.#fail(frames.FLOW_CONTROL_ERROR, "a window larger than windows can be");
-      }
-    }
-    return true;
-  }
-
-  #windowsGrew(): void {
-    this.#flushWaiting();
-    for (const stream of this.#streams.list()) this.#maybeWritable(stream);
+    return (
+      this.#queue.setInitialWindow(value) ||
+      this.#fail(frames.FLOW_CONTROL_ERROR, "a window larger than windows can be")
+    );
   }
 
   #onPing(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
@@ -745,7 +730,7 @@ export class Http2Codec<User> implements FrameSink {
   /** Client: opens a stream for a request with this method. Only where `canOpen`. */
   open(method: string): Http2Stream<User> {
     if (!this.canOpen) throw new TypeError("no stream can be opened now");
-    const stream = new Http2Stream<User>(this.#nextStream, this.#peerWindow, this.#limits.streamWindow);
+    const stream = new Http2Stream<User>(this.#nextStream, this.#queue.initialWindow, this.#limits.streamWindow);
     stream.method = method;
     this.#nextStream += 2;
     this.#streams.add(stream);
@@ -792,29 +777,7 @@ export class Http2Codec<User> implements FrameSink {
   /** Sends body bytes as far as windows let them go; the rest is copied and waits. */
   data(stream: Http2Stream<User>, chunk: Uint8Array): void {
     if (stream.reset || stream.localEnded || stream.endQueued) return;
-    let sent = 0;
-    if (stream.queuedBytes === 0) sent = this.#writeData(stream, chunk);
-    if (sent === chunk.length) return;
-    if (stream.queuedBytes === 0) this.#waiting.push(stream);
-    const rest = Buffer.from(chunk.subarray(sent));
-    if (stream.queue === NO_CHUNKS) stream.queue = [];
-    stream.queue.push(rest);
-    stream.queuedBytes += rest.length;
-  }
-
-  /** Writes what the windows allow; returns how much that was. */
-  #writeData(stream: Http2Stream<User>, chunk: Uint8Array): number {
-    let at = 0;
-    while (at < chunk.length) {
-      const size = Math.min(chunk.length - at, this.#writer.maxFrame, stream.sendWindow, this.#sendWindow);
-      if (size <= 0) break;
-      this.#writer.data(stream.id, size === chunk.length ? chunk : chunk.subarray(at, at + size));
-      this.#guard.traffic();
-      stream.sendWindow -= size;
-      this.#sendWindow -= size;
-      at += size;
-    }
-    return at;
+    this.#queue.send(stream, chunk);
   }
 
   /** Ends our half, behind what waits. */
@@ -839,6 +802,13 @@ export class Http2Codec<User> implements FrameSink {
     if (stream.localEnded) this.resetStream(stream, frames.NO_ERROR);
   }
 
+  /** What waited has left, and the end was to follow it. */
+  #endQueued(stream: Http2Stream<User>): void {
+    this.#writeEnd(stream, stream.trailers);
+    if (stream.cancelAfterEnd && !stream.remoteEnded) this.resetStream(stream, frames.NO_ERROR);
+    this.#closeIfEnded(stream);
+  }
+
   #writeEnd(stream: Http2Stream<User>, trailers: Fields | undefined): void {
     stream.localEnded = true;
     if (trailers === undefined || trailers.lower.length === 0) {
@@ -861,55 +831,7 @@ export class Http2Codec<User> implements FrameSink {
 
   /** Whether a source should stop: output waits for the other side's window. Whoever sees true gets onStreamWritable later. */
   isCongested(stream: Http2Stream<User>): boolean {
-    if (stream.reset || stream.localEnded) return false;
-    if (stream.queuedBytes === 0 && stream.sendWindow > 0 && this.#sendWindow > 0) return false;
-    stream.awaitsDrain = true;
-    return true;
-  }
-
-  #maybeWritable(stream: Http2Stream<User>): void {
-    if (!stream.awaitsDrain || stream.reset || stream.queuedBytes > 0) return;
-    if (stream.sendWindow <= 0 || this.#sendWindow <= 0) return;
-    stream.awaitsDrain = false;
-    this.#handler.onStreamWritable(stream);
-  }
-
-  /** Windows grew: every waiting stream gets its turn. */
-  #flushWaiting(): void {
-    const waiting = this.#waiting;
-    if (waiting.length === 0) {
-      for (const stream of this.#streams.list()) if (stream.awaitsDrain) this.#maybeWritable(stream);
-      return;
-    }
-    this.#waiting = [];
-    for (const stream of waiting) {
-      if (stream.reset) continue;
-      this.#flushQueue(stream);
-      if (stream.queuedBytes > 0) {
-        this.#waiting.push(stream);
-        continue;
-      }
-      if (stream.endQueued) {
-        this.#writeEnd(stream, stream.trailers);
-        if (stream.cancelAfterEnd && !stream.remoteEnded) this.resetStream(stream, frames.NO_ERROR);
-        this.#closeIfEnded(stream);
-      } else this.#maybeWritable(stream);
-    }
-    for (const stream of this.#streams.list()) if (stream.awaitsDrain) this.#maybeWritable(stream);
-  }
-
-  #flushQueue(stream: Http2Stream<User>): void {
-    const { queue } = stream;
-    while (queue.length > 0) {
-      const chunk = queue[0] as Uint8Array;
-      const sent = this.#writeData(stream, chunk);
-      stream.queuedBytes -= sent;
-      if (sent < chunk.length) {
-        if (sent > 0) queue[0] = chunk.subarray(sent);
-        return;
-      }
-      queue.shift();
-    }
+    return this.#queue.isCongested(stream);
   }
 
   /** Ends a stream at once. What waits on it is dropped; nothing is delivered any more. */
@@ -947,20 +869,9 @@ export class Http2Codec<User> implements FrameSink {
     this.#close(stream);
   }
 
-  /** What waits for window is not wanted any more. */
-  #dropQueue(stream: Http2Stream<User>): void {
-    if (stream.queuedBytes === 0) return;
-    stream.queue = NO_CHUNKS;
-    stream.queuedBytes = 0;
-    stream.endQueued = false;
-    // windows may never grow again: what has ended must not wait for that
-    const at = this.#waiting.indexOf(stream);
-    if (at !== -1) this.#waiting.splice(at, 1);
-  }
-
   #close(stream: Http2Stream<User>): void {
     stream.reset = true;
-    this.#dropQueue(stream);
+    this.#queue.drop(stream);
     stream.held = undefined;
     this.#windows.onClosed(stream);
     this.#streams.delete(stream);
