@@ -1,21 +1,17 @@
-import { randomBytes } from "node:crypto";
 import type { ErrorCode } from "../core/error-codes.ts";
 import { CountersignError } from "../core/errors.ts";
 import { finishOutcome } from "./call-outcomes.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
-import { type CallOwner, HttpCall } from "./http-call.ts";
+import { HttpCall } from "./http-call.ts";
 import type { HttpService } from "./http-service.ts";
-import type { DownstreamStream, OutgoingResponse } from "./http-streams.ts";
-import type { HeadLines } from "./http1/head-lines.ts";
-import { isHopByHop } from "./http1/hop-by-hop.ts";
 import type { Fields, Http1Limits, RequestHead } from "./http1/http1-events.ts";
-import { announcedLength } from "./http1/write-head.ts";
 import { CONNECTION_WINDOW } from "./http2/connection-window.ts";
 import { FLOOD_LIMITS } from "./http2/flood-guard.ts";
-import { CANCEL, ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR } from "./http2/frames.ts";
+import { ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR } from "./http2/frames.ts";
 import { Http2Codec, type Http2Handler, type Http2Violation } from "./http2/http2-codec.ts";
 import type { Http2Fault } from "./http2/http2-fault.ts";
 import type { Http2Stream } from "./http2/http2-stream.ts";
+import { asUpgrade, ServerStream, type StreamUser, writeResponse } from "./http2-server-stream.ts";
 import { localAnswer } from "./local-answer.ts";
 import { monotonicMs } from "./monotonic.ts";
 import type { ServerTimeouts } from "./server-timeouts.ts";
@@ -23,26 +19,6 @@ import { StreamTransport } from "./stream-transport.ts";
 import type { Transport, TransportOwner } from "./transport.ts";
 import { TUNNEL_PROTOCOL, tunnelNameOf } from "./tunnel-names.ts";
 import { UNREADABLE_HEAD } from "./unreadable-head.ts";
-
-/** What a stream of the connection carries: a call, or a tunnel that stands for a connection of its own. */
-export interface StreamUser {
-  readonly deadlineMs: number;
-  onDeadline(nowMs: number): void;
-  /** Calls that this connection answers for: those of a tunnel are its listener's. */
-  readonly calls: number;
-  reauthorize(): void;
-  onTick(): void;
-  cut(code: ErrorCode, detail: string): void;
-  onData(chunk: Uint8Array, nowMs: number): void;
-  onEnd(trailers: Fields | undefined): void;
-  /** The caller has given it up. */
-  onReset(detail: string): void;
-  /** The whole connection has ended. */
-  onConnectionGone(reason: string): void;
-  onStreamWritable(): void;
-  onTransportWritable(): void;
-  onClosed(): void;
-}
 
 /** Opens what a tunnel leads to, over its stream. */
 export interface TunnelEntrance {
@@ -63,7 +39,6 @@ export interface Http2ServerOptions {
 const LINGER_MS = 2000;
 /** Far more than the bodies that are let go ahead, bytes: beyond it a caller leaves its answers unread. */
 const MAX_BACKLOG = 1024 * 1024;
-const WEBSOCKET_KEY_BYTES = 16;
 
 /** The caller's HTTP/2 connection: each of its streams is a call. */
 export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2Handler<StreamUser> {
@@ -354,199 +329,6 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   }
 }
 
-/** The one stream of a call: its caller's half. */
-class ServerStream implements StreamUser, DownstreamStream, CallOwner {
-  readonly #transport: Transport;
-  readonly #codec: Http2Codec<StreamUser>;
-  readonly #stream: Http2Stream<StreamUser>;
-  readonly #timeouts: ServerTimeouts;
-  #call: HttpCall | undefined;
-  /** By when the caller has to go on: with its body, or with reading ours. */
-  #progressDeadlineMs = Number.POSITIVE_INFINITY;
-  #awaitsTransport = false;
-  #tunnel = false;
-  #awaitsTunnel = false;
-
-  constructor(
-    transport: Transport,
-    codec: Http2Codec<StreamUser>,
-    stream: Http2Stream<StreamUser>,
-    timeouts: ServerTimeouts,
-  ) {
-    this.#transport = transport;
-    this.#codec = codec;
-    this.#stream = stream;
-    this.#timeouts = timeouts;
-  }
-
-  begin(call: HttpCall, nowMs: number): void {
-    this.#call = call;
-    this.#progressDeadlineMs = deadlineAfter(this.#timeouts.idle, nowMs);
-  }
-
-  awaitTunnel(): void {
-    this.#awaitsTunnel = true;
-    this.#codec.pause(this.#stream);
-  }
-
-  get calls(): number {
-    return this.#call === undefined || this.#call.done ? 0 : 1;
-  }
-
-  reauthorize(): void {
-    this.call.reauthorize();
-  }
-
-  onTick(): void {
-    this.call.onTick();
-  }
-
-  cut(code: ErrorCode, detail: string): void {
-    const { call } = this;
-    if (call.done) return;
-    call.outcome.close = code;
-    call.refuse(code, detail);
-  }
-
-  onReset(detail: string): void {
-    if (!this.call.done) this.call.onCallerGone("caller-reset", detail);
-  }
-
-  onConnectionGone(reason: string): void {
-    this.call.onCallerGone(reason);
-  }
-
-  onClosed(): void {
-    // the call has had its own end
-  }
-
-  get call(): HttpCall {
-    if (this.#call === undefined) throw new TypeError("a stream without its call");
-    return this.#call;
-  }
-
-  get deadlineMs(): number {
-    return Math.min(this.call.deadlineMs, this.#progressDeadlineMs);
-  }
-
-  onDeadline(nowMs: number): void {
-    const { call } = this;
-    if (call.deadlineMs <= nowMs) {
-      call.onDeadline(nowMs);
-      return;
-    }
-    this.#progressDeadlineMs = Number.POSITIVE_INFINITY;
-    if (call.done) {
-      // the answer is given and nobody takes it
-      this.#codec.resetStream(this.#stream, CANCEL);
-      return;
-    }
-    const what = this.#tunnel ? "the tunnel carried nothing" : "the call made no progress";
-    call.outcome.close = "E_IDLE_TIMEOUT";
-    call.refuse("E_IDLE_TIMEOUT", `${what} for too long`);
-  }
-
-  onData(chunk: Uint8Array, nowMs: number): void {
-    this.#progressDeadlineMs = deadlineAfter(this.#tunnel ? this.#timeouts.tunnelIdle : this.#timeouts.idle, nowMs);
-    this.call.onRequestData(chunk);
-  }
-
-  onEnd(trailers: Fields | undefined): void {
-    this.#progressDeadlineMs = Number.POSITIVE_INFINITY;
-    if (this.#tunnel) this.call.onTunnelEnd();
-    else this.call.onRequestEnd(trailers);
-  }
-
-  onStreamWritable(): void {
-    if (!this.#tunnel) this.#awaitCaller();
-    if (!this.#awaitsTransport) this.call.onDownstreamDrain();
-  }
-
-  onTransportWritable(): void {
-    if (!this.#awaitsTransport) return;
-    this.#awaitsTransport = false;
-    if (!this.#codec.isCongested(this.#stream)) this.call.onDownstreamDrain();
-  }
-
-  // ── the call's side ──
-
-  inform(status: number, _reason: string, lines: HeadLines): void {
-    const { reset } = this.#stream;
-    if (reset) return;
-    this.#codec.beginHeaders(this.#stream);
-    try {
-      this.#codec.status(status);
-      this.#codec.lines(lines);
-    } catch (error) {
-      this.#codec.dropHeaders(this.#stream);
-      throw error;
-    }
-    this.#codec.endHeaders(this.#stream, false);
-    this.#transport.touch();
-  }
-
-  respond(response: OutgoingResponse): void {
-    if (this.#stream.reset) return;
-    writeResponse(this.#codec, this.#stream, response);
-    this.#transport.touch();
-  }
-
-  /** A caller whose body is complete and that takes all we have is waited for no longer. */
-  #awaitCaller(): void {
-    this.#progressDeadlineMs = this.call.requestEnded ? Number.POSITIVE_INFINITY : deadlineAfter(this.#timeouts.idle);
-  }
-
-  data(chunk: Uint8Array): void {
-    if (this.#tunnel) this.#progressDeadlineMs = deadlineAfter(this.#timeouts.tunnelIdle);
-    else if (this.#progressDeadlineMs !== Number.POSITIVE_INFINITY) this.#awaitCaller();
-    this.#codec.data(this.#stream, chunk);
-    this.#transport.touchSoon();
-  }
-
-  end(trailers: Fields | undefined): void {
-    this.#codec.end(this.#stream, trailers);
-    this.#transport.touch();
-  }
-
-  abort(): void {
-    this.#codec.resetStream(this.#stream, INTERNAL_ERROR);
-    this.#transport.touch();
-  }
-
-  get congested(): boolean {
-    const transport = this.#transport.congested;
-    if (transport) this.#awaitsTransport = true;
-    if (!this.#codec.isCongested(this.#stream)) return transport;
-    // its reader has the usual patience to make room
-    if (!this.#tunnel) this.#progressDeadlineMs = deadlineAfter(this.#timeouts.idle);
-    return true;
-  }
-
-  pauseRequest(): void {
-    this.#codec.pause(this.#stream);
-  }
-
-  resumeRequest(): void {
-    if (this.#awaitsTunnel) return;
-    this.#codec.resume(this.#stream);
-    this.#transport.touch();
-  }
-
-  becomeTunnel(): void {
-    this.#tunnel = true;
-    this.#awaitsTunnel = false;
-    this.#codec.resume(this.#stream);
-    this.#progressDeadlineMs = deadlineAfter(this.#timeouts.tunnelIdle);
-  }
-
-  onCallDone(): void {
-    // what is still queued may leave; a body that is still coming is not wanted any more
-    this.#progressDeadlineMs = deadlineAfter(this.#timeouts.idle);
-    this.#codec.endAndCancel(this.#stream);
-    this.#transport.touch();
-  }
-}
-
 /** A tunnel's stream. Its calls, time limits and policy are those of the connection that it stands for. */
 class TunnelStream implements StreamUser {
   readonly deadlineMs = Number.POSITIVE_INFINITY;
@@ -610,47 +392,3 @@ const ANSWERED: Partial<Record<ErrorCode, number>> = {
   E_HTTP_METHOD_CASE: 400,
   E_HTTP_EXPECT: 417,
 };
-
-/** Throws TypeError for a field that can't be written: the stream is reset then. */
-function writeResponse(
-  codec: Http2Codec<StreamUser>,
-  stream: Http2Stream<StreamUser>,
-  response: OutgoingResponse,
-): void {
-  codec.beginHeaders(stream);
-  const { fields } = response;
-  try {
-    // what HTTP/1.1 calls switching protocols is a plain success here (RFC 8441 section 5)
-    codec.status(response.status === 101 ? 200 : response.status);
-    if (response.lines !== undefined) codec.lines(response.lines);
-    for (let at = 0; at < fields.length; at += 2) {
-      const name = fields[at] as string;
-      if (!isHopByHop(name)) codec.field(name, fields[at + 1] as string);
-    }
-  } catch (error) {
-    codec.dropHeaders(stream);
-    throw error;
-  }
-  const length = announcedLength(response);
-  // that nothing follows is said by the stream's end; gRPC's answers of headers alone have no length
-  if (length !== undefined && (length > 0 || response.framing.kind !== "none"))
-    codec.field("content-length", String(length));
-  codec.endHeaders(stream, false);
-}
-
-/** An extended CONNECT (RFC 8441) as the Upgrade that it stands for: policy, audit and app see one thing, whatever carries it. */
-function asUpgrade(head: RequestHead): RequestHead {
-  const raw: string[] = [];
-  const lower: string[] = [];
-  for (let field = 0; field < head.fields.lower.length; field++) {
-    const name = head.fields.lower[field] as string;
-    if (name === "sec-websocket-key") continue;
-    lower.push(name);
-    raw.push(head.fields.raw[2 * field] as string, head.fields.raw[2 * field + 1] as string);
-  }
-  if (head.upgrade === "websocket") {
-    lower.push("sec-websocket-key");
-    raw.push("sec-websocket-key", randomBytes(WEBSOCKET_KEY_BYTES).toString("base64"));
-  }
-  return { ...head, method: "GET", fields: { raw, lower }, framing: { kind: "none" } };
-}
