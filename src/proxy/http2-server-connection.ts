@@ -50,6 +50,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   #idleDeadlineMs: number;
   /** While a head, or another frame that has no end yet, is coming. */
   #headDeadlineMs = Number.POSITIVE_INFINITY;
+  #headUnderWay = 0;
   #draining = false;
   /** By when a caller must have heard of a drain. */
   #drainDeadlineMs = Number.POSITIVE_INFINITY;
@@ -125,11 +126,13 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     if (this.#lingering) return;
     this.#nowMs = monotonicMs();
     const violation = this.#codec.push(chunk, this.#nowMs);
-    // a head's time is counted from its first byte, whatever trickles in later
-    if (!this.#codec.isMidHead) this.#headDeadlineMs = Number.POSITIVE_INFINITY;
-    else if (this.#headDeadlineMs === Number.POSITIVE_INFINITY) {
+    // a head's time is counted from its first byte, whatever trickles in later; the next one has a time of its own
+    const { headUnderWay } = this.#codec;
+    if (headUnderWay === 0) this.#headDeadlineMs = Number.POSITIVE_INFINITY;
+    else if (headUnderWay !== this.#headUnderWay) {
       this.#headDeadlineMs = deadlineAfter(this.#options.timeouts.head, this.#nowMs);
     }
+    this.#headUnderWay = headUnderWay;
     this.#transport.touchSoon();
     if (violation !== undefined) this.#violated(violation);
     else if (this.#transport.congested && this.#transport.backlog > MAX_BACKLOG) {

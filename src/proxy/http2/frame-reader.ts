@@ -26,6 +26,7 @@ export class FrameReader {
   /** Payload octets that have not come yet. */
   #missing = 0;
   #inFrame = false;
+  #frames = 0;
   #held: Buffer = NOTHING;
   #heldBytes = 0;
 
@@ -33,9 +34,15 @@ export class FrameReader {
     this.#sink = sink;
   }
 
-  /** A frame other than DATA has begun and is not whole yet. */
-  get isWaiting(): boolean {
-    return this.#headerBytes > 0 || (this.#inFrame && this.#type !== DATA);
+  /** The number of the frame other than DATA that has begun and is not whole yet; 0 if there is none. */
+  get unfinished(): number {
+    if (this.#headerBytes > 0) return this.#frames + 1;
+    return this.#inFrame && this.#type !== DATA ? this.#frames : 0;
+  }
+
+  /** Frames that have begun. */
+  get frames(): number {
+    return this.#frames;
   }
 
   /** False once the sink wants no more. */
@@ -72,6 +79,7 @@ export class FrameReader {
     this.#streamId = readUint31(bytes, at + 5);
     this.#missing = length;
     this.#inFrame = true;
+    this.#frames++;
     return this.#sink.onFrameStart(this.#type, this.#flags, this.#streamId, length);
   }
 

@@ -424,6 +424,31 @@ describe("a head that can't be written", () => {
   });
 });
 
+test("a head that is under way stays the same one until it is whole, and the next is another", () => {
+  const server = rawServer();
+  const whole = headers(1, GET, FLAG.END_STREAM);
+  const rest = frame(FRAME.CONTINUATION, FLAG.END_HEADERS, 1);
+  const next = headers(3, GET);
+  const bytes = Buffer.concat([whole, rest, next]);
+  const numbers: number[] = [];
+  for (const byte of bytes) {
+    server.push(Buffer.from([byte]));
+    numbers.push(server.codec.headUnderWay);
+  }
+  const first = whole.length + rest.length;
+  expect(numbers[first - 1]).toBe(0);
+  expect(new Set(numbers.slice(0, first - 1)).size).toBe(1);
+  expect(new Set(numbers.slice(first, -1)).size).toBe(1);
+  expect(numbers[first]).not.toBe(numbers[0]);
+  expect([numbers.at(-1), server.seen.size]).toEqual([0, 2]);
+  // one read may end the first and begin the second
+  const other = rawServer();
+  other.push(bytes.subarray(0, 20));
+  const before = other.codec.headUnderWay;
+  other.push(bytes.subarray(20, first + 12));
+  expect(other.codec.headUnderWay).not.toBe(before);
+});
+
 test("interim responses end the stream that has too many, and no other", () => {
   const { client, server } = pair();
   const calls = Array.from({ length: 10 }, () => client.request("GET", "/"));

@@ -101,6 +101,8 @@ export class Http2Codec<User> implements FrameSink {
   #peerExtendedConnect = false;
   // ── the header block or DATA frame under way ──
   #blockStream = 0;
+  /** The number of the frame that began the block. */
+  #blockFrame = 0;
   #blockFlags = 0;
   #block: Uint8Array = NO_BYTES;
   #continuations = 0;
@@ -163,9 +165,10 @@ export class Http2Codec<User> implements FrameSink {
     return this.#streams.list();
   }
 
-  /** The other side has begun to say something other than DATA, and has not ended it: a head, mostly. */
-  get isMidHead(): boolean {
-    return this.#blockStream !== 0 || this.#reader.isWaiting;
+  /** The other side has begun to say something other than DATA, and has not ended it: a head, mostly. Another number for each such thing;
+   *  0 if there is none. */
+  get headUnderWay(): number {
+    return this.#blockStream === 0 ? this.#reader.unfinished : this.#blockFrame;
   }
 
   /** Whether the other side's settings have come: before that nobody knows that it speaks HTTP/2. */
@@ -452,6 +455,7 @@ export class Http2Codec<User> implements FrameSink {
     if ((flags & frames.END_HEADERS) !== 0) return this.#onBlock(flags, streamId, bytes, from, until);
     if (until - from > this.#limits.headBytes) return this.#blockTooLarge();
     this.#blockStream = streamId;
+    this.#blockFrame = this.#reader.frames;
     this.#blockFlags = flags;
     this.#block = Buffer.from(bytes.subarray(from, until));
     this.#continuations = 0;
