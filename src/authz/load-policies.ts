@@ -67,11 +67,11 @@ function* loadInSteps(files: readonly PolicyFile[], options: PolicyOptions): Gen
   const findings = collectFindings(options.mode);
   const read: DocumentModel[] = [];
   for (const { file, text } of files) {
-    for (const document of yield* readYamlDocuments(file, text, findings)) {
+    yield* readYamlDocuments(file, text, findings, function* (document) {
       const model = yield* readDocument(document, options, findings);
       if (model !== undefined) read.push(model);
       yield;
-    }
+    });
   }
   const documents: PolicyDocuments = {
     policies: read.flatMap((one) => (one.kind === "AuthorizationPolicy" ? [one.model] : [])),

@@ -11,7 +11,16 @@ function finish<T>(steps: Generator<void, T>): T {
   }
 }
 
-const simple = (text: string): readonly YamlValue[] | undefined => finish(readSimpleYaml("a.yaml", text));
+function simple(text: string): readonly YamlValue[] | undefined {
+  const documents: YamlValue[] = [];
+  const take = function* (document: YamlValue) {
+    documents.push(document);
+    yield;
+  };
+  if (finish(readSimpleYaml("a.yaml", text, take))) return documents;
+  expect(documents).toEqual([]);
+  return undefined;
+}
 
 /** By the library; undefined when it finds anything wrong. */
 function byLibrary(text: string): readonly YamlValue[] | undefined {

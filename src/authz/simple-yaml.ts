@@ -41,26 +41,37 @@ const SINGLE_QUOTED = /'([^'\n]*)'(?!')/y;
 /** Words that are no texts. */
 const WORDS = new Set(["true", "True", "TRUE", "false", "False", "FALSE", "null", "Null", "NULL"]);
 
+/** Takes one document after another; it may pause. */
+export type TakeDocument = (document: YamlValue) => Generator<void, void>;
+
 /** Reads YAML as people write it, many times faster than a parser of the whole language: ASCII, block mappings and sequences, flow collections on
- *  one line, plain texts without spaces, quoted texts without escapes, comments. The result is exactly what the library gives. For everything else, and
- *  for everything that is wrong, it is undefined: whoever asks must then ask the library. */
-export function* readSimpleYaml(file: string, text: string): Generator<void, readonly YamlValue[] | undefined> {
+ *  one line, plain texts without spaces, quoted texts without escapes, comments. What `take` gets is exactly what the library gives. For everything
+ *  else, and for everything that is wrong, the result is false and `take` gets nothing: whoever asks must then ask the library. */
+export function* readSimpleYaml(file: string, text: string, take: TakeDocument): Generator<void, boolean> {
   for (let from = 0; from < text.length; from += STEP_CHARS) {
-    if (!SIMPLE_CHARS.test(text.slice(from, from + STEP_CHARS))) return undefined;
+    if (!SIMPLE_CHARS.test(text.slice(from, from + STEP_CHARS))) return false;
     yield;
   }
+  // Read twice rather than kept: what a document was read into can be collected when its policy is made.
+  return (yield* readDocuments(file, text, takeNothing)) && (yield* readDocuments(file, text, take));
+}
+
+// oxlint-disable-next-line no-empty-function
+function* takeNothing(): Generator<void, void> {}
+
+function* readDocuments(file: string, text: string, take: TakeDocument): Generator<void, boolean> {
   const cursor: Cursor = { file, text, at: -1, line: 0, lineStart: 0, indent: 0, values: 0, pauseAt: STEP_VALUES };
-  const documents: YamlValue[] = [];
+  let count = 0;
   for (;;) {
-    if (!nextLine(cursor)) return undefined;
+    if (!nextLine(cursor)) return false;
     if (cursor.indent === END_OF_DOCUMENT) continue;
-    if (cursor.indent === END_OF_TEXT) break;
+    if (cursor.indent === END_OF_TEXT) return count > 0;
     const document = cursor.indent === 0 ? yield* readBlock(cursor, 0, 0) : undefined;
     // A line that belongs to none of the blocks is an error.
-    if (document === undefined || isInside(cursor)) return undefined;
-    documents.push(document);
+    if (document === undefined || isInside(cursor)) return false;
+    count++;
+    yield* take(document);
   }
-  return documents.length === 0 ? undefined : documents;
 }
 
 function isInside({ indent }: Cursor): boolean {

@@ -1,7 +1,7 @@
 import { type Alias, type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node } from "yaml";
 import type { SourcePosition } from "../core/errors.ts";
 import type { Findings } from "./findings.ts";
-import { readSimpleYaml } from "./simple-yaml.ts";
+import { readSimpleYaml, type TakeDocument } from "./simple-yaml.ts";
 import { parseInSteps } from "./yaml-steps.ts";
 
 /** One value of a policy file with its place. Aliases are resolved. */
@@ -43,22 +43,24 @@ interface Reading {
   readonly budget: { values: number; aliases: number };
 }
 
-/** Reads a file of any number of YAML 1.2 documents; empty ones are skipped. Everything that is wrong is in `findings`,
- *  a document with errors is left out. */
+/** Reads a file of any number of YAML 1.2 documents, which `take` gets one by one; empty ones are skipped. Everything that is wrong is in
+ *  `findings`, a document with errors is left out. */
 export function* readYamlDocuments(
   file: string,
   text: string,
   findings: Findings,
-): Generator<void, readonly YamlValue[]> {
+  take: TakeDocument,
+): Generator<void, void> {
   const start = { file, line: 1, column: 1 };
   if (text.length > MAX_FILE_CHARS) {
     findings.error("E_POLICY_YAML", start, `the file is larger than ${MAX_FILE_CHARS} characters`, "split it");
-    return [];
+    return;
   }
-  return (yield* readSimpleYaml(file, text)) ?? (yield* readAnyYaml(file, text, findings));
+  if (yield* readSimpleYaml(file, text, take)) return;
+  for (const document of yield* readAnyYaml(file, text, findings)) yield* take(document);
 }
 
-/** The same by the library alone, whatever stands in the file. */
+/** All of them by the library alone, whatever stands in the file. */
 export function* readAnyYaml(file: string, text: string, findings: Findings): Generator<void, readonly YamlValue[]> {
   const start = { file, line: 1, column: 1 };
   const lines = new LineCounter();
