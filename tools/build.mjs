@@ -62,7 +62,7 @@ async function bundle(outfile) {
  *  strings, not in regular expressions; both take the same escape. */
 function escapeBeyondAscii(outfile) {
   const text = readFileSync(outfile, "utf8");
-  const ascii = text.replace(/[^\x00-\x7f]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const ascii = text.replace(/[\u0080-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
   if (ascii !== text) writeFileSync(outfile, ascii);
 }
 

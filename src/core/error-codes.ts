@@ -1,8 +1,8 @@
 import { auditCodes } from "./codes/audit-codes.ts";
 import { conditionCodes } from "./codes/condition-codes.ts";
 import { configCodes } from "./codes/config-codes.ts";
-import { egressCodes } from "./codes/egress-codes.ts";
 import { doctorCodes } from "./codes/doctor-codes.ts";
+import { egressCodes } from "./codes/egress-codes.ts";
 import { federationCodes } from "./codes/federation-codes.ts";
 import { httpCodes } from "./codes/http-codes.ts";
 import { http2Codes } from "./codes/http2-codes.ts";

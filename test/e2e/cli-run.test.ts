@@ -145,7 +145,7 @@ spec: { action: CUSTOM, provider: { name: nobody }, rules: [{ when: [{ key: expe
     const { code, stderr } = await processes.run(file).ended;
     expect(code).toBe(2);
     expect(stderr).toContain(`${join(dir, "a.yaml")}:1:1: E_POLICY_`);
-    expect(stderr).toMatch(/b\.yaml:4:17: E_POLICY_UNSUPPORTED .*; fix: /);
+    expect(stderr).toMatch(/b\.yaml:4:77: E_POLICY_UNSUPPORTED .*; fix: /);
   });
 });
 
