@@ -43,7 +43,8 @@ afterEach(async () => {
     clock.advance(10);
     await closing;
   }
-  rmSync(folder, { recursive: true, force: true });
+  // a sink that was just closed may still be making its file
+  rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 });
 });
 
 function fileSink(over: Partial<FileSinkOptions> = {}): FileSinkOptions {
