@@ -72,7 +72,7 @@ export const seededFaults: readonly SeededFault[] = [
     name: "a WebSocket that the app did not open looks open",
     route: "http1",
     file: "proxy/http-call.ts",
-    find: "head.status >= 200 && head.status < 300 && this.#request?.upgrade !== undefined",
-    replace: "head.status === 0",
+    find: "head.status >= 200 &&\n",
+    replace: "head.status === 0 &&\n",
   },
 ];
