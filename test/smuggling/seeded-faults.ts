@@ -20,13 +20,6 @@ export const seededFaults: readonly SeededFault[] = [
     replace: "VALUE_BYTE[127] = 0; VALUE_BYTE[10] = 1;",
   },
   {
-    name: "a target may hold a space",
-    route: "http2",
-    file: "proxy/http1/byte-classes.ts",
-    find: 'TARGET_BYTE["#".charCodeAt(0)] = 0;',
-    replace: "TARGET_BYTE[32] = 1;",
-  },
-  {
     name: "two Hosts are passed on",
     route: "http1-tls",
     file: "proxy/http1/request-decoder.ts",
