@@ -2,19 +2,14 @@ import { describe, expect, it } from "vitest";
 import { tunedEnvironment, tuningFlags } from "./tuned-node.ts";
 
 describe("a tuned Node", () => {
-  const [young, oneThread] = ["--max-semi-space-size=2", "--single-threaded-gc"];
-
-  it("gets a small young generation, which its own thread collects", () =>
-    expect(tuningFlags([], {})).toEqual([young, oneThread]));
+  it("gets a small young generation", () => expect(tuningFlags([], {})).toEqual(["--max-semi-space-size=2"]));
 
   it.each([
-    [["--max-semi-space-size=16"], {}, [oneThread]],
-    [["--cpu-prof", "--max-semi-space-size=4"], {}, [oneThread]],
-    [[], { NODE_OPTIONS: "--max-semi-space-size=32" }, [oneThread]],
-    [["--no-single-threaded-gc"], {}, [young]],
-    [[young, oneThread], {}, []],
-  ])("keeps what the user chose: %j %j", (execArgv, environment, added) =>
-    expect(tuningFlags(execArgv, environment)).toEqual(added),
+    [["--max-semi-space-size=16"], {}],
+    [["--cpu-prof", "--max-semi-space-size=4"], {}],
+    [[], { NODE_OPTIONS: "--max-semi-space-size=32" }],
+  ])("keeps what the user chose: %j %j", (execArgv, environment) =>
+    expect(tuningFlags(execArgv, environment)).toEqual([]),
   );
 
   it("keeps the environment, the user's own arenas too", () => {
