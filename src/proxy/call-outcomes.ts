@@ -1,5 +1,6 @@
 import type { AuditLog, AuditSlot } from "../core/audit-log.ts";
 import type { AuditKind, CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
+import type { Decision } from "../core/decision.ts";
 import { nextDecisionId } from "./call-identifiers.ts";
 
 /** What the end of a call is told to. */
@@ -65,6 +66,21 @@ export function newOutcome(
     requestId: undefined,
     traceId: undefined,
   };
+}
+
+/** Notes what policy said. Why a denial ends the call is noted by whoever ends it. */
+export function noteDecision(outcome: CallOutcome, decision: Decision): void {
+  outcome.notes = decision.notes;
+  if (decision.kind === "allow") {
+    outcome.decision = "allow";
+    outcome.policyVersion = decision.permit.policyVersion;
+    outcome.rule = decision.permit.rule;
+    outcome.reason = decision.reason;
+    return;
+  }
+  outcome.policyVersion = decision.policyVersion;
+  outcome.rule = decision.rule;
+  outcome.nearest = decision.nearest;
 }
 
 /** Hands the outcome over, once: to audit (by its slot, or as a refusal where it had none), then to metrics. */

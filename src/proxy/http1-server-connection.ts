@@ -9,6 +9,7 @@ import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, Http1Decoder, Http1Limits, Http1RequestEvents, RequestHead } from "./http1/http1-events.ts";
 import { createRequestDecoder } from "./http1/request-decoder.ts";
 import { writeChunk, writeLastChunk, writeResponseHead } from "./http1/write-head.ts";
+import { LINGER_MS } from "./linger.ts";
 import { localAnswer } from "./local-answer.ts";
 import { monotonicMs } from "./monotonic.ts";
 import type { ServerTimeouts } from "./server-timeouts.ts";
@@ -23,10 +24,6 @@ export interface ServerConnectionOptions {
    *  buffer of its own. The transport is paused, its owner to be set. Absent: CONNECT is a request like all others. */
   readonly onConnect?: (head: RequestHead, early: Uint8Array | undefined) => void;
 }
-
-/** How long a connection that we have said good-bye to may still send before it is cut: without it a client that is still sending
- *  would lose our answer to a RST (RFC 9112 section 9.6). */
-const LINGER_MS = 2000;
 
 /** The caller's HTTP/1.1 connection: parses requests one at a time, in order, and writes their responses. */
 export class Http1ServerConnection

@@ -12,6 +12,7 @@ import { Http2Codec, type Http2Handler, type Http2Violation } from "./http2/http
 import type { Http2Fault } from "./http2/http2-fault.ts";
 import type { Http2Stream } from "./http2/http2-stream.ts";
 import { asUpgrade, ServerStream, type StreamUser, writeResponse } from "./http2-server-stream.ts";
+import { LINGER_MS } from "./linger.ts";
 import { localAnswer } from "./local-answer.ts";
 import { monotonicMs } from "./monotonic.ts";
 import type { ServerTimeouts } from "./server-timeouts.ts";
@@ -36,7 +37,6 @@ export interface Http2ServerOptions {
   readonly onClosed: () => void;
 }
 
-const LINGER_MS = 2000;
 /** Far more than the bodies that are let go ahead, bytes: beyond it a caller leaves its answers unread. */
 const MAX_BACKLOG = 1024 * 1024;
 

@@ -3,7 +3,7 @@ import type { Transport } from "./transport.ts";
 
 /** How long a caller that we have said good-bye to may still send before it is cut: without it a client that is still sending
  *  would lose our answer to a RST (RFC 9112 section 9.6). */
-const LINGER_MS = 2000;
+export const LINGER_MS = 2000;
 
 /** Writes what waits, says that we are done, and drops what still comes until the caller is done too, or late. */
 export function endGently(transport: Transport, deadlines: Deadlines): void {

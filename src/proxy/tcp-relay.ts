@@ -5,7 +5,7 @@ import type { AskDecision, CallDecision, Decision, Permit } from "../core/decisi
 import type { ErrorCode } from "../core/error-codes.ts";
 import { asCountersignError, CountersignError } from "../core/errors.ts";
 import type { Asked } from "./ask-providers.ts";
-import { finishOutcome, newOutcome } from "./call-outcomes.ts";
+import { finishOutcome, newOutcome, noteDecision } from "./call-outcomes.ts";
 import { providersOf } from "./decide-call.ts";
 import { monotonicMs } from "./monotonic.ts";
 import { Refusal } from "./refusal.ts";
@@ -240,18 +240,11 @@ export class TcpRelay {
   }
 
   #decided(decision: Decision, outcome: CallOutcome): boolean {
-    outcome.notes = decision.notes;
+    noteDecision(outcome, decision);
     if (decision.kind === "allow") {
       this.#permit = decision.permit;
-      outcome.decision = "allow";
-      outcome.policyVersion = decision.permit.policyVersion;
-      outcome.rule = decision.permit.rule;
-      outcome.reason = decision.reason;
       return true;
     }
-    outcome.policyVersion = decision.policyVersion;
-    outcome.rule = decision.rule;
-    outcome.nearest = decision.nearest;
     this.cut(decision.code, decision.reason);
     return false;
   }

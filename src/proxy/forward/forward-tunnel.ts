@@ -6,7 +6,7 @@ import type { CallOutcome } from "../../core/call-outcome.ts";
 import type { Permit } from "../../core/decision.ts";
 import type { ErrorCode } from "../../core/error-codes.ts";
 import { CountersignError } from "../../core/errors.ts";
-import { finishOutcome, newOutcome } from "../call-outcomes.ts";
+import { finishOutcome, newOutcome, noteDecision } from "../call-outcomes.ts";
 import { monotonicMs } from "../monotonic.ts";
 import { sinksOf } from "../refusals.ts";
 import { TcpCall } from "../tcp-call.ts";
@@ -245,18 +245,11 @@ export class ForwardTunnel {
   #decide(): boolean {
     const outcome = this.#outcome;
     const decision = decideForward(this.#parts.runtime.inForce.policy, this.#facts);
-    outcome.notes = decision.notes;
+    noteDecision(outcome, decision);
     if (decision.kind === "allow") {
       this.#permit = decision.permit;
-      outcome.decision = "allow";
-      outcome.policyVersion = decision.permit.policyVersion;
-      outcome.rule = decision.permit.rule;
-      outcome.reason = decision.reason;
       return true;
     }
-    outcome.policyVersion = decision.policyVersion;
-    outcome.rule = decision.rule;
-    outcome.nearest = decision.nearest;
     this.cut(decision.code, decision.reason);
     return false;
   }

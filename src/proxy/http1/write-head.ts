@@ -154,7 +154,7 @@ export function writeLastChunk(out: OutputBuffer, trailers: Fields | undefined):
 }
 
 /** Of a TE value only `trailers` is passed on: a transfer coding is a matter of one hop (RFC 9110 section 10.1.4). */
-function welcomesTrailers(te: string): boolean {
+export function welcomesTrailers(te: string): boolean {
   return te === "trailers" || te.split(",").some((coding) => trimOws(coding).toLowerCase() === "trailers");
 }
 

@@ -7,6 +7,7 @@ import { fieldValue } from "../http1/field-value.ts";
 import { isHopByHop } from "../http1/hop-by-hop.ts";
 import type { Fields, Http1Limits, ResponseHead } from "../http1/http1-events.ts";
 import { webSocketAccept } from "../http1/websocket-accept.ts";
+import { welcomesTrailers } from "../http1/write-head.ts";
 import { CONNECTION_WINDOW } from "../http2/connection-window.ts";
 import { FLOOD_LIMITS } from "../http2/flood-guard.ts";
 import { CANCEL, NO_ERROR, REFUSED_STREAM } from "../http2/frames.ts";
@@ -453,10 +454,6 @@ class ClientStream implements UpstreamStream, StreamUser {
     this.#callOver();
     receiver?.onUpstreamFailed(error);
   }
-}
-
-function welcomesTrailers(te: string): boolean {
-  return te === "trailers" || te.split(",").some((coding) => coding.trim().toLowerCase() === "trailers");
 }
 
 /** A tunnel's stream. */
