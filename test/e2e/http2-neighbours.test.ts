@@ -125,6 +125,29 @@ describe("audit", () => {
   });
 });
 
+describe("a caller that has not read yet how many streams it may open", () => {
+  it("has those beyond refused, to be sent again, and keeps its connection", async () => {
+    const answers: ServerHttp2Stream[] = [];
+    const port = await http2App((stream) => void answers.push(stream));
+    const { port: outPort, outbound } = await mesh({ appPort: port });
+    // Node's client supposes a limit until it is told one
+    const client = connect(`http://127.0.0.1:${outPort}`, { peerMaxConcurrentStreams: 1_000 });
+    client.on("error", () => undefined);
+    cleanups.push(() => client.destroy());
+    const calls = Array.from({ length: 600 }, (_, at) => answer(client, `/${at}`));
+    const early = await Promise.all(calls.slice(100));
+    expect(new Set(early)).toEqual(new Set(["reset 7"]));
+    await vi.waitFor(() => expect(answers).toHaveLength(100));
+    for (const stream of answers) stream.end("ok");
+    expect(new Set(await Promise.all(calls.slice(0, 100)))).toEqual(new Set(["200 ok"]));
+    const later = answer(client, "/later");
+    await vi.waitFor(() => expect(answers).toHaveLength(101));
+    answers[100]?.end("ok");
+    expect(await later).toBe("200 ok");
+    expect(outbound.sidecar.listeners[0]?.connections).toBe(1);
+  });
+});
+
 describe("a caller that reads no answers", () => {
   it("is not heard any more, instead of having them kept for it", async () => {
     const { port, outbound } = await mesh({ appPort: 1 });

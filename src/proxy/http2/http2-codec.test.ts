@@ -681,6 +681,35 @@ test("a server refuses streams above its limit, which can be tried again", () =>
   expect(server.out.take().toString("hex")).toContain("00000403000000000500000007");
 });
 
+describe("a client that opens more streams than it may", () => {
+  const open = (at: number): Buffer => headers(2 * at + 1, GET, FLAG.END_HEADERS);
+  const acknowledge = frame(FRAME.SETTINGS, FLAG.ACK, 0);
+
+  test("before it has read how many, has those refused and goes on", () => {
+    const server = rawServer({ streams: 2 });
+    for (let at = 0; at < 1500; at++) expect(server.push(open(at))).toBeUndefined();
+    expect(server.refused).toHaveLength(1498);
+    // bodies and trailers of refused streams may still come, and those that it sent first are long forgotten
+    for (const id of [5, 2999]) expect(server.push(frame(FRAME.DATA, 0, id, Buffer.alloc(10)))).toBeUndefined();
+    expect(server.push(headers(7, [["x-sum", "1"]]))).toBeUndefined();
+    expect(server.push(acknowledge)).toBeUndefined();
+    server.push(Buffer.concat([frame(FRAME.DATA, FLAG.END_STREAM, 1, Buffer.from("a"))]));
+    expect(server.seen.get(1)).toMatchObject({ ended: true });
+  });
+
+  test.each([
+    ["that never says that it has read it", 10_000, undefined],
+    ["although it has read it", 500, acknowledge],
+  ])("%s is cut off in the end", (_name, most, first) => {
+    const server = rawServer({ streams: 2 });
+    if (first !== undefined) server.push(first);
+    let violation: ReturnType<typeof server.push>;
+    let at = 0;
+    while (violation === undefined && at < most) violation = server.push(open(at++));
+    expect(violation).toMatchObject({ code: "E_HTTP2_FLOOD", detail: "too many: provokedResets" });
+  });
+});
+
 test("what is no HTTP/2 at all is told apart from HTTP/2 that is broken", () => {
   const server = new Http2Endpoint("server");
   expect(server.push(Buffer.from("GET / HTTP/1.1\r\n"))?.code).toBe("E_HTTP2_PROTOCOL");

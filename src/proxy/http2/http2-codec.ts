@@ -65,6 +65,8 @@ const MAX_INTERIM_RESPONSES = 100;
 const OUR_MAX_FRAME = 64 * 1024;
 const TABLE_BYTES = 4096;
 const MAX_CONTINUATIONS = 32;
+/** How many streams above the limit are refused without being held against a client that may not have read the limit yet. */
+const MAX_EARLY_REFUSALS = 2000;
 /** How many streams that we have reset are remembered at least: what the other side had sent on them before it heard is no fault. */
 const REMEMBERED_RESETS = 256;
 /** A PING of ours that asks how far the other side has read (RFC 9113 section 6.8). */
@@ -91,6 +93,11 @@ export class Http2Codec<User> implements FrameSink {
   #prefaceAt: number;
   #gotSettings = false;
   #lastPeerStream = 0;
+  /** The other side has acknowledged our settings: it knows how many streams it may open. */
+  #settingsAcknowledged = false;
+  #earlyRefusals = 0;
+  /** The last stream that was refused before that. */
+  #lastEarlyRefusal = 0;
   /** The last stream that the other side opened behind our final GOAWAY: such are read and dropped (RFC 9113 section 6.8). */
   #lastDiscarded = 0;
   #nextStream = 1;
@@ -513,7 +520,11 @@ export class Http2Codec<User> implements FrameSink {
     this.#lastPeerStream = streamId;
     if (this.#streams.size >= this.#limits.streams) {
       this.#writeReset(streamId, frames.REFUSED_STREAM);
-      if (this.#flood("provokedResets")) return false;
+      // RFC 9113 section 6.5.3: a setting is in force once it is acknowledged; clients that open many streams at once do so before
+      if (!this.#settingsAcknowledged && this.#earlyRefusals < MAX_EARLY_REFUSALS) {
+        this.#earlyRefusals++;
+        this.#lastEarlyRefusal = streamId;
+      } else if (this.#flood("provokedResets")) return false;
       this.#handler.onRefused(streamId);
       return this.#violation === undefined;
     }
@@ -626,7 +637,9 @@ export class Http2Codec<User> implements FrameSink {
   #onSettings(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
     if (streamId !== 0) return this.#fail(frames.PROTOCOL_ERROR, "SETTINGS on a stream");
     if ((flags & frames.ACK) !== 0) {
-      return start === end || this.#fail(frames.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS that holds some");
+      if (start !== end) return this.#fail(frames.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS that holds some");
+      this.#settingsAcknowledged = true;
+      return true;
     }
     if ((end - start) % 6 !== 0) return this.#fail(frames.FRAME_SIZE_ERROR, "SETTINGS of a wrong length");
     if (this.#flood("settings")) return false;
@@ -928,7 +941,10 @@ export class Http2Codec<User> implements FrameSink {
 
   #isClosedByUs(streamId: number): boolean {
     return (
-      this.#recentlyReset.includes(streamId) || (streamId > this.#lastPeerStream && streamId <= this.#lastDiscarded)
+      // what a client sends on streams that it opened too early follows them, however many they are
+      (streamId <= this.#lastEarlyRefusal && streamId % 2 === 1) ||
+      this.#recentlyReset.includes(streamId) ||
+      (streamId > this.#lastPeerStream && streamId <= this.#lastDiscarded)
     );
   }
 }
