@@ -12,6 +12,7 @@ import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { formatAddress } from "../config/yaml-addresses.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { IdentitySource, IdentityState, Svid } from "../core/identity.ts";
+import { dropStartPages } from "../sys/drop-start-pages.ts";
 import { returnFreeMemory } from "../sys/return-memory.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import { createLogger } from "../telemetry/logger.ts";
@@ -120,7 +121,11 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     const now = reasons.length === 0;
     if (now && !wasReady) {
       log.info({ event: "ready" }, "ready");
-      if (!trimmed) systemClock.after(START_OVER_MS, returnFreeMemory);
+      if (!trimmed)
+        systemClock.after(START_OVER_MS, () => {
+          returnFreeMemory();
+          dropStartPages();
+        });
       trimmed = true;
     }
     if (!now && wasReady) log.warn({ event: "not-ready", reasons }, "not ready");

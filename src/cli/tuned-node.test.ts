@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { tunedEnvironment, tuningFlags } from "./tuned-node.ts";
 
 describe("a tuned Node", () => {
-  it("gets a small young generation", () => expect(tuningFlags([], {})).toEqual(["--max-semi-space-size=2"]));
+  it("gets a small young generation", () => expect(tuningFlags([], {})).toEqual(["--max-semi-space-size=8"]));
 
   it.each([
     [["--max-semi-space-size=16"], {}],
