@@ -15,17 +15,18 @@ export function* lintPolicies(
   findings: Findings,
 ): Generator<void, void> {
   const budget = { left: MAX_COMPARISONS };
+  const home = homeTrustDomains(options);
   for (const document of [...policies, ...peerAuthentications, ...requestAuthentications])
     warnOfSelector(document, options, findings);
   for (const policy of policies) {
     for (const rule of policy.rules) {
-      warnOfContradiction(policy, rule, findings);
+      warnOfContradiction(policy, rule, home, findings);
       warnOfTrustDomains(rule, options, findings);
       warnOfSplitAlternatives(rule, findings);
       yield;
     }
     warnOfSplitRules(policy, findings);
-    yield* warnOfShadows(policy, budget, findings);
+    yield* warnOfShadows(policy, budget, home, findings);
   }
 }
 
@@ -54,13 +55,13 @@ function groupsOf(rule: RuleModel): readonly FieldGroup[] {
 }
 
 /** A field whose every value its own negation takes away. */
-function warnOfContradiction(policy: PolicyModel, rule: RuleModel, findings: Findings): void {
+function warnOfContradiction(policy: PolicyModel, rule: RuleModel, home: readonly string[], findings: Findings): void {
   for (const group of groupsOf(rule)) {
     for (const field of group) {
       const negation = group.find(
         ({ kind, header, negated }) => negated && !field.negated && kind === field.kind && header === field.header,
       );
-      if (negation === undefined || !field.values.every((value) => covers(negation, value))) continue;
+      if (negation === undefined || !field.values.every((value) => covers(negation, value, home))) continue;
       const message = `${ruleIdOf(policy, rule)}: ${negation.label} takes away all that ${field.label} gives, so it can never match`;
       findings.warn("W_POLICY_NEVER_MATCHES", negation.at, message, "remove one of the two");
     }
@@ -120,13 +121,19 @@ function warnOfSplitRules(policy: PolicyModel, findings: Findings): void {
 }
 
 /** Within a policy, which has 512 rules at most. */
-function* warnOfShadows(policy: PolicyModel, budget: { left: number }, findings: Findings): Generator<void, void> {
+function* warnOfShadows(
+  policy: PolicyModel,
+  budget: { left: number },
+  home: readonly string[],
+  findings: Findings,
+): Generator<void, void> {
   budget.left -= policy.rules.length ** 2;
   if (budget.left < 0) return;
   for (const [index, rule] of policy.rules.entries()) {
     yield;
     const wider = policy.rules.find(
-      (candidate, i) => i !== index && ruleCovers(candidate, rule) && (i < index || !ruleCovers(rule, candidate)),
+      (candidate, i) =>
+        i !== index && ruleCovers(candidate, rule, home) && (i < index || !ruleCovers(rule, candidate, home)),
     );
     if (wider === undefined) continue;
     const message = `${ruleIdOf(policy, rule)} changes nothing: rule ${wider.index} matches whatever it matches`;

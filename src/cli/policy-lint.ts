@@ -54,8 +54,10 @@ export async function lint(named: readonly string[], asked: LintArguments, io: C
 function lintFiles(files: readonly SourceFile[], options: PolicyOptions): Findings {
   try {
     const { warnings, documents } = loadPolicies(files, options);
-    const more = [...lintRules(documents.policies), ...lintReach(documents.policies, options)];
-    return { errors: [], warnings: [...warnings, ...more] };
+    const more = [...lintRules(documents.policies, options), ...lintReach(documents.policies, options)];
+    // The loader compares some of the rules only; here all are.
+    const others = warnings.filter(({ code }) => code !== "W_POLICY_SHADOWED");
+    return { errors: [], warnings: [...others, ...more] };
   } catch (error) {
     if (!(error instanceof CountersignErrors)) throw error;
     return { errors: error.errors, warnings: [] };

@@ -2,65 +2,118 @@ import { appliesHere, ruleIdOf } from "../authz/compile-policies.ts";
 import type { PolicyModel, RuleModel } from "../authz/policy-model.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import { ruleCovers } from "../authz/rule-cover.ts";
+import { homeTrustDomains } from "../authz/trust-domains.ts";
 import type { Warning } from "../core/errors.ts";
+import { type CoverIndex, coverIndex } from "./cover-index.ts";
 
 interface Placed {
   readonly policy: PolicyModel;
   readonly rule: RuleModel;
+  /** Place among all. */
+  readonly order: number;
 }
 
-/** Pairs of rules that are compared, about 2 s: beyond it rules of different policies are not compared. */
-const MAX_COMPARISONS = 10_000_000;
+/** How much is compared at most. */
+export interface LintLimits {
+  readonly rules: number;
+  /** Pairs of rules, about 5 s. */
+  readonly comparisons: number;
+}
 
-/** Rules that never decide a call, since others of the set come before them. Of policies that apply here and are enforced. */
-export function lintReach(policies: readonly PolicyModel[], options: PolicyOptions): readonly Warning[] {
+const LIMITS: LintLimits = { rules: 100_000, comparisons: 5_000_000 };
+
+/** Rules that never decide a call, since others come before them: within each policy, and among those that apply here and are enforced. */
+export function lintReach(
+  policies: readonly PolicyModel[],
+  options: PolicyOptions,
+  limits: LintLimits = LIMITS,
+): readonly Warning[] {
   const placed = policies
-    .filter((policy) => appliesHere(policy, options) && !policy.dryRun)
-    .flatMap((policy) => policy.rules.map((rule) => ({ policy, rule })));
+    .flatMap((policy) => policy.rules.map((rule) => ({ policy, rule })))
+    .map((one, order): Placed => ({ ...one, order }));
+  const here = new Set(policies.filter((policy) => appliesHere(policy, options) && !policy.dryRun));
+  const enforced = placed.filter(({ policy }) => here.has(policy));
+  const ports = enforced.flatMap((one) => portsOfNobody(one, options));
+  if (placed.length > limits.rules) return [...ports, tooMany(placed)];
+  const home = homeTrustDomains(options);
+  const budget: Budget = { left: limits.comparisons, home };
   const found: Warning[] = [];
-  const of = (action: PolicyModel["action"], direction: PolicyModel["direction"]) =>
-    placed.filter(({ policy }) => policy.action === action && policy.direction === direction);
-  let comparisons = 0;
   for (const direction of ["INBOUND", "OUTBOUND"] as const) {
-    const deny = of("DENY", direction);
-    const allow = of("ALLOW", direction);
-    comparisons += allow.length * deny.length + allow.length ** 2 + deny.length ** 2;
-    if (comparisons > MAX_COMPARISONS) return [...found, tooMany(placed)];
-    for (const one of allow) found.push(...blockedBy(deny, one));
-    for (const group of [allow, deny]) found.push(...shadows(group));
+    const of = (action: PolicyModel["action"]) =>
+      enforced.filter(({ policy }) => policy.action === action && policy.direction === direction);
+    const [deny, allow] = [of("DENY"), of("ALLOW")];
+    const denyIndex = coverIndex(deny, ruleOf, home);
+    const allowIndex = coverIndex(allow, ruleOf, home);
+    for (const one of allow) found.push(...blockedBy(denyIndex, one, budget));
+    for (const one of allow) found.push(...shadowed(allowIndex, one, budget));
+    for (const one of deny) found.push(...shadowed(denyIndex, one, budget));
   }
-  return [...found, ...placed.flatMap((one) => portsOfNobody(one, options))];
+  for (const [policy, rules] of Map.groupBy(placed, (one) => one.policy)) {
+    const isPooled = here.has(policy) && (policy.action === "ALLOW" || policy.action === "DENY");
+    const index = coverIndex(isPooled ? [] : rules, ruleOf, home);
+    for (const one of rules) found.push(...shadowed(index, one, budget));
+  }
+  return [...found, ...ports, ...(budget.left > 0 ? [] : [tooMany(placed)])];
+}
+
+const ruleOf = ({ rule }: Placed): RuleModel => rule;
+
+interface Budget {
+  /** Pairs that may still be compared. */
+  left: number;
+  readonly home: readonly string[];
+}
+
+function compare(wide: Placed, narrow: Placed, budget: Budget): boolean {
+  budget.left--;
+  return budget.left > 0 && ruleCovers(wide.rule, narrow.rule, budget.home);
+}
+
+/** The first of those that fit. */
+function firstOf(index: CoverIndex<Placed>, one: Placed, fits: (other: Placed) => boolean): Placed | undefined {
+  let first: Placed | undefined;
+  for (const some of index.candidates(one.rule))
+    for (const other of some) {
+      if (first !== undefined && other.order >= first.order) break;
+      if (fits(other)) first = other;
+    }
+  return first;
+}
+
+function placeOf({ rule: { at } }: Placed): string {
+  return `${at.file}:${at.line ?? 1}`;
 }
 
 /** An ALLOW that a DENY takes back wholly. */
-function blockedBy(deny: readonly Placed[], { policy, rule }: Placed): readonly Warning[] {
-  const blocker = deny.find((other) => ruleCovers(other.rule, rule));
+function blockedBy(deny: CoverIndex<Placed>, one: Placed, budget: Budget): readonly Warning[] {
+  const blocker = firstOf(deny, one, (other) => compare(other, one, budget));
   if (blocker === undefined) return [];
-  const id = ruleIdOf(policy, rule);
+  const { at } = one.rule;
+  const id = ruleIdOf(one.policy, one.rule);
   const other = ruleIdOf(blocker.policy, blocker.rule);
-  const place = `${blocker.rule.at.file}:${blocker.rule.at.line ?? 1}`;
-  if (ruleCovers(rule, blocker.rule)) {
-    const message = `${id} allows exactly what ${other} (${place}) denies: they contradict each other, and the DENY wins`;
-    return [{ code: "W_POLICY_CONTRADICTION", message, at: rule.at, fix: "remove one of the two" }];
+  if (compare(one, blocker, budget)) {
+    const message = `${id} allows exactly what ${other} (${placeOf(blocker)}) denies: they contradict each other, and the DENY wins`;
+    return [{ code: "W_POLICY_CONTRADICTION", message, at, fix: "remove one of the two" }];
   }
-  const message = `${id} never allows a call: ${other} (${place}) denies whatever it matches`;
-  return [{ code: "W_POLICY_UNREACHABLE", message, at: rule.at, fix: "remove it, or narrow the DENY" }];
+  const message = `${id} never allows a call: ${other} (${placeOf(blocker)}) denies whatever it matches`;
+  return [{ code: "W_POLICY_UNREACHABLE", message, at, fix: "remove it, or narrow the DENY" }];
 }
 
-/** A rule of which one of another policy matches everything; within a policy the loader says so. */
-function shadows(rules: readonly Placed[]): readonly Warning[] {
-  return rules.flatMap((one, index) => {
-    const wider = rules.find(
-      (other, i) =>
-        other.policy !== one.policy &&
-        ruleCovers(other.rule, one.rule) &&
-        (i < index || !ruleCovers(one.rule, other.rule)),
-    );
-    if (wider === undefined) return [];
-    const place = `${wider.rule.at.file}:${wider.rule.at.line ?? 1}`;
-    const message = `${ruleIdOf(one.policy, one.rule)} changes nothing: ${ruleIdOf(wider.policy, wider.rule)} (${place}) matches whatever it matches`;
-    return [{ code: "W_POLICY_SHADOWED" as const, message, at: one.rule.at, fix: "remove it, or narrow the other" }];
-  });
+/** A rule of which another one matches everything. Of two that match the same, the later one. */
+function shadowed(index: CoverIndex<Placed>, one: Placed, budget: Budget): readonly Warning[] {
+  const wider = firstOf(
+    index,
+    one,
+    (other) =>
+      other !== one && compare(other, one, budget) && (other.order < one.order || !compare(one, other, budget)),
+  );
+  if (wider === undefined) return [];
+  const name =
+    wider.policy === one.policy
+      ? `rule ${wider.rule.index}`
+      : `${ruleIdOf(wider.policy, wider.rule)} (${placeOf(wider)})`;
+  const message = `${ruleIdOf(one.policy, one.rule)} changes nothing: ${name} matches whatever it matches`;
+  return [{ code: "W_POLICY_SHADOWED", message, at: one.rule.at, fix: "remove it, or narrow the other" }];
 }
 
 /** A rule about ports on which no listener serves an app. */
@@ -83,7 +136,7 @@ function portsOfNobody({ policy, rule }: Placed, { listeners }: PolicyOptions): 
 function tooMany([first]: readonly Placed[]): Warning {
   return {
     code: "W_POLICY_LINT_LIMIT",
-    message: "there are too many rules to compare each with all others: what shadows what is not known",
+    message: "there are too many rules to compare each with all others: what shadows what is not wholly known",
     at: first?.rule.at,
     fix: "lint the policies of one workload at a time",
   };

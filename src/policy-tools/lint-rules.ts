@@ -1,51 +1,53 @@
 import { ruleIdOf } from "../authz/compile-policies.ts";
 import { isPathTemplate } from "../authz/path-template.ts";
 import { type FieldModel, isIdentity, isToken, type PolicyModel, type RuleModel } from "../authz/policy-model.ts";
-import { covers } from "../authz/rule-cover.ts";
+import type { PolicyOptions } from "../authz/policy-options.ts";
+import { covers, coverValues } from "../authz/rule-cover.ts";
 import { parseTextPattern, type TextPattern } from "../authz/text-pattern.ts";
+import { homeTrustDomains } from "../authz/trust-domains.ts";
 import type { Warning } from "../core/errors.ts";
 
 /** What can be said of each rule by itself: fields that cannot hold together, values that add nothing, and ALLOW rules that let in more than
  *  was probably meant. */
-export function lintRules(policies: readonly PolicyModel[]): readonly Warning[] {
+export function lintRules(policies: readonly PolicyModel[], options: PolicyOptions): readonly Warning[] {
+  const home = homeTrustDomains(options);
   return policies.flatMap((policy) =>
     policy.rules.flatMap((rule) => [
-      ...contradictions(policy, rule),
-      ...repeatedValues(rule),
+      ...contradictions(policy, rule, home),
+      ...repeatedValues(rule, home),
       ...(policy.action === "ALLOW" && !policy.dryRun ? broad(policy, rule) : []),
     ]),
   );
 }
 
-/** Kinds of which a call has one text, so that two fields about it must agree. */
+/** Kinds of which a call has one text, so that two fields about it must agree. A header may come on several lines. */
 const SINGLE: ReadonlySet<FieldModel["kind"]> = new Set([
   "principal",
+  "serviceAccount",
   "trustDomain",
   "method",
   "path",
   "port",
   "sni",
-  "header",
 ]);
 
 /** Two fields that must both hold, of which no text fits both. */
-function contradictions(policy: PolicyModel, rule: RuleModel): readonly Warning[] {
+function contradictions(policy: PolicyModel, rule: RuleModel, home: readonly string[]): readonly Warning[] {
   const found: Warning[] = [];
-  for (const groups of [rule.sources, rule.operations]) {
-    for (const group of groups) {
-      for (const field of group) {
-        for (const other of rule.conditions) {
-          if (field.negated || other.negated || !SINGLE.has(field.kind) || other.kind !== field.kind) continue;
-          if (field.values.some((one) => other.values.some((two) => mayBothMatch(one, two)))) continue;
-          const message = `${ruleIdOf(policy, rule)}: ${field.label} and ${other.label} have no value in common, so they never both hold`;
-          found.push({
-            code: "W_POLICY_CONTRADICTION",
-            message,
-            at: other.at,
-            fix: "correct one of the two, or remove it",
-          });
-        }
-      }
+  const groups = [...rule.sources, ...rule.operations];
+  for (const [number, other] of rule.conditions.entries()) {
+    for (const field of [...groups.flat(), ...rule.conditions.slice(0, number)]) {
+      if (field.negated || other.negated || !SINGLE.has(field.kind) || other.kind !== field.kind) continue;
+      const values = ({ kind, values: some }: FieldModel) => some.flatMap((value) => coverValues(kind, value, home));
+      const others = values(other);
+      if (values(field).some((one) => others.some((two) => mayBothMatch(one, two)))) continue;
+      const message = `${ruleIdOf(policy, rule)}: ${field.label} and ${other.label} have no value in common, so they never both hold`;
+      found.push({
+        code: "W_POLICY_CONTRADICTION",
+        message,
+        at: other.at,
+        fix: "correct one of the two, or remove it",
+      });
     }
   }
   return found;
@@ -78,11 +80,11 @@ function fits(pattern: TextPattern, text: string): boolean {
 }
 
 /** A value that another value of the same field covers. Its place in the file is found by its number. */
-function repeatedValues(rule: RuleModel): readonly Warning[] {
+function repeatedValues(rule: RuleModel, home: readonly string[]): readonly Warning[] {
   return fieldsOf(rule).flatMap((field) =>
     field.values.flatMap((value, i) => {
       const rest = field.values.filter((other, j) => j < i || (j > i && other !== value));
-      if (rest.length === 0 || !covers({ ...field, values: rest }, value)) return [];
+      if (rest.length === 0 || !covers({ ...field, values: rest }, value, home)) return [];
       const message = `${field.label}[${i}] ${JSON.stringify(value)} adds nothing: another value of the list matches whatever it matches`;
       return [{ code: "W_POLICY_VALUE_REPEATED" as const, message, at: field.at, fix: "remove it" }];
     }),
