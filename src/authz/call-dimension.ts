@@ -1,13 +1,41 @@
 import type { IpAddress } from "../core/ip-address.ts";
 import { addressBits } from "./address-bits.ts";
 import type { CallView } from "./call-view.ts";
+import { claimTexts } from "./claim-texts.ts";
 import { joinedHeader, nextHeaderLine } from "./header-lines.ts";
+import type { FieldKind, FieldModel } from "./policy-model.ts";
+
+/** Something of a call by which rules are found. */
+export interface Dimension {
+  readonly kind: FieldKind;
+  /** Lower-case header name for kind "header", else "". */
+  readonly header: string;
+  /** For kind "claim": the names from the claims set inward. */
+  readonly claim: readonly string[];
+}
+
+/** The name of a dimension: what fields of one name ask, one lookup answers. */
+export function dimensionName({ kind, header, claim }: Pick<FieldModel, "kind" | "header" | "claim">): string {
+  if (kind === "header") return `header:${header}`;
+  return kind === "claim" ? `claim:${JSON.stringify(claim)}` : kind;
+}
+
+/** The dimension that has the name. */
+export function dimensionOf(name: string): Dimension {
+  const colon = name.indexOf(":");
+  const [kind, rest] = colon < 0 ? [name, ""] : [name.slice(0, colon), name.slice(colon + 1)];
+  return {
+    kind: kind as FieldKind,
+    header: kind === "header" ? rest : "",
+    claim: kind === "claim" ? (JSON.parse(rest) as readonly string[]) : [],
+  };
+}
 
 /** Writes the texts that a call has in a dimension of the index into `out` from `count` on, and returns the new count. Every text by which a
  *  field of that kind could match must be among them. */
-export function collectTexts(dimension: string, header: string, call: CallView, out: string[], count: number): number {
+export function collectTexts({ kind, header, claim }: Dimension, call: CallView, out: string[], count: number): number {
   const { connection, request } = call;
-  switch (dimension) {
+  switch (kind) {
     case "principal":
       return add(out, count, connection.principal);
     case "destinationPrincipal":
@@ -26,18 +54,25 @@ export function collectTexts(dimension: string, header: string, call: CallView, 
       return addAddress(out, count, connection.destinationIp);
     case "remoteIp":
       return addAddress(out, count, call.remoteIp);
-    case "host": {
-      const next = add(out, count, call.host);
-      return call.hostName === call.host ? next : add(out, next, call.hostName);
-    }
+    case "sni":
+      // strict compares it without case, istio as it is.
+      return addBoth(out, count, connection.sni, connection.sniName);
+    case "host":
+      return addBoth(out, count, call.host, call.hostName);
     case "method":
       return request === undefined ? count : add(out, count, request.method);
     case "path":
       return request === undefined ? count : add(out, count, request.path);
+    case "header":
+      return addHeader(header, call, out, count);
     case "requestPrincipal":
       return request?.identity === undefined ? count : add(out, count, request.identity.subject);
-    default:
-      return addHeader(header, call, out, count);
+    case "audience":
+      return request?.identity === undefined ? count : addTexts(out, count, request.identity.audiences);
+    case "presenter":
+      return request?.identity === undefined ? count : add(out, count, request.identity.presenter);
+    case "claim":
+      return request?.identity === undefined ? count : addAll(out, count, claimTexts(request.identity, claim));
   }
 }
 
@@ -46,9 +81,21 @@ function add(out: string[], count: number, text: string): number {
   return count + 1;
 }
 
+function addBoth(out: string[], count: number, text: string, other: string): number {
+  const next = add(out, count, text);
+  return other === text ? next : add(out, next, other);
+}
+
 function addAll(out: string[], count: number, texts: readonly string[]): number {
   let next = count;
   for (const text of texts) out[next++] = text;
+  return next;
+}
+
+/** What is no text in a list that a token brought matches nothing. */
+function addTexts(out: string[], count: number, values: readonly unknown[]): number {
+  let next = count;
+  for (const value of values) if (typeof value === "string") out[next++] = value;
   return next;
 }
 

@@ -31,13 +31,16 @@ export interface ConnectionView {
   readonly port: number;
   readonly portText: string;
   readonly sni: string;
-  /** What fields about the connection alone have answered, for one version of the policies. */
+  /** The same in lower case. */
+  readonly sniName: string;
+  /** What fields about the connection alone have answered, for one set of policies. */
   answers: ConnectionAnswers | undefined;
 }
 
 /** By the matcher's place: 0 not asked yet, 1 no, 2 yes. */
 export interface ConnectionAnswers {
-  readonly version: string;
+  /** The set's rules: equal sets may give their matchers other places. */
+  readonly rules: object;
   readonly byMatcher: Uint8Array;
 }
 
@@ -113,6 +116,7 @@ function viewConnection(facts: ConnectionFacts): ConnectionView {
     port: facts.destinationPort,
     portText: String(facts.destinationPort),
     sni: facts.sni,
+    sniName: facts.sni.toLowerCase(),
     answers: undefined,
   };
 }

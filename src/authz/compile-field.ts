@@ -41,10 +41,15 @@ export interface MatcherPool {
   readonly matchers: Map<string, Matcher>;
   /** Answers that connections keep so far. */
   kept: number;
+  readonly maxKept: number;
 }
 
 /** Each takes a byte of every connection. */
 const MAX_KEPT = 256;
+
+export function matcherPool(maxKept = MAX_KEPT): MatcherPool {
+  return { matchers: new Map(), kept: 0, maxKept };
+}
 
 export function compileField(model: FieldModel, context: FieldContext, pool: MatcherPool): CompiledField {
   const { kind, negated, values, header, claim, requestPrincipals } = model;
@@ -58,7 +63,7 @@ export function compileField(model: FieldModel, context: FieldContext, pool: Mat
   let matcher = pool.matchers.get(key);
   if (matcher === undefined) {
     // One comparison costs less than to look an answer up.
-    const isKept = isOfConnection(kind) && (values.length > 1 || keys?.isProof !== true) && pool.kept < MAX_KEPT;
+    const isKept = isOfConnection(kind) && (values.length > 1 || keys?.isProof !== true) && pool.kept < pool.maxKept;
     const matches = compileMatch(model, context);
     matcher = { number: pool.matchers.size, kept: isKept ? pool.kept++ : -1, matches };
     pool.matchers.set(key, matcher);

@@ -1,17 +1,16 @@
 import { createHash } from "node:crypto";
-import type { RuleId } from "../core/decision.ts";
 import { byAge } from "./authentication.ts";
 import type { PeerAuthenticationModel, RequestAuthenticationModel } from "./authentication-model.ts";
-import { compileField, type FieldContext, type MatcherPool } from "./compile-field.ts";
-import type { CompiledGroup, CompiledPolicy, CompiledRule, RuleSet } from "./compiled-policy.ts";
-import { compileExpression } from "./match-expression.ts";
+import { type BuildingMemory, buildingMemory, buildRuleIndex, takeMemory } from "./build-rule-index.ts";
+import { matcherPool } from "./compile-field.ts";
+import { compileRule } from "./compile-rule.ts";
+import type { CompiledRule, PolicyLayout, RuleSet } from "./compiled-policy.ts";
+import { growingWords } from "./growing-words.ts";
 import { buildPathIndex } from "./path-index.ts";
-import type { FieldGroup, FieldModel, PolicyModel, RuleModel } from "./policy-model.ts";
-import { isIdentity } from "./policy-model.ts";
+import type { FieldModel, PolicyModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
-import { portsWithoutHttpRules, readsHttp } from "./port-reach.ts";
-import type { CheckPool } from "./rule-check.ts";
-import { buildRuleIndex, type RuleIndex } from "./rule-index.ts";
+import { portsWithoutHttpRules } from "./port-reach.ts";
+import type { IndexLayout } from "./rule-index.ts";
 import { homeTrustDomains } from "./trust-domains.ts";
 
 /** Everything that a set of files says. */
@@ -19,11 +18,6 @@ export interface PolicyDocuments {
   readonly policies: readonly PolicyModel[];
   readonly peerAuthentications: readonly PeerAuthenticationModel[];
   readonly requestAuthentications: readonly RequestAuthenticationModel[];
-}
-
-/** The same text in every output. */
-export function ruleIdOf(policy: PolicyModel, rule: RuleModel): RuleId {
-  return `ns[${policy.namespace}]-policy[${policy.name}]-rule[${rule.index}]` as RuleId;
 }
 
 /** Whether a document is for this workload (authorization, section 6). */
@@ -37,12 +31,20 @@ export function appliesHere(
   return document.selector.entries().every(([key, value]) => labels.get(key) === value);
 }
 
+/** What documents are compiled to. */
+export interface CompiledDocuments {
+  readonly layout: PolicyLayout;
+  /** Those that apply here. */
+  readonly policies: readonly PolicyModel[];
+  readonly rules: readonly CompiledRule[];
+}
+
 /** Compiles checked documents, in their order, yielding often. Those that do not apply here are left out. */
-export function* compilePolicies(all: PolicyDocuments, options: PolicyOptions): Generator<void, CompiledPolicy> {
+export function* compilePolicies(all: PolicyDocuments, options: PolicyOptions): Generator<void, CompiledDocuments> {
   const policies = all.policies.filter((policy) => appliesHere(policy, options));
   const home = homeTrustDomains(options);
-  const pool: MatcherPool = { matchers: new Map(), kept: 0 };
-  const checks: CheckPool = new Map();
+  const pool = matcherPool();
+  const memory = buildingMemory(growingWords());
   const rules: CompiledRule[] = [];
   for (const policy of policies) {
     for (const rule of policy.rules) {
@@ -57,54 +59,54 @@ export function* compilePolicies(all: PolicyDocuments, options: PolicyOptions): 
     rule.readsHttp || (rule.policy.provider !== undefined && options.providers?.get(rule.policy.provider) === "http");
   const hasTokens = requestAuthentications.some(({ jwtRules }) => jwtRules.length > 0);
   const httpRules = inbound.filter(asksHttp).map(({ model }) => model);
-  return {
+  const layout: Omit<PolicyLayout, "memory"> = {
     version: yield* versionOf(all, options),
     options,
-    policies,
     policyCount: policies.length,
     ruleCount: rules.length,
-    inbound: yield* ruleSet("INBOUND", policies, rules, checks),
-    outbound: yield* ruleSet("OUTBOUND", policies, rules, checks),
+    inbound: yield* ruleSet("INBOUND", policies, rules, memory),
+    outbound: yield* ruleSet("OUTBOUND", policies, rules, memory),
     keptAnswers: pool.kept,
     comparesHosts: rules.some(readsHost),
     readsHttp: hasTokens || httpRules.length > 0,
     portsWithoutHttpRules: hasTokens ? new Set() : portsWithoutHttpRules(httpRules, options),
     dependsOnTime: rules.some(({ expression }) => expression?.dependsOnTime === true),
-    paths: yield* buildPathIndex(pathValues(inbound), options.mode),
-    outboundPaths: yield* buildPathIndex(pathValues(outbound), options.mode),
+    paths: yield* buildPathIndex(pathValues(inbound), memory.words),
+    outboundPaths: yield* buildPathIndex(pathValues(outbound), memory.words),
     peerAuthentications: byAge(all.peerAuthentications.filter((document) => appliesHere(document, options))),
     requestAuthentications,
   };
+  return { layout: { ...layout, memory: takeMemory(memory) }, policies, rules };
 }
 
 function* ruleSet(
   direction: PolicyModel["direction"],
   allPolicies: readonly PolicyModel[],
   allRules: readonly CompiledRule[],
-  checks: CheckPool,
-): Generator<void, RuleSet> {
+  memory: BuildingMemory,
+): Generator<void, RuleSet<IndexLayout>> {
   const policies = allPolicies.filter((policy) => policy.direction === direction);
   const rules = allRules.filter(({ policy }) => policy.direction === direction);
   const select = (action: PolicyModel["action"], dryRun: boolean, provider?: string) =>
     rules.filter(({ policy }) => policy.action === action && policy.dryRun === dryRun && policy.provider === provider);
   const countAllow = (dryRun: boolean) =>
     policies.filter((policy) => policy.action === "ALLOW" && policy.dryRun === dryRun).length;
-  const custom: { provider: string; rules: RuleIndex }[] = [];
+  const custom: { provider: string; rules: IndexLayout }[] = [];
   for (const provider of new Set(policies.map((policy) => policy.provider))) {
     if (provider === undefined) continue;
-    custom.push({ provider, rules: yield* buildRuleIndex(select("CUSTOM", false, provider), checks, false) });
+    custom.push({ provider, rules: yield* buildRuleIndex(select("CUSTOM", false, provider), memory, false) });
   }
   const hasDryRun = policies.some(({ dryRun }) => dryRun);
   return {
-    deny: yield* buildRuleIndex(select("DENY", false), checks, false),
-    allow: yield* buildRuleIndex(select("ALLOW", false), checks, true),
-    audit: yield* buildRuleIndex(select("AUDIT", false), checks, false),
+    deny: yield* buildRuleIndex(select("DENY", false), memory, false),
+    allow: yield* buildRuleIndex(select("ALLOW", false), memory, true),
+    audit: yield* buildRuleIndex(select("AUDIT", false), memory, false),
     custom,
     allowPolicyCount: countAllow(false),
     dryRun: hasDryRun
       ? {
-          deny: yield* buildRuleIndex(select("DENY", true), checks, false),
-          allow: yield* buildRuleIndex(select("ALLOW", true), checks, false),
+          deny: yield* buildRuleIndex(select("DENY", true), memory, false),
+          allow: yield* buildRuleIndex(select("ALLOW", true), memory, false),
           allowPolicyCount: countAllow(true),
         }
       : undefined,
@@ -120,42 +122,6 @@ function readsHost({ model, expression }: CompiledRule): boolean {
 function* pathValues(rules: readonly CompiledRule[]): Generator<string> {
   for (const { model } of rules)
     for (const group of model.operations) for (const { kind, values } of group) if (kind === "path") yield* values;
-}
-
-function compileRule(
-  policy: PolicyModel,
-  rule: RuleModel,
-  order: number,
-  options: PolicyOptions,
-  home: readonly string[],
-  pool: MatcherPool,
-): CompiledRule {
-  const compileGroup = (group: FieldGroup): CompiledGroup => {
-    const namesTrustDomain = group.some(({ kind, negated }) => kind === "trustDomain" && !negated);
-    const context: FieldContext = {
-      mode: options.mode,
-      action: policy.action,
-      home,
-      namesTrustDomain,
-      ours: policy.ours,
-    };
-    return group.map((field) => compileField(field, context, pool));
-  };
-  const fields = [...rule.sources.flat(), ...rule.conditions];
-  const expression = rule.expression === undefined ? undefined : compileExpression(rule.expression.text, options);
-  return {
-    id: ruleIdOf(policy, rule),
-    policy,
-    model: rule,
-    order,
-    action: policy.action,
-    sources: rule.sources.map(compileGroup),
-    operations: rule.operations.map(compileGroup),
-    conditions: compileGroup(rule.conditions),
-    expression,
-    readsHttp: readsHttp(rule) || expression?.readsHttp === true,
-    namesIdentity: fields.some(({ kind }) => isIdentity(kind)),
-  };
 }
 
 function isTextMap(value: unknown): value is ReadonlyMap<string, string> {

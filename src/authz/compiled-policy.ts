@@ -4,9 +4,10 @@ import type { CallView } from "./call-view.ts";
 import type { IndexKeys } from "./index-keys.ts";
 import type { CompiledExpression } from "./match-expression.ts";
 import type { PathIndex } from "./path-index.ts";
+import type { PackedMemory, PolicyMemory } from "./policy-memory.ts";
 import type { FieldModel, PolicyAction, PolicyModel, RuleModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
-import type { RuleIndex } from "./rule-index.ts";
+import type { IndexLayout, RuleIndex } from "./rule-index.ts";
 
 /** The question of a field. Rules whose fields ask the same share it. */
 export interface Matcher {
@@ -46,33 +47,27 @@ export interface CompiledRule {
 }
 
 /** The rules about one direction of calls. */
-export interface RuleSet {
-  readonly deny: RuleIndex;
-  readonly allow: RuleIndex;
-  readonly audit: RuleIndex;
+export interface RuleSet<Index = RuleIndex> {
+  readonly deny: Index;
+  readonly allow: Index;
+  readonly audit: Index;
   /** By provider, in the order in which they are first named. */
-  readonly custom: readonly { readonly provider: string; readonly rules: RuleIndex }[];
+  readonly custom: readonly { readonly provider: string; readonly rules: Index }[];
   /** Without any, the default decides. */
   readonly allowPolicyCount: number;
   /** Policies that are not enforced; undefined when there are none. */
-  readonly dryRun:
-    | { readonly deny: RuleIndex; readonly allow: RuleIndex; readonly allowPolicyCount: number }
-    | undefined;
+  readonly dryRun: { readonly deny: Index; readonly allow: Index; readonly allowPolicyCount: number } | undefined;
   /** How many policies, dry-run ones included. */
   readonly policyCount: number;
 }
 
-/** A set of policies for one workload, compiled. Immutable; made by loadPolicies, replaced whole. */
-export interface CompiledPolicy {
+/** What is known of a set of policies besides its rules: plain data, which can be posted to a thread. */
+interface PolicySummary {
   /** SHA-256 over everything that decides, first 16 hexadecimal digits: equal inputs, equal version. */
   readonly version: string;
   readonly options: PolicyOptions;
-  /** The policies that apply to this workload. */
-  readonly policies: readonly PolicyModel[];
   readonly policyCount: number;
   readonly ruleCount: number;
-  readonly inbound: RuleSet;
-  readonly outbound: RuleSet;
   /** How many answers a connection keeps. */
   readonly keptAnswers: number;
   /** Some rule compares hosts. */
@@ -90,4 +85,20 @@ export interface CompiledPolicy {
   /** Those that apply to this workload, the oldest of several equally specific first. */
   readonly peerAuthentications: readonly PeerAuthenticationModel[];
   readonly requestAuthentications: readonly RequestAuthenticationModel[];
+}
+
+/** A set of policies for one workload, compiled, but for its rules. */
+export interface PolicyLayout extends PolicySummary {
+  readonly memory: PackedMemory;
+  readonly inbound: RuleSet<IndexLayout>;
+  readonly outbound: RuleSet<IndexLayout>;
+}
+
+/** The same with its rules, ready to decide. Immutable; made by loadPolicies, replaced whole. */
+export interface CompiledPolicy extends PolicySummary {
+  readonly memory: PolicyMemory;
+  readonly inbound: RuleSet;
+  readonly outbound: RuleSet;
+  /** The policies that apply to this workload. */
+  readonly policies: readonly PolicyModel[];
 }

@@ -11,9 +11,9 @@ import type {
 } from "../core/decision.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
 import { type CallView, viewCall } from "./call-view.ts";
-import type { CompiledPolicy, CompiledRule, RuleSet } from "./compiled-policy.ts";
+import type { CompiledPolicy, RuleSet } from "./compiled-policy.ts";
 import { nearestRule } from "./nearest-rule.ts";
-import { findRule, type RuleIndex } from "./rule-index.ts";
+import { findRule } from "./rule-index.ts";
 
 /** Which calls a decision is about, and what becomes of one that no policy speaks about. */
 export interface Side {
@@ -75,8 +75,8 @@ export function policyReadsHttp(policy: CompiledPolicy, appPort?: number): boole
 export function viewOf(policy: CompiledPolicy, facts: CallFacts, destination: string): CallView {
   const call = viewCall(facts, policy.comparesHosts ? policy.options.mode : undefined, destination);
   const { connection } = call;
-  if (policy.keptAnswers > 0 && connection.answers?.version !== policy.version)
-    connection.answers = { version: policy.version, byMatcher: new Uint8Array(policy.keptAnswers) };
+  if (policy.keptAnswers > 0 && connection.answers?.rules !== policy.memory.rules)
+    connection.answers = { rules: policy.memory.rules, byMatcher: new Uint8Array(policy.keptAnswers) };
   return call;
 }
 
@@ -84,14 +84,14 @@ export function decideView(policy: CompiledPolicy, rules: RuleSet, call: CallVie
   const { direction } = side;
   const deny = findRule(rules.deny, call, direction);
   if (deny >= 0) {
-    const id = rules.deny.ids[deny];
-    const why = `DENY rule ${id} matched${anonymousHint(policy, rules.deny.rules[deny], call)}`;
+    const id = policy.memory.rules.idOf(deny);
+    const why = `DENY rule ${id} matched${anonymousHint(policy, deny, call)}`;
     return denied(policy, "E_POLICY_DENIED_BY_RULE", id, why, notesFor(policy, rules, call, side));
   }
   if (rules.allowPolicyCount === 0) return byDefault(policy, rules, call, side);
   const allow = findRule(rules.allow, call, direction);
   const notes = notesFor(policy, rules, call, side);
-  if (allow >= 0) return allowed(policy, rules.allow.ids[allow], "rule", notes);
+  if (allow >= 0) return allowed(policy, policy.memory.rules.idOf(allow), "rule", notes);
   return new DefaultDenial(policy, rules, call, direction, notes);
 }
 
@@ -127,8 +127,8 @@ function byDefault(policy: CompiledPolicy, rules: RuleSet, call: CallView, side:
   return denied(policy, "E_POLICY_DENIED_BY_DEFAULT", undefined, why, notes);
 }
 
-function anonymousHint(policy: CompiledPolicy, rule: CompiledRule | undefined, call: CallView): string {
-  const isAnonymous = !call.connection.hasPeer && rule?.namesIdentity === true && policy.options.mode === "strict";
+function anonymousHint({ options, memory }: CompiledPolicy, rule: number, call: CallView): string {
+  const isAnonymous = !call.connection.hasPeer && options.mode === "strict" && memory.rules.ruleAt(rule).namesIdentity;
   return isAnonymous ? "; the rule names an identity and the caller has none" : "";
 }
 
@@ -182,8 +182,8 @@ function matchingProviders(policy: CompiledPolicy, call: CallView): readonly Pro
     // Istio asks HTTP providers about HTTP only (section 6).
     const isHttp = policy.options.providers?.get(provider) === "http";
     if (isHttp && call.request === undefined && policy.options.mode === "istio") continue;
-    const rule = matchingRule(rules, call, "inbound")?.id;
-    if (rule !== undefined) requests.push({ provider, rule });
+    const rule = findRule(rules, call, "inbound");
+    if (rule >= 0) requests.push({ provider, rule: policy.memory.rules.idOf(rule) });
   }
   return requests;
 }
@@ -195,8 +195,9 @@ function canAsk({ options }: CompiledPolicy, provider: string, call: CallView): 
 }
 
 function notesFor(policy: CompiledPolicy, rules: RuleSet, call: CallView, side: Side): DecisionNotes | undefined {
-  if (rules.dryRun === undefined && rules.audit.rules.length === 0 && call.faults === undefined) return undefined;
-  const auditRule = matchingRule(rules.audit, call, side.direction)?.id;
+  if (rules.dryRun === undefined && rules.audit.ruleCount === 0 && call.faults === undefined) return undefined;
+  const audit = findRule(rules.audit, call, side.direction);
+  const auditRule = audit < 0 ? undefined : policy.memory.rules.idOf(audit);
   const dryRun = rules.dryRun === undefined ? undefined : dryRunVerdict(policy, rules, call, side);
   if (auditRule === undefined && dryRun === undefined && call.faults === undefined) return undefined;
   return { auditRule, dryRun, conditionFaults: call.faults ?? [] };
@@ -215,22 +216,18 @@ export function dryRunVerdict(
 ): DryRunVerdict | undefined {
   const { dryRun } = rules;
   if (dryRun === undefined) return undefined;
-  const deny = earlier(matchingRule(rules.deny, call, direction), matchingRule(dryRun.deny, call, direction));
-  if (deny !== undefined)
-    return { verdict: "deny", rule: deny.id, reason: `DENY rule ${deny.id}${anonymousHint(policy, deny, call)}` };
+  const idOf = (rule: number): RuleId => policy.memory.rules.idOf(rule);
+  const deny = earlier(findRule(rules.deny, call, direction), findRule(dryRun.deny, call, direction));
+  if (deny >= 0)
+    return { verdict: "deny", rule: idOf(deny), reason: `DENY rule ${idOf(deny)}${anonymousHint(policy, deny, call)}` };
   if (rules.allowPolicyCount + dryRun.allowPolicyCount === 0)
     return { verdict: fallback, rule: undefined, reason: `no ALLOW policy applies, and the default is to ${fallback}` };
-  const allow = earlier(matchingRule(rules.allow, call, direction), matchingRule(dryRun.allow, call, direction));
-  if (allow !== undefined) return { verdict: "allow", rule: allow.id, reason: `ALLOW rule ${allow.id}` };
+  const allow = earlier(findRule(rules.allow, call, direction), findRule(dryRun.allow, call, direction));
+  if (allow >= 0) return { verdict: "allow", rule: idOf(allow), reason: `ALLOW rule ${idOf(allow)}` };
   return { verdict: "deny", rule: undefined, reason: "no ALLOW rule matches" };
 }
 
-function matchingRule(index: RuleIndex, call: CallView, direction: Side["direction"]): CompiledRule | undefined {
-  const place = findRule(index, call, direction);
-  return place < 0 ? undefined : index.rules[place];
-}
-
-function earlier(a: CompiledRule | undefined, b: CompiledRule | undefined): CompiledRule | undefined {
-  if (a === undefined || b === undefined) return a ?? b;
-  return a.order < b.order ? a : b;
+/** Of two rules, either of which may be none. */
+function earlier(a: number, b: number): number {
+  return a < 0 || b < 0 ? Math.max(a, b) : Math.min(a, b);
 }

@@ -14,6 +14,7 @@ import type {
 import { joinedHeader, nextHeaderLine } from "./header-lines.ts";
 import { actualText, expectedText, nearestRule } from "./nearest-rule.ts";
 import { isHttpOnly, isIdentity, isToken, type PolicyAction } from "./policy-model.ts";
+import { rulesOf } from "./rule-index.ts";
 
 const ACTIONS: readonly PolicyAction[] = ["CUSTOM", "DENY", "ALLOW", "AUDIT"];
 
@@ -79,7 +80,7 @@ function compiledDirection(rules: RuleSet, policy: CompiledPolicy): "INBOUND" | 
 function allRules({ custom, deny, allow, audit, dryRun }: RuleSet): readonly CompiledRule[] {
   const indexes = [...custom.map(({ rules }) => rules), deny, allow, audit];
   if (dryRun !== undefined) indexes.push(dryRun.deny, dryRun.allow);
-  return indexes.flatMap(({ rules }) => rules).toSorted((a, b) => a.order - b.order);
+  return indexes.flatMap((index) => rulesOf(index)).toSorted((a, b) => a.order - b.order);
 }
 
 function outcomeOf(action: PolicyAction, rule: RuleId | undefined, enforced: number): string {

@@ -1,5 +1,6 @@
 import { parseCidr } from "../core/ip-address.ts";
 import { addressBits } from "./address-bits.ts";
+import { dimensionName } from "./call-dimension.ts";
 import type { FieldContext } from "./compile-field.ts";
 import { hostPattern } from "./match-request.ts";
 import { compilePathTemplate, isPathTemplate } from "./path-template.ts";
@@ -10,7 +11,7 @@ import { expandPrincipal, expandTrustDomain } from "./trust-domains.ts";
 
 /** What a field says to the index: it can only match calls that have one of these texts in the dimension. */
 export interface IndexKeys {
-  /** A field kind, or `header:<name>`. */
+  /** By its name. */
   readonly dimension: string;
   readonly patterns: readonly TextPattern[];
   /** A call that has one of the texts matches the field: it need not be asked again. */
@@ -24,8 +25,7 @@ export function indexKeys(model: FieldModel, context: FieldContext): IndexKeys |
   const patterns = indexPatterns(model, context);
   if (patterns === undefined || patterns.some(({ form }) => form === "any")) return undefined;
   const { kind, values } = model;
-  const dimension = kind === "header" ? `header:${model.header}` : kind;
-  return { dimension, patterns, isProof: isProof(kind, values, patterns, context) };
+  return { dimension: dimensionName(model), patterns, isProof: isProof(kind, values, patterns, context) };
 }
 
 function isProof(
@@ -66,6 +66,9 @@ function indexPatterns(model: FieldModel, context: FieldContext): readonly TextP
       return values.map(templatePattern);
     case "method":
     case "header":
+    case "audience":
+    case "presenter":
+    case "claim":
       return values.map(parseTextPattern);
     case "requestPrincipal":
       return (model.requestPrincipals ?? []).map(({ subject }) => subject);
@@ -80,10 +83,8 @@ function indexPatterns(model: FieldModel, context: FieldContext): readonly TextP
         return { form: "prefix", text: addressBits(block, block.prefixBits) };
       });
     case "sni":
-    case "audience":
-    case "presenter":
-    case "claim":
-      return undefined;
+      // As the field compares it.
+      return values.map((value) => parseTextPattern(context.mode === "strict" ? value.toLowerCase() : value));
   }
 }
 

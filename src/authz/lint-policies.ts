@@ -1,4 +1,5 @@
-import { appliesHere, type PolicyDocuments, ruleIdOf } from "./compile-policies.ts";
+import { appliesHere, type PolicyDocuments } from "./compile-policies.ts";
+import { ruleIdOf } from "./compile-rule.ts";
 import type { Findings } from "./findings.ts";
 import type { FieldGroup, FieldModel, PolicyModel, RuleModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";

@@ -5,10 +5,12 @@ import { appliesHere, compilePolicies, type PolicyDocuments } from "./compile-po
 import type { CompiledPolicy } from "./compiled-policy.ts";
 import { collectFindings, type Findings } from "./findings.ts";
 import { lintPolicies } from "./lint-policies.ts";
+import { openPolicy } from "./open-policy.ts";
 import type { PolicyModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import { checkPorts } from "./port-reach.ts";
 import { type DocumentModel, readDocument } from "./read-document.ts";
+import { listedRules } from "./rule-store.ts";
 import { readYamlDocuments } from "./yaml-documents.ts";
 
 export interface PolicyFile {
@@ -88,7 +90,8 @@ function* loadInSteps(files: readonly PolicyFile[], options: PolicyOptions): Gen
   );
   findings.throwIfAny();
   yield* lintPolicies(documents, options, findings);
-  return { policy: yield* compilePolicies(documents, options), warnings: findings.warnings, documents };
+  const { layout, policies, rules } = yield* compilePolicies(documents, options);
+  return { policy: openPolicy(layout, listedRules(policies, rules)), warnings: findings.warnings, documents };
 }
 
 /** Rule ids must be unique: a record names exactly one rule. */

@@ -6,7 +6,7 @@ import type { CallView } from "./call-view.ts";
 import type { CompiledField, CompiledGroup, CompiledRule } from "./compiled-policy.ts";
 import { joinedHeader } from "./header-lines.ts";
 import { isHttpOnly, type TokenKind } from "./policy-model.ts";
-import { likelyRules, type RuleIndex } from "./rule-index.ts";
+import { likelyRules, type RuleIndex, rulesOf } from "./rule-index.ts";
 
 /** How many rules are compared: all of a small set, of a large one those that have something in common with the call. A denial by default must
  *  stay cheap, for any caller may cause it. */
@@ -90,10 +90,9 @@ function candidates(
   direction: "inbound" | "outbound",
   all: boolean,
 ): readonly CompiledRule[] {
-  const { rules } = index;
-  if (all || rules.length <= MAX_RULES) return rules;
+  if (all || index.ruleCount <= MAX_RULES) return rulesOf(index);
   const likely = likelyRules(index, call, direction, MAX_RULES);
-  return likely.length > 0 ? likely : rules.slice(0, MAX_RULES);
+  return likely.length > 0 ? likely.map((rule) => index.memory.rules.ruleAt(rule)) : rulesOf(index, MAX_RULES);
 }
 
 function describe(

@@ -12,7 +12,7 @@ export function normalizeForPolicy(policy: CompiledPolicy, path: string, query: 
   if (!normal.ok || mode === "istio" || !isAmbiguous(normal.path)) return normal;
   for (const reading of otherReadings(normal.path)) {
     const other = normalizePath(reading, "", pathNormalization, mode);
-    if (!other.ok || matchedDifferently(policy.paths, normal.path, other.path)) {
+    if (!other.ok || matchedDifferently(policy.paths, policy.memory.words, mode, normal.path, other.path)) {
       const reason =
         "the path has an encoded slash, an encoded backslash or a ; parameter, and a policy would match it differently without";
       return { ok: false, code: "E_PATH_AMBIGUOUS", reason };
@@ -30,7 +30,7 @@ export function checkOutboundPath(policy: CompiledPolicy, path: string, query: s
   const readings = mode === "strict" && isAmbiguous(normal.path) ? otherReadings(normal.path) : [];
   for (const reading of [normal.path, ...readings]) {
     const other = reading === normal.path ? normal : normalizePath(reading, "", pathNormalization, mode);
-    if (other.ok && !matchedDifferently(policy.outboundPaths, path, other.path)) continue;
+    if (other.ok && !matchedDifferently(policy.outboundPaths, policy.memory.words, mode, path, other.path)) continue;
     const reason = "the path is not in its plain form, and an OUTBOUND policy would match that differently";
     return { ok: false, code: "E_PATH_AMBIGUOUS", reason };
   }

@@ -15,11 +15,8 @@ export interface RuleCheck {
   readonly rule: CompiledRule | undefined;
 }
 
-/** Shares the checks of one set of policies. */
-export type CheckPool = Map<string, RuleCheck>;
-
 /** The check of a rule, without the fields that the index has already proved. */
-export function ruleCheck(rule: CompiledRule, proved: ReadonlySet<CompiledField>, pool: CheckPool): RuleCheck {
+export function ruleCheck(rule: CompiledRule, proved: ReadonlySet<CompiledField>): RuleCheck {
   const left = (group: CompiledGroup) => group.filter((field) => !proved.has(field)).map(({ matcher }) => matcher);
   const sources = rule.sources.map(left);
   const operations = rule.operations.map(left);
@@ -27,21 +24,21 @@ export function ruleCheck(rule: CompiledRule, proved: ReadonlySet<CompiledField>
     // An alternative of which nothing is left to ask holds.
     groups.length < 2 || groups.some((group) => group.length === 0) ? undefined : groups;
   const only = (groups: readonly (readonly Matcher[])[]) => (groups.length === 1 ? (groups[0] ?? []) : []);
-  const check: RuleCheck = {
+  return {
     all: [...only(sources), ...only(operations), ...left(rule.conditions)],
     sources: several(sources),
     operations: several(operations),
     expression: rule.expression,
     rule: rule.expression === undefined ? undefined : rule,
   };
-  if (check.expression !== undefined) return check;
-  const key = [[check.all], check.sources ?? [], check.operations ?? []].map((groups) =>
-    groups.map((group) => group.map(({ number }) => number).join()).join("|"),
-  );
-  const known = pool.get(key.join("/"));
-  if (known !== undefined) return known;
-  pool.set(key.join("/"), check);
-  return check;
+}
+
+/** The same text for checks that ask the same; "" when nothing is left to ask. */
+export function checkKey({ all, sources = [], operations = [], rule }: RuleCheck): string {
+  const groups = (some: readonly (readonly Matcher[])[]) =>
+    some.map((group) => group.map(({ number }) => number).join()).join("|");
+  const key = [groups([all]), groups(sources), groups(operations), rule?.order ?? ""].join("/");
+  return key === "///" ? "" : key;
 }
 
 function holds(matcher: Matcher, call: CallView): boolean {

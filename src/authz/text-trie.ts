@@ -1,40 +1,40 @@
-/** A radix tree over the beginnings (or the ends) of texts, flat in typed arrays, so that a lookup among a hundred thousand entries touches
- *  a few cache lines. A lookup walks the text once and allocates nothing. Immutable. */
-export interface TextTrie {
-  readonly fromEnd: boolean;
-  /** FIELDS numbers for each node; the root is node 0. */
-  readonly nodes: Int32Array;
-  /** Labels of the nodes, one after the other, in reading order of the walk. */
-  readonly labels: Uint16Array;
-  /** Children: by character from `MIN` on, or as pairs of character and child where the characters lie far apart. A child is the number of its
-   *  node; or, where nothing but the end of a text comes behind the character, LAST less its value, so that most lookups end here; or NONE. */
-  readonly table: Int32Array;
-  /** For each node the least value at or below it. */
-  readonly near: Int32Array;
-}
+import type { GrowingWords } from "./growing-words.ts";
+
+// A radix tree over the beginnings (or the ends) of texts, flat among the numbers of a set of policies, so that a lookup among a hundred
+// thousand entries touches a few cache lines: a node's label and children stand right behind it. A lookup walks the text once and
+// allocates nothing.
 
 /** Stands in an entry for a `{*}` of a template: one segment, which is everything up to the next slash and at least one character. Texts that are
  *  looked up never have it. */
 export const SEGMENT = "\u0000";
 const SEGMENT_CODE = 0;
 const SLASH = 0x2f;
-const FIELDS = 8;
-const LABEL = 0;
-const LENGTH = 1;
-/** Value of the text that ends here, or -1. */
+
+// A node: these numbers, then its label, two characters in each, in reading order of the walk, then its children. The label is what follows the
+// character or segment by which the node is a child.
+// Flags, and the length of the label above them; 0: nothing but a table of children.
+/** A table: its first character above SPAN_BITS, its length below. Pairs of character and child where the characters lie far apart: how many. */
+const SPAN = 1;
+/** Value of the text that ends here. */
 const EXACT = 2;
-/** Value of all texts that begin so, or -1. */
+/** Value of all texts that begin so. */
 const PREFIX = 3;
-const BASE = 4;
-/** First character of the table, or one of the next two for pairs. */
-const MIN = 5;
-const SPARSE = -1;
-const SPARSE_WITH_SEGMENT = -2;
-/** Characters of the table, or number of pairs. */
-const SPAN = 6;
-/** Second character of the label, so that short labels need no look at the others; -1: there is none. */
-const SECOND = 7;
+/** The least value at or below the node, or -1. */
+const NEAR = 4;
+const FIELDS = 5;
+
+const HAS_EXACT = 1;
+const HAS_PREFIX = 2;
+/** The first child is for a segment. */
+const FORKS = 4;
+const IS_SPARSE = 8;
+const LENGTH_SHIFT = 4;
+const SPAN_BITS = 9;
+const SPAN_MASK = (1 << SPAN_BITS) - 1;
 const MAX_SPAN = 256;
+
+/** A child is the place of its node; or, where nothing but the end of a text comes behind the character, LAST less its value, so that most
+ *  lookups end here; or NONE. */
 const NONE = -1;
 const LAST = -2;
 
@@ -53,8 +53,12 @@ export interface TrieEntry {
   readonly value: number;
 }
 
-/** Builds a tree, yielding every few entries. `fromEnd`: for ends of texts. */
-export function* buildTextTrie(entries: Iterable<TrieEntry>, fromEnd: boolean): Generator<void, TextTrie> {
+/** Writes a tree behind the words, yielding every few entries, and returns the place of its root. `fromEnd`: for ends of texts. */
+export function* buildTextTrie(
+  entries: Iterable<TrieEntry>,
+  fromEnd: boolean,
+  words: GrowingWords,
+): Generator<void, number> {
   const root: Growing = { label: "", exact: -1, prefix: -1, children: undefined };
   let count = 0;
   for (const { text, form, value } of entries) {
@@ -63,7 +67,7 @@ export function* buildTextTrie(entries: Iterable<TrieEntry>, fromEnd: boolean): 
     else node.prefix = value;
     if ((++count & 63) === 0) yield;
   }
-  return yield* flatten(root, fromEnd);
+  return yield* flatten(root, words);
 }
 
 function insert(root: Growing, text: string): Growing {
@@ -73,9 +77,14 @@ function insert(root: Growing, text: string): Growing {
     node.children ??= new Map();
     const child = node.children.get(rest.charCodeAt(0));
     if (child === undefined) {
-      const leaf = { label: rest, exact: -1, prefix: -1, children: undefined };
-      node.children.set(rest.charCodeAt(0), leaf);
-      return leaf;
+      // A segment begins a node.
+      const end = rest.indexOf(SEGMENT, 1);
+      const label = end < 0 ? rest : rest.slice(0, end);
+      const next: Growing = { label, exact: -1, prefix: -1, children: undefined };
+      node.children.set(rest.charCodeAt(0), next);
+      node = next;
+      rest = rest.slice(label.length);
+      continue;
     }
     let shared = 1;
     const most = Math.min(rest.length, child.label.length);
@@ -93,42 +102,62 @@ function insert(root: Growing, text: string): Growing {
   return node;
 }
 
-function* flatten(root: Growing, fromEnd: boolean): Generator<void, TextTrie> {
-  const order: Growing[] = [root];
-  const nodes = growingNumbers();
-  const table = growingNumbers();
-  const labels = growingNumbers();
-  for (let at = 0; at < order.length; at++) {
-    const node = order[at] ?? root;
-    const codes = node.children === undefined ? [] : [...node.children.keys()].sort((a, b) => a - b);
-    // Never 0 by chance: that says that there is a child for a segment.
-    const min = codes[0] ?? 1;
-    const span = codes.length === 0 ? 0 : (codes[codes.length - 1] ?? 0) - min + 1;
-    const isTable = span <= MAX_SPAN;
-    const sparse = codes[0] === SEGMENT_CODE ? SPARSE_WITH_SEGMENT : SPARSE;
-    const second = node.label.length > 1 ? node.label.charCodeAt(1) : -1;
-    // In the order of the fields.
-    nodes.add(labels.count);
-    nodes.add(node.label.length);
-    nodes.add(node.exact);
-    nodes.add(node.prefix);
-    nodes.add(table.count);
-    nodes.add(isTable ? min : sparse);
-    nodes.add(isTable ? span : codes.length);
-    nodes.add(second);
-    for (let i = 0; i < node.label.length; i++) labels.add(node.label.charCodeAt(i));
-    for (let i = 0; i < (isTable ? span : codes.length); i++) {
-      const code = isTable ? min + i : (codes[i] ?? 0);
-      if (!isTable) table.add(code);
-      const child = node.children?.get(code);
-      if (child === undefined) table.add(NONE);
-      else table.add(isLast(child, code) ? LAST - child.exact : order.push(child) - 1);
-    }
-    if ((at & 63) === 63) yield;
+function* flatten(root: Growing, words: GrowingWords): Generator<void, number> {
+  /** Nodes to be written, and the place that names each. */
+  const order: { readonly node: Growing; readonly named: number }[] = [{ node: root, named: -1 }];
+  const places: number[] = [];
+  for (let i = 0; i < order.length; i++) {
+    const { node, named } = order[i] ?? { node: root, named: -1 };
+    const place = writeNode(node, words, (child, at) => order.push({ node: child, named: at }));
+    places.push(place);
+    if (named >= 0) words.set(named, place);
+    if ((i & 63) === 63) yield;
   }
-  const flat = { nodes: nodes.take(), table: table.take() };
-  const near = yield* nearestValues(flat.nodes, flat.table);
-  return { fromEnd, ...flat, labels: Uint16Array.from(labels.take()), near };
+  // Children come after their parents, so one pass from the end does.
+  for (let i = places.length - 1; i >= 0; i--) {
+    noteNearest(words, places[i] ?? 0);
+    if ((i & 511) === 511) yield;
+  }
+  return places[0] ?? 0;
+}
+
+function writeNode(
+  { label: whole, exact, prefix, children }: Growing,
+  words: GrowingWords,
+  later: (child: Growing, named: number) => void,
+): number {
+  const label = whole.slice(1);
+  const codes = children === undefined ? [] : [...children.keys()].sort((a, b) => a - b);
+  const [min = 0] = codes;
+  const span = codes.length === 0 ? 0 : (codes[codes.length - 1] ?? 0) - min + 1;
+  const isSparse = span > MAX_SPAN;
+  const flags =
+    (exact >= 0 ? HAS_EXACT : 0) |
+    (prefix >= 0 ? HAS_PREFIX : 0) |
+    (codes.length > 0 && min === SEGMENT_CODE ? FORKS : 0) |
+    (isSparse ? IS_SPARSE : 0);
+  const place = words.add(
+    flags | (label.length << LENGTH_SHIFT),
+    isSparse ? codes.length : (min << SPAN_BITS) | span,
+    exact,
+    prefix,
+    NONE,
+  );
+  for (let i = 0; i < label.length; i += 2) words.add(pairAt(label, i));
+  for (let i = 0; i < (isSparse ? codes.length : span); i++) {
+    const code = isSparse ? (codes[i] ?? 0) : min + i;
+    if (isSparse) words.add(code);
+    const child = children?.get(code);
+    if (child === undefined) words.add(NONE);
+    else if (isLast(child, code)) words.add(LAST - child.exact);
+    else later(child, words.add(NONE));
+  }
+  return place;
+}
+
+/** Two characters of a label as one number. */
+function pairAt(label: string, at: number): number {
+  return label.charCodeAt(at) | (at + 1 < label.length ? label.charCodeAt(at + 1) << 16 : 0);
 }
 
 /** Whether the node only says that a text ends with its one character. */
@@ -136,43 +165,22 @@ function isLast({ label, exact, prefix, children }: Growing, code: number): bool
   return label.length === 1 && exact >= 0 && prefix < 0 && children === undefined && code !== SEGMENT_CODE;
 }
 
-/** Numbers side by side: copied as memory when they grow, and of no interest to the garbage collector. */
-function growingNumbers(): { readonly count: number; add(value: number): void; take(): Int32Array } {
-  let numbers = new Int32Array(64);
-  let count = 0;
-  return {
-    get count() {
-      return count;
-    },
-    add(value) {
-      if (count === numbers.length) {
-        const larger = new Int32Array(2 * count);
-        larger.set(numbers);
-        numbers = larger;
-      }
-      numbers[count++] = value;
-    },
-    take: () => numbers.slice(0, count),
-  };
+function noteNearest(words: GrowingWords, node: number): void {
+  const head = words.at(node);
+  const span = words.at(node + SPAN);
+  const isSparse = (head & IS_SPARSE) !== 0;
+  const children = childrenOf(node, head);
+  const count = isSparse ? span : span & SPAN_MASK;
+  let least = lesser(words.at(node + EXACT), words.at(node + PREFIX));
+  for (let i = 0; i < count; i++) {
+    const child = words.at(isSparse ? children + 2 * i + 1 : children + i);
+    if (child !== NONE) least = lesser(least, child <= LAST ? LAST - child : words.at(child + NEAR));
+  }
+  words.set(node + NEAR, least);
 }
 
-/** Children come after their parents, so one pass from the end does. */
-function* nearestValues(nodes: Int32Array, table: Int32Array): Generator<void, Int32Array> {
-  const near = new Int32Array(nodes.length / FIELDS);
-  for (let node = near.length - 1; node >= 0; node--) {
-    const at = node * FIELDS;
-    const base = nodes[at + BASE] ?? 0;
-    const span = nodes[at + SPAN] ?? 0;
-    const isTable = (nodes[at + MIN] ?? 0) >= 0;
-    let least = lesser(nodes[at + EXACT] ?? -1, nodes[at + PREFIX] ?? -1);
-    for (let i = 0; i < span; i++) {
-      const child = table[isTable ? base + i : base + 2 * i + 1] ?? NONE;
-      least = lesser(least, child <= LAST ? LAST - child : (near[child] ?? -1));
-    }
-    near[node] = least;
-    if ((node & 511) === 511) yield;
-  }
-  return near;
+function childrenOf(node: number, head: number): number {
+  return node + FIELDS + (((head >> LENGTH_SHIFT) + 1) >> 1);
 }
 
 /** Of values that are not negative; -1: none of them is. */
@@ -180,107 +188,122 @@ function lesser(a: number, b: number): number {
   return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
-/** What the table has for a character. */
-function childOf(trie: TextTrie, at: number, code: number): number {
-  const { nodes, table } = trie;
-  const base = nodes[at + BASE] ?? 0;
-  const min = nodes[at + MIN] ?? 0;
-  const span = nodes[at + SPAN] ?? 0;
-  if (min >= 0) {
-    const slot = code - min;
-    return slot < 0 || slot >= span ? NONE : (table[base + slot] ?? NONE);
+/** What a node has for a character. */
+function childOf(words: Int32Array, node: number, head: number, code: number): number {
+  const children = childrenOf(node, head);
+  const span = words[node + SPAN] ?? 0;
+  if ((head & IS_SPARSE) === 0) {
+    const slot = code - (span >> SPAN_BITS);
+    return slot < 0 || slot >= (span & SPAN_MASK) ? NONE : (words[children + slot] ?? NONE);
   }
-  for (let i = 0; i < span; i++) if (table[base + 2 * i] === code) return table[base + 2 * i + 1] ?? NONE;
+  for (let i = 0; i < span; i++) if (words[children + 2 * i] === code) return words[children + 2 * i + 1] ?? NONE;
   return NONE;
 }
 
-/** Offset behind the label when it fits the text from `used` on, or -1. The first `known` characters have been compared already. */
-function behindLabel(trie: TextTrie, at: number, text: string, used: number, known: number): number {
-  const { nodes, labels, fromEnd } = trie;
-  const length = nodes[at + LENGTH] ?? 0;
-  if (length === known) return used + known;
-  if (known === 1 && length === 2 && nodes[at + SECOND] !== SEGMENT_CODE) {
-    const second = text.charCodeAt(fromEnd ? text.length - 2 - used : used + 1);
-    return second === nodes[at + SECOND] ? used + 2 : -1;
-  }
-  const label = nodes[at + LABEL] ?? 0;
+/** Offset behind the node's label when it fits the text from `used` on, or -1. */
+function behindLabel(
+  words: Int32Array,
+  node: number,
+  head: number,
+  fromEnd: boolean,
+  text: string,
+  used: number,
+): number {
+  const length = head >> LENGTH_SHIFT;
+  const next = used + length;
   const end = text.length;
+  if (next > end) return -1;
+  let at = node + FIELDS;
+  let i = 0;
   if (fromEnd) {
-    if (used + length > end) return -1;
-    for (let i = known; i < length; i++) if (text.charCodeAt(end - 1 - used - i) !== labels[label + i]) return -1;
-    return used + length;
+    const last = end - 1 - used;
+    for (; i + 1 < length; i += 2)
+      if ((text.charCodeAt(last - i) | (text.charCodeAt(last - i - 1) << 16)) !== words[at++]) return -1;
+    return i < length && text.charCodeAt(last - i) !== words[at] ? -1 : next;
   }
-  let next = used + known;
-  for (let i = known; i < length; i++) {
-    const code = labels[label + i];
-    if (next >= end) return -1;
-    if (code !== SEGMENT_CODE) {
-      if (text.charCodeAt(next) !== code) return -1;
-      next++;
-      continue;
-    }
-    const from = next;
-    while (next < end && text.charCodeAt(next) !== SLASH) next++;
-    if (next === from) return -1;
-  }
-  return next;
+  for (; i + 1 < length; i += 2)
+    if ((text.charCodeAt(used + i) | (text.charCodeAt(used + i + 1) << 16)) !== words[at++]) return -1;
+  return i < length && text.charCodeAt(used + i) !== words[at] ? -1 : next;
+}
+
+/** Offset behind a segment, which are found in texts from their beginning only; -1: there is none. */
+function behindSegment(text: string, used: number): number {
+  let next = used;
+  while (next < text.length && text.charCodeAt(next) !== SLASH) next++;
+  return next === used ? -1 : next;
 }
 
 /** Writes the values of all entries that fit the text into `out` from `count` on, and returns the new count. */
-export function collectValues(trie: TextTrie, text: string, out: number[], count: number): number {
-  return collectFrom(trie, text, 0, 0, out, count);
+export function collectValues(
+  words: Int32Array,
+  root: number,
+  fromEnd: boolean,
+  text: string,
+  out: number[],
+  count: number,
+): number {
+  return collectFrom(words, root, fromEnd, text, 0, out, count);
 }
 
-function collectFrom(trie: TextTrie, text: string, node: number, start: number, out: number[], count: number): number {
-  const { nodes, fromEnd } = trie;
+function collectFrom(
+  words: Int32Array,
+  root: number,
+  fromEnd: boolean,
+  text: string,
+  start: number,
+  out: number[],
+  count: number,
+): number {
   const end = text.length;
-  let at = node;
+  let node = root;
   let used = start;
   let found = count;
-  let known = 0;
   for (;;) {
-    used = behindLabel(trie, at, text, used, known);
-    if (used < 0) return found;
-    const prefix = nodes[at + PREFIX] ?? -1;
-    if (prefix >= 0) out[found++] = prefix;
-    if (used === end) {
-      const exact = nodes[at + EXACT] ?? -1;
-      if (exact >= 0) out[found++] = exact;
-      return found;
-    }
-    // Only here may a lookup fork, and as often as templates of the policies do.
-    const segment = hasSegment(nodes, at) ? childOf(trie, at, SEGMENT_CODE) : -1;
-    if (segment >= 0) found = collectFrom(trie, text, segment * FIELDS, used, out, found);
+    const head = words[node] ?? 0;
+    if (head !== 0) {
+      if (head >> LENGTH_SHIFT !== 0) {
+        used = behindLabel(words, node, head, fromEnd, text, used);
+        if (used < 0) return found;
+      }
+      if ((head & HAS_PREFIX) !== 0) out[found++] = words[node + PREFIX] ?? 0;
+      if (used === end) {
+        if ((head & HAS_EXACT) !== 0) out[found++] = words[node + EXACT] ?? 0;
+        return found;
+      }
+      // Only here may a lookup fork, and as often as templates of the policies do.
+      if ((head & FORKS) !== 0) {
+        const next = behindSegment(text, used);
+        const segment = childOf(words, node, head, SEGMENT_CODE);
+        if (next >= 0) found = collectFrom(words, segment, fromEnd, text, next, out, found);
+      }
+    } else if (used === end) return found;
     const code = text.charCodeAt(fromEnd ? end - 1 - used : used);
-    const child = code === SEGMENT_CODE ? NONE : childOf(trie, at, code);
+    const child = code === SEGMENT_CODE ? NONE : childOf(words, node, head, code);
+    used++;
     if (child < 0) {
-      if (child <= LAST && used + 1 === end) out[found++] = LAST - child;
+      if (child <= LAST && used === end) out[found++] = LAST - child;
       return found;
     }
-    at = child * FIELDS;
-    // The table has compared the label's first character.
-    known = 1;
+    node = child;
   }
 }
 
-function hasSegment(nodes: Int32Array, at: number): boolean {
-  const min = nodes[at + MIN] ?? 1;
-  return min === SEGMENT_CODE || min === SPARSE_WITH_SEGMENT;
-}
-
 /** The value of an entry that shares a long beginning (or end) with the text, the least of several; -1: there is no entry. */
-export function nearestValue(trie: TextTrie, text: string): number {
-  const { nodes, near, fromEnd } = trie;
+export function nearestValue(words: Int32Array, root: number, fromEnd: boolean, text: string): number {
   const end = text.length;
-  let at = 0;
+  let node = root;
   let used = 0;
   for (;;) {
-    used = behindLabel(trie, at, text, used, 0);
-    if (used < 0 || used >= end) return near[at / FIELDS] ?? -1;
-    let child = childOf(trie, at, text.charCodeAt(fromEnd ? end - 1 - used : used));
+    const head = words[node] ?? 0;
+    used = behindLabel(words, node, head, fromEnd, text, used);
+    if (used < 0 || used >= end) return words[node + NEAR] ?? NONE;
+    const code = text.charCodeAt(fromEnd ? end - 1 - used : used);
+    const child = code === SEGMENT_CODE ? NONE : childOf(words, node, head, code);
     if (child <= LAST) return LAST - child;
-    if (child < 0 && hasSegment(nodes, at)) child = childOf(trie, at, SEGMENT_CODE);
-    if (child < 0) return near[at / FIELDS] ?? -1;
-    at = child * FIELDS;
+    const segment = child < 0 && (head & FORKS) !== 0 ? childOf(words, node, head, SEGMENT_CODE) : child;
+    if (segment < 0) return words[node + NEAR] ?? NONE;
+    used = child < 0 ? behindSegment(text, used) : used + 1;
+    if (used < 0) return words[segment + NEAR] ?? NONE;
+    node = segment;
   }
 }

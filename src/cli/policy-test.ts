@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { ruleIdOf } from "../authz/compile-policies.ts";
+import { ruleIdOf } from "../authz/compile-rule.ts";
 import { isPolicyTestName } from "../config/policy-source.ts";
 import { loadPolicyTestFile, type PolicyTestFile, type PolicyTestRow } from "../config/policy-test-file.ts";
 import type { RuleId } from "../core/decision.ts";

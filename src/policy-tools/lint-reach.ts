@@ -1,4 +1,5 @@
-import { appliesHere, ruleIdOf } from "../authz/compile-policies.ts";
+import { appliesHere } from "../authz/compile-policies.ts";
+import { ruleIdOf } from "../authz/compile-rule.ts";
 import type { PolicyModel, RuleModel } from "../authz/policy-model.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import { ruleCovers } from "../authz/rule-cover.ts";

@@ -1,4 +1,4 @@
-import { ruleIdOf } from "../authz/compile-policies.ts";
+import { ruleIdOf } from "../authz/compile-rule.ts";
 import { isPathTemplate } from "../authz/path-template.ts";
 import { type FieldModel, isIdentity, isToken, type PolicyModel, type RuleModel } from "../authz/policy-model.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";

@@ -1,4 +1,4 @@
-import { ruleIdOf } from "../authz/compile-policies.ts";
+import { ruleIdOf } from "../authz/compile-rule.ts";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import type { FieldKind, RuleModel } from "../authz/policy-model.ts";
 import type { RuleId } from "../core/decision.ts";

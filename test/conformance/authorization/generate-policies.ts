@@ -169,6 +169,17 @@ function rule({ source: sourceFieldsOf, operation, conditions, ours }: Language)
   return fc.record(parts, { requiredKeys: [] });
 }
 
+/** Conditions by which an index tells rules apart. */
+const regularConditions = [
+  ["request.headers[x-tenant]", ["a", "b", "a,b", "b*", "*b"]],
+  ["connection.sni", ["shop.example", "Shop.Example", "*.EXAMPLE", "sh*", "bank.example"]],
+  ["request.auth.audiences", ["shop", "bank", "sh*", "*nk"]],
+  ["request.auth.presenter", ["app", "a*", "*p", "web"]],
+  ["request.auth.claims[groups]", ["admins", "dev*", "ops", "*s", "none"]],
+  ["request.auth.claims[scope]", ["read", "write", "read write", "*te"]],
+  ["request.auth.claims[org][team]", ["blue", "red", "b*", "green"]],
+] as const;
+
 /** Rules that all have the same few fields, as those of a fleet do: what the index splits by. */
 const regularRules = fc
   .record({
@@ -176,9 +187,9 @@ const regularRules = fc
       maxLength: 1,
     }),
     operation: fc.subarray(["hosts", "methods", "paths", "ports"] as const, { maxLength: 2 }),
-    header: fc.boolean(),
+    when: fc.option(fc.constantFrom(...regularConditions), { freq: 3 }),
   })
-  .chain(({ source: sourceKeys, operation: operationKeys, header }) => {
+  .chain(({ source: sourceKeys, operation: operationKeys, when }) => {
     const one = (values: readonly string[]) =>
       fc.subarray([...values], { minLength: 1, maxLength: 2 }).filter((some) => !some.includes("*"));
     const fields = { ...sourceFields, ...operationFields, serviceAccounts: accounts };
@@ -187,13 +198,9 @@ const regularRules = fc
     const parts = {
       ...(sourceKeys.length > 0 ? { from: record(sourceKeys).map((some) => [{ source: some }]) } : {}),
       ...(operationKeys.length > 0 ? { to: record(operationKeys).map((some) => [{ operation: some }]) } : {}),
-      ...(header
-        ? {
-            when: fc
-              .constantFrom("a", "b", "a,b", "b*", "*b")
-              .map((value) => [{ key: "request.headers[x-tenant]", values: [value] }]),
-          }
-        : {}),
+      ...(when === null
+        ? {}
+        : { when: fc.constantFrom(...when[1]).map((value) => [{ key: when[0], values: [value] }]) }),
     };
     return fc.array(fc.record(parts), { minLength: 1, maxLength: 40 });
   });

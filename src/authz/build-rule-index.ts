@@ -1,0 +1,211 @@
+import type { CompiledField, CompiledRule } from "./compiled-policy.ts";
+import type { GrowingWords } from "./growing-words.ts";
+import { NO_CHECK, NO_RULE, type PackedMemory } from "./policy-memory.ts";
+import { checkKey, ruleCheck } from "./rule-check.ts";
+import { type IndexLayout, IS_NODE, IS_PAIR, IS_RULE, IS_SPLIT, VALUE_BITS } from "./rule-index.ts";
+import { type Grouping, groupByKeys, type KeyTable, keyTable, type Shape } from "./rule-keys.ts";
+import { fieldsOf } from "./rule-store.ts";
+import { buildTextTrie, type TrieEntry } from "./text-trie.ts";
+
+/** Fewer rules than this are asked one by one. */
+const LEAF_RULES = 2;
+/** Each level looks one thing up; deeper ones are not worth it. */
+const MAX_DEPTH = 6;
+/** A leaf without rules stands at the beginning of the memory. */
+const NOTHING = 0;
+/** How many rules are kept for one text of one dimension among the likely ones. */
+const LIKELY_RULES = 8;
+/** Dimensions by which people know a rule. */
+const LIKELY_DIMENSIONS = [
+  "principal",
+  "destinationPrincipal",
+  "namespace",
+  "serviceAccount",
+  "path",
+  "host",
+  "method",
+];
+
+const SHAPES: readonly Shape[] = [false, true].flatMap((isHttp) => [
+  { isHttp, hasIdentity: false, isOpen: false },
+  { isHttp, hasIdentity: true, isOpen: false },
+  { isHttp, hasIdentity: true, isOpen: true },
+]);
+
+/** The memory of a set while its indexes are built. */
+export interface BuildingMemory {
+  readonly words: GrowingWords;
+  /** Numbers of dimensions by name. */
+  readonly dimensions: Map<string, number>;
+  /** Numbers of checks by what they ask. */
+  readonly checks: Map<string, number>;
+  /** For each check a rule, and a list of fields. */
+  readonly checkPairs: number[];
+  /** Places of lists by what is in them. */
+  readonly lists: Map<string, number>;
+}
+
+export function buildingMemory(words: GrowingWords): BuildingMemory {
+  words.add(NO_RULE, 0);
+  const memory = { words, dimensions: new Map(), checks: new Map(), checkPairs: [], lists: new Map() };
+  // NO_CHECK, of which nothing needs to be known.
+  memory.checks.set("", NO_CHECK);
+  return { ...memory, checkPairs: [NO_RULE, listOf([], memory)] };
+}
+
+/** The finished memory. Nothing may be built in it any more. */
+export function takeMemory({ words, dimensions, checkPairs }: BuildingMemory): PackedMemory {
+  const checksAt = words.length;
+  for (const number of checkPairs) words.add(number);
+  return { words: words.take(), dimensions: [...dimensions.keys()], checksAt, checkCount: checkPairs.length / 2 };
+}
+
+/** Builds an index, yielding often. `explains`: somebody will ask for the nearest rule. */
+export function* buildRuleIndex(
+  rules: readonly CompiledRule[],
+  memory: BuildingMemory,
+  explains: boolean,
+): Generator<void, IndexLayout> {
+  const roots: number[] = [];
+  const likely: number[] = [];
+  const isOutbound = rules[0]?.policy.direction === "OUTBOUND";
+  for (const shape of SHAPES) {
+    // On TCP an ALLOW rule that looks at HTTP is dropped whole, not only in the alternative that does (section 7).
+    const alive = rules.filter((rule) => shape.isHttp || rule.action !== "ALLOW" || !rule.readsHttp);
+    if (alive.length === 0 || (shape.isOpen && !isOutbound)) {
+      roots.push(NOTHING);
+      continue;
+    }
+    const keys = yield* keyTable(alive, shape);
+    // A rule may stand in several branches; this bounds how often, for the sake of memory.
+    const building = { keys, memory, budget: { left: 100_000 + 32 * alive.length } };
+    roots.push(yield* buildNode(alive, building, { used: [], hit: [] }));
+    if (explains) likely[roots.length - 1] = yield* buildLikely(alive, keys, memory);
+  }
+  const rulesAt = memory.words.length;
+  for (const { order } of rules) memory.words.add(order);
+  return { ruleCount: rules.length, rulesAt, roots, likely: Array.from(SHAPES, (_, i) => likely[i] ?? NOTHING) };
+}
+
+interface Building {
+  readonly keys: KeyTable;
+  readonly memory: BuildingMemory;
+  readonly budget: { left: number };
+}
+
+/** Where a node stands: the dimensions that the branches above have split by, and those of them in which a call that comes here has a text of the
+ *  rules. */
+interface Place {
+  readonly used: readonly string[];
+  readonly hit: readonly string[];
+}
+
+const NO_PROOFS: ReadonlySet<CompiledField> = new Set();
+
+/** The number of a rule's check where some fields are proved. */
+function checkOf(rule: CompiledRule, { keys, memory }: Building, { hit }: Place): number {
+  const own = hit.length === 0 ? undefined : keys.get(rule);
+  const proofs = hit.map((dimension) => own?.get(dimension)?.proof).filter((field) => field !== undefined);
+  const proved = proofs.length === 0 ? NO_PROOFS : new Set(proofs);
+  const key = checkKey(ruleCheck(rule, proved));
+  const known = memory.checks.get(key);
+  if (known !== undefined) return known;
+  const numbers = [...fieldsOf(rule).entries()].flatMap(([number, field]) => (proved.has(field) ? [number] : []));
+  const check = memory.checkPairs.push(rule.order, listOf(numbers, memory)) / 2 - 1;
+  memory.checks.set(key, check);
+  return check;
+}
+
+function listOf(numbers: readonly number[], { words, lists }: Pick<BuildingMemory, "words" | "lists">): number {
+  const key = numbers.join();
+  const place = lists.get(key) ?? words.add(numbers.length, ...numbers);
+  lists.set(key, place);
+  return place;
+}
+
+function leafOf(rules: readonly CompiledRule[], building: Building, place: Place): number {
+  if (rules.length === 0) return NOTHING;
+  const pairs = rules.flatMap((rule) => [rule.order, checkOf(rule, building, place)]);
+  return building.memory.words.add(rules[0]?.order ?? NO_RULE, rules.length, ...pairs);
+}
+
+function* buildNode(rules: readonly CompiledRule[], building: Building, place: Place): Generator<void, number> {
+  const { keys, budget, memory } = building;
+  if (rules.length <= LEAF_RULES || place.used.length >= MAX_DEPTH) {
+    yield;
+    return leafOf(rules, building, place);
+  }
+  const grouping = best(yield* groupByKeys(rules, keys, place.used), rules.length);
+  if (grouping === undefined || grouping.size > budget.left) return leafOf(rules, building, place);
+  budget.left -= grouping.size;
+  const { dimension } = grouping;
+  const used = [...place.used, dimension];
+  const below = { used, hit: [...place.hit, dimension] };
+  // Many keys often lead to the same rules: they then share a value.
+  const shared = new Map<string, number>();
+  const entries = { forward: [] as TrieEntry[], backward: [] as TrieEntry[] };
+  for (const [form, map] of [
+    ["exact", grouping.exact],
+    ["prefix", grouping.prefix],
+    ["suffix", grouping.suffix],
+  ] as const) {
+    for (const [text, some] of map) {
+      const signature = some.map(({ order }) => order).join();
+      const value = shared.get(signature) ?? (yield* valueOf(some, building, below));
+      shared.set(signature, value);
+      const entry: TrieEntry = { text, form: form === "exact" ? form : "affix", value };
+      entries[form === "suffix" ? "backward" : "forward"].push(entry);
+    }
+  }
+  const forward = yield* trieOf(entries.forward, false, memory);
+  const backward = yield* trieOf(entries.backward, true, memory);
+  const rest = yield* buildNode(grouping.rest, building, { used, hit: place.hit });
+  const first = rules[0]?.order ?? NO_RULE;
+  return memory.words.add(first, IS_SPLIT, numberOf(dimension, memory), forward, backward, rest);
+}
+
+/** What stands for some rules in a trie. */
+function* valueOf(rules: readonly CompiledRule[], building: Building, place: Place): Generator<void, number> {
+  const [only] = rules;
+  if (rules.length > 1 || only === undefined)
+    return ((yield* buildNode(rules, building, place)) << VALUE_BITS) | IS_NODE;
+  if ((only.order & 63) === 0) yield;
+  const check = checkOf(only, building, place);
+  if (check === NO_CHECK) return (only.order << VALUE_BITS) | IS_RULE;
+  return (building.memory.words.add(only.order, check) << VALUE_BITS) | IS_PAIR;
+}
+
+function numberOf(dimension: string, { dimensions }: BuildingMemory): number {
+  const number = dimensions.get(dimension) ?? dimensions.size;
+  dimensions.set(dimension, number);
+  return number;
+}
+
+function* trieOf(entries: readonly TrieEntry[], fromEnd: boolean, { words }: BuildingMemory): Generator<void, number> {
+  return entries.length === 0 ? NOTHING : yield* buildTextTrie(entries, fromEnd, words);
+}
+
+/** The dimension that leaves the fewest rules to a call in the worst case, if it leaves clearly fewer than there are. */
+function best(groupings: readonly Grouping[], count: number): Grouping | undefined {
+  let found: Grouping | undefined;
+  for (const grouping of groupings) if (found === undefined || grouping.worst < found.worst) found = grouping;
+  return found !== undefined && found.worst <= count * 0.75 ? found : undefined;
+}
+
+function* buildLikely(rules: readonly CompiledRule[], keys: KeyTable, memory: BuildingMemory): Generator<void, number> {
+  const branches: number[] = [];
+  for (const { dimension, exact, prefix, suffix } of yield* groupByKeys(rules, keys, [])) {
+    if (!LIKELY_DIMENSIONS.includes(dimension)) continue;
+    const entries = (map: ReadonlyMap<string, readonly CompiledRule[]>, form: TrieEntry["form"]): TrieEntry[] =>
+      [...map].map(([text, found]) => {
+        const orders = found.slice(0, LIKELY_RULES).map(({ order }) => order);
+        return { text, form, value: listOf(orders, memory) };
+      });
+    branches.push(
+      numberOf(dimension, memory),
+      yield* trieOf([...entries(exact, "exact"), ...entries(prefix, "affix")], false, memory),
+      yield* trieOf(entries(suffix, "affix"), true, memory),
+    );
+  }
+  return memory.words.add(branches.length / 3, ...branches);
+}
