@@ -24,8 +24,10 @@ export interface GoAway {
 }
 
 export interface Http2RawOptions {
-  /** Speaks mutual TLS as this identity, with ALPN h2; plaintext by prior knowledge without. */
+  /** Speaks mutual TLS as this identity; plaintext by prior knowledge without. */
   readonly identity?: Pick<TestIssued, "chainPem" | "keyPem">;
+  /** Default h2. */
+  readonly alpn?: string;
   /** Sent with the preface. */
   readonly settings?: readonly (readonly [id: number, value: number])[];
   /** Reads nothing until resume() of the socket. */
@@ -48,7 +50,7 @@ export async function http2RawClient(port: number, options: Http2RawOptions = {}
           cert: identity.chainPem,
           key: identity.keyPem,
           rejectUnauthorized: false,
-          ALPNProtocols: ["h2"],
+          ALPNProtocols: [options.alpn ?? "h2"],
         });
   await new Promise<void>((resolve, reject) => {
     socket.once(identity === undefined ? "connect" : "secureConnect", resolve);
