@@ -40,6 +40,13 @@ export interface Http2ServerOptions {
 /** Far more than the bodies that are let go ahead, bytes: beyond it a caller leaves its answers unread. */
 const MAX_BACKLOG = 1024 * 1024;
 
+/** A connection's share of an event-loop turn, milliseconds: with more to do it goes on in the next one, behind all others. */
+const SHARE_MS = 1;
+/** Bytes that come within this time of the last ones came in the same turn, milliseconds. */
+const SAME_TURN_MS = 0.2;
+/** Calls of one read that may begin with it, since their body is there already. */
+const MAX_EARLY = 16;
+
 /** The caller's HTTP/2 connection: each of its streams is a call. */
 export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2Handler<StreamUser> {
   readonly #transport: Transport;
@@ -58,6 +65,17 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   /** Nothing is read until the caller has read. */
   #unread = false;
   #nowMs = 0;
+  /** Of the share of this turn. */
+  #spentMs = 0;
+  #readMs = 0;
+  /** Nothing is read until the next turn. */
+  #yields = false;
+  /** Calls that have not begun: those of one read begin behind it, so that one which it takes back costs the upstream nothing. */
+  #waiting: ServerStream[] = [];
+  /** Of this read. */
+  #early = 0;
+  /** Streams above the limit in this read. */
+  #refusedStreams = 0;
 
   constructor(transport: Transport, service: HttpService, options: Http2ServerOptions) {
     this.#transport = transport;
@@ -124,8 +142,12 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 
   onBytes(chunk: Uint8Array): void {
     if (this.#lingering) return;
-    this.#nowMs = monotonicMs();
-    const violation = this.#codec.push(chunk, this.#nowMs);
+    const startedMs = monotonicMs();
+    this.#nowMs = startedMs;
+    if (startedMs - this.#readMs > SAME_TURN_MS) this.#spentMs = 0;
+    this.#early = 0;
+    const violation = this.#codec.push(chunk, startedMs);
+    if (this.#refusedStreams > 0) this.#recordRefusedStreams();
     // a head's time is counted from its first byte, whatever trickles in later; the next one has a time of its own
     const { headUnderWay } = this.#codec;
     if (headUnderWay === 0) this.#headDeadlineMs = Number.POSITIVE_INFINITY;
@@ -140,6 +162,35 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
       this.#unread = true;
       this.#transport.pause();
     }
+    this.#beginCalls(startedMs);
+  }
+
+  /** Begins what the last read asked for, as far as the share goes. */
+  #beginCalls(startedMs: number): void {
+    const waiting = this.#waiting;
+    let begun = 0;
+    let nowMs = monotonicMs();
+    this.#spentMs += nowMs - startedMs;
+    while (begun < waiting.length && (this.#spentMs < SHARE_MS || begun === 0)) {
+      (waiting[begun++] as ServerStream).start();
+      const beforeMs = nowMs;
+      nowMs = monotonicMs();
+      this.#spentMs += nowMs - beforeMs;
+    }
+    if (begun === waiting.length) waiting.length = 0;
+    else this.#waiting = waiting.slice(begun);
+    this.#readMs = nowMs;
+    if (this.#spentMs < SHARE_MS || this.#yields) return;
+    this.#yields = true;
+    this.#transport.pause();
+    setImmediate(() => this.#goOn());
+  }
+
+  #goOn(): void {
+    this.#yields = false;
+    this.#spentMs = 0;
+    this.#beginCalls(monotonicMs());
+    if (!this.#yields && !this.#unread) this.#transport.resume();
   }
 
   onFin(): void {
@@ -151,7 +202,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   onWritable(): void {
     if (this.#unread) {
       this.#unread = false;
-      this.#transport.resume();
+      if (!this.#yields) this.#transport.resume();
     }
     for (const { user } of this.#codec.streams()) user?.onTransportWritable();
   }
@@ -242,7 +293,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     user.begin(call, this.#nowMs);
     // nothing of a tunnel's bytes may reach an app that still reads a request
     if (seen !== head) user.awaitTunnel();
-    call.start();
+    this.#waiting.push(user);
   }
 
   onBadRequest(stream: Http2Stream<StreamUser>, fault: Http2Fault): void {
@@ -289,7 +340,16 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   }
 
   onData(stream: Http2Stream<StreamUser>, chunk: Uint8Array): void {
-    stream.user?.onData(chunk, this.#nowMs);
+    const { user } = stream;
+    const last = this.#waiting.length - 1;
+    const waiting = this.#waiting[last];
+    // a body that follows its head need not be kept
+    if (waiting !== undefined && waiting === user && this.#early < MAX_EARLY) {
+      this.#early++;
+      this.#waiting.length = last;
+      waiting.start();
+    }
+    user?.onData(chunk, this.#nowMs);
   }
 
   onEnd(stream: Http2Stream<StreamUser>, trailers: Fields | undefined): void {
@@ -305,8 +365,15 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   }
 
   onRefused(): void {
+    this.#refusedStreams++;
+  }
+
+  /** One record for all of a read: they may be hundreds. */
+  #recordRefusedStreams(): void {
     const { streams } = this.#options.limits;
-    this.#refused("E_HTTP2_STREAM_LIMIT", `more than ${streams} streams at once`);
+    const many = this.#refusedStreams === 1 ? "" : `: ${this.#refusedStreams} were refused`;
+    this.#refusedStreams = 0;
+    this.#refused("E_HTTP2_STREAM_LIMIT", `more than ${streams} streams at once${many}`);
   }
 
   onStreamClosed(stream: Http2Stream<StreamUser>): void {

@@ -47,6 +47,7 @@ export class ServerStream implements StreamUser, DownstreamStream, CallOwner {
   #awaitsTransport = false;
   #tunnel = false;
   #awaitsTunnel = false;
+  #started = false;
 
   constructor(
     transport: Transport,
@@ -63,6 +64,13 @@ export class ServerStream implements StreamUser, DownstreamStream, CallOwner {
   begin(call: HttpCall, nowMs: number): void {
     this.#call = call;
     this.#progressDeadlineMs = deadlineAfter(this.#timeouts.idle, nowMs);
+  }
+
+  /** Lets the call go on its way, unless it is over already. */
+  start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    if (!this.call.done) this.call.start();
   }
 
   awaitTunnel(): void {

@@ -45,8 +45,9 @@ export class ServedProtocol {
     });
     this.#http = http;
     deadlines.add(http);
-    if (first !== undefined && first.length > 0) http.onBytes(first);
+    // before the first bytes: they may be so many that it rests behind them
     transport.resume();
+    if (first !== undefined && first.length > 0) http.onBytes(first);
   }
 
   /** `early`: as `first` above. */

@@ -2,8 +2,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startApp, type TestApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
 import { ATTACKS, LARGE_ANSWER_PATH, mount } from "../support/http2-attacks.ts";
+import { FLAG, headers, requestFields, reset } from "../support/http2-frames.ts";
 import { http2RawClient } from "../support/http2-raw-client.ts";
 import { type Mesh, startMesh, WEB } from "../support/mesh.ts";
+import { deadPort } from "../support/upstream-servers.ts";
 
 const MIB = 1024 * 1024;
 
@@ -55,5 +57,38 @@ describe("a client that abuses HTTP/2", () => {
     expect(served.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
     attacker.destroy();
     expect((await ask(mesh.port, "/after")).status).toBe(200);
+  });
+});
+
+describe("calls that a client makes many of at once", () => {
+  it("and takes back at once cost the app nothing, and have a record each", async () => {
+    const app = await startApp((_, response) => response.end("ok"));
+    const mesh = await startMesh({ appPort: app.port });
+    const client = await http2RawClient(mesh.meshPort, { identity: mesh.ca.issue({ spiffeId: WEB }) });
+    const ids = Array.from({ length: 50 }, (_, at) => 2 * at + 1);
+    client.send(Buffer.concat(ids.flatMap((id) => [headers(id, requestFields("/")), reset(id, 8)])));
+    client.send(headers(101, requestFields("/last")));
+    await client.next(({ stream, flags }) => stream === 101 && (flags & FLAG.END_STREAM) !== 0);
+    const { audit } = mesh.inbound;
+    await audit.next((one) => one.path === "/last");
+    expect(audit.ended.filter(({ reason }) => reason === "E_CALLER_GONE")).toHaveLength(50);
+    expect(app.requests).toHaveLength(1);
+    client.destroy();
+    await mesh.close();
+    await app.close();
+  });
+
+  it("all hear at once that the app cannot be reached", async () => {
+    const mesh = await startMesh({ appPort: await deadPort() });
+    const client = await http2RawClient(mesh.meshPort, { identity: mesh.ca.issue({ spiffeId: WEB }) });
+    const ids = Array.from({ length: 100 }, (_, at) => 2 * at + 1);
+    client.send(Buffer.concat(ids.map((id) => headers(id, requestFields("/")))));
+    await Promise.all(
+      ids.map((id) => client.next(({ stream, flags }) => stream === id && (flags & FLAG.END_STREAM) !== 0)),
+    );
+    const { audit } = mesh.inbound;
+    expect(audit.ended.filter(({ reason }) => reason === "E_UPSTREAM_CONNECT")).toHaveLength(100);
+    client.destroy();
+    await mesh.close();
   });
 });

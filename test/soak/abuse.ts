@@ -14,6 +14,8 @@ import type { SoakProgram } from "./soak-program.ts";
 
 const maxGrowthBytes = 32e6;
 const maxGrowthPerByteSent = 10;
+/** Until an attacker's process runs at its full speed: its start costs a core for most of a second. */
+const settleMs = 2_000;
 /** What a heap varies by without any attack. */
 const noiseBytes = 4e6;
 /** p99 of other callers may double, and on a machine that is busy otherwise varies by this much. */
@@ -21,30 +23,50 @@ const noiseMs = 5;
 
 export const abuse: SoakProgram = async ({ dir, children, checks }, argv) => {
   // on a machine that does other work too, other callers wait for that: a larger factor leaves memory to be judged
-  const { seconds, factor } = parseNumbers(argv, { seconds: 5, factor: 2 });
-  const [outboundPort = 0, inboundPort = 0, appPort = 0] = await freePorts(3);
-  const app = await children.start("app", process.execPath, [
-    join(import.meta.dirname, "app-process.ts"),
-    `${appPort}`,
-  ]);
-  await waitUntilReady(app, () => isListening(appPort), 10_000);
+  const { seconds, factor, first, last } = parseNumbers(argv, {
+    seconds: 5,
+    factor: 2,
+    first: 1,
+    last: ATTACKS.length,
+  });
+  const [outboundPort = 0, inboundPort = 0, appPort = 0, attackedPort = 0, attackedApp = 0] = await freePorts(5);
+  const startApp = async (port: number, niceness: number): Promise<void> => {
+    const file = join(import.meta.dirname, "app-process.ts");
+    const app = await children.start("app", process.execPath, [file, `${port}`, `${niceness}`]);
+    await waitUntilReady(app, () => isListening(port), 10_000);
+  };
+  await startApp(appPort, 0);
+  // the time that an app spends on what it is asked by the attacker is not the sidecar's
+  await startApp(attackedApp, 19);
   const mesh: SoakMesh = { dir, trustDomain: "soak.test", outboundPort, inboundPort, appPort };
   const identities = createFileIdentities(mesh);
-  const start = (role: Role) =>
-    startSidecar(children, { name: role, dir, config: sidecarConfig(mesh, role, identities[role], "http") });
+  const start = (role: Role) => {
+    const config = sidecarConfig(mesh, role, identities[role], "http");
+    const other = { name: "attacked", listen: `127.0.0.1:${attackedPort}`, app: `127.0.0.1:${attackedApp}` };
+    const more = role === "web" ? [] : [{ ...other, protocol: "http", mtls: "strict" }];
+    const { inbound = [] } = config as { readonly inbound?: readonly object[] };
+    return startSidecar(children, { name: role, dir, config: { ...config, inbound: [...inbound, ...more] } });
+  };
   const { pid } = (await start("orders")).child;
   await start("web");
   await callFor(outboundPort, 3_000); // until code and heap have their size
-  for (const attack of ATTACKS) {
+  for (const attack of ATTACKS.slice(first - 1, last)) {
     const quiet = await callFor(outboundPort, seconds * 1e3);
     resetPeakRss(pid);
     const before = treeRssBytes(pid);
     const attacker = children.run(
       "attacker",
       process.execPath,
-      [join(import.meta.dirname, "attacker.ts"), `${inboundPort}`, join(dir, "web"), `${seconds}`, attack.name],
+      [
+        join(import.meta.dirname, "attacker.ts"),
+        `${attackedPort}`,
+        join(dir, "web"),
+        `${seconds + settleMs / 1e3}`,
+        attack.name,
+      ],
       seconds * 1e3 + 30_000,
     );
+    await delay(settleMs);
     const [attacked, report] = await Promise.all([callFor(outboundPort, seconds * 1e3), attacker]);
     const { bytesSent, connections } = JSON.parse(report) as { bytesSent: number; connections: number };
     const growth = treePeakRssBytes(pid) - before;

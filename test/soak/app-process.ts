@@ -1,8 +1,10 @@
-// The app of the abuse check as a process of its own: `node app-process.ts PORT`. 1 MiB where an attack asks for much.
+// The app of the abuse check as a process of its own: `node app-process.ts PORT NICENESS`. 1 MiB where an attack asks for much.
 import { createServer } from "node:http";
+import { setPriority } from "node:os";
 import { LARGE_ANSWER_PATH } from "../support/http2-attacks.ts";
 import { smallAnswer } from "./http-call.ts";
 
+setPriority(Number(process.argv[3]));
 const large = Buffer.alloc(1024 * 1024);
 createServer((request, response) => {
   request.resume();

@@ -66,7 +66,7 @@ const OUR_MAX_FRAME = 64 * 1024;
 const TABLE_BYTES = 4096;
 const MAX_CONTINUATIONS = 32;
 /** How many streams above the limit are refused without being held against a client that may not have read the limit yet. */
-const MAX_EARLY_REFUSALS = 2000;
+const MAX_EARLY_REFUSALS = 1000;
 /** How many streams that we have reset are remembered at least: what the other side had sent on them before it heard is no fault. */
 const REMEMBERED_RESETS = 256;
 /** A PING of ours that asks how far the other side has read (RFC 9113 section 6.8). */

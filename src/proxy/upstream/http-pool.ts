@@ -444,9 +444,8 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
       waiter.onAcquireFailed(problem);
       return;
     }
-    if (this.#closed || !waiter.onAcquired(connection, connection.destination, connection.address)) {
-      this.onIdle(connection);
-    }
+    // also from a pool that has been closed meanwhile: who waits for it is served, or would wait for ever
+    if (!waiter.onAcquired(connection, connection.destination, connection.address)) this.onIdle(connection);
   }
 
   #addShared(ours: OurIdentity | undefined, connected: Connected): Http2ClientConnection {
