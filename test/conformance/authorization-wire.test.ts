@@ -64,6 +64,8 @@ interface Row {
   readonly seesTrailers?: Readonly<Record<string, string | null>>;
   /** How often the provider was asked. */
   readonly asked?: number;
+  /** Before it, this is loaded as the new set of policies, or refused with this code. */
+  readonly load?: { readonly allow: readonly unknown[]; readonly fails?: string };
   /** What the record says. */
   readonly record?: Readonly<Record<string, unknown>>;
 }
@@ -127,6 +129,14 @@ interface World {
   readonly bytes: () => number;
 }
 
+function policiesOf(name: string, action: string, rules: readonly unknown[] | undefined): readonly object[] {
+  return rules === undefined ? [] : [{ metadata: { name, namespace: "shop" }, spec: { action, rules } }];
+}
+
+function documentText(some: object): string {
+  return JSON.stringify({ apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy", ...some });
+}
+
 async function start(one: Case): Promise<World> {
   const provider = one.provider === undefined ? undefined : await startProvider(one.provider);
   const tokens = one.tokens === undefined ? undefined : await caseTokens(one.tokens, folder);
@@ -149,13 +159,11 @@ async function start(one: Case): Promise<World> {
           });
         });
   cleanups.push(() => app.close());
-  const rules = (name: string, action: string, some: readonly unknown[] | undefined): readonly object[] =>
-    some === undefined ? [] : [{ metadata: { name, namespace: "shop" }, spec: { action, rules: some } }];
   const documents = [
-    ...rules("deny", "DENY", one.deny),
-    ...rules("allow", "ALLOW", one.allow ?? [{}]),
+    ...policiesOf("deny", "DENY", one.deny),
+    ...policiesOf("allow", "ALLOW", one.allow ?? [{}]),
     ...(one.documents ?? []),
-  ].map((some) => JSON.stringify({ apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy", ...some }));
+  ].map(documentText);
   const sidecar = await startTestSidecar({
     ca,
     trusted: [partnerCa],
@@ -198,7 +206,14 @@ function ask({ sidecar, fill }: World, row: Row): Promise<WireAnswer> {
   return sendBytes(port, { ...by, alpn, sni, before }, fill(head) + (row.bytes ?? ""));
 }
 
+function load({ sidecar }: World, { allow, fails }: NonNullable<Row["load"]>): void {
+  const policy = policiesOf("allow", "ALLOW", allow).map(documentText).join("");
+  if (fails === undefined) sidecar.setPolicies(policy);
+  else expect(() => sidecar.setPolicies(policy)).toThrow(fails);
+}
+
 async function check(world: World, row: Row): Promise<void> {
+  if (row.load !== undefined) load(world, row.load);
   const [seenBefore, bytesBefore, askedBefore] = [world.seen.length, world.bytes(), world.asked()];
   const recordsBefore = world.sidecar.audit.ended.length;
   const { what, headers } = await ask(world, row);

@@ -33,6 +33,10 @@ interface Case {
   readonly deny?: readonly unknown[];
   readonly documents?: readonly unknown[];
   readonly text?: string;
+  /** An ALLOW policy named `many` with that many rules. */
+  readonly manyRules?: number;
+  /** ALLOW policies beside the others, with that many rules in all: `/other/<number>/*`. */
+  readonly otherRules?: number;
   readonly mtls?: readonly ({ readonly port: number } & Expected)[];
   readonly issuers?: readonly string[];
   readonly calls?: readonly Row[];
@@ -66,6 +70,8 @@ interface Row extends Expected {
   /** Outbound: the principal that the server must prove, or several; `forward` when a forward proxy asks. */
   readonly to?: string | readonly string[];
   readonly forward?: boolean;
+  /** Part of the reason. */
+  readonly reason?: string;
 }
 
 const folder = join(import.meta.dirname, "authorization");
@@ -92,6 +98,14 @@ function load(one: Case, mode: PolicyMode): { readonly policy: CompiledPolicy; r
   const documents = [
     ...document("deny", "DENY", one.deny),
     ...document("allow", "ALLOW", one.allow),
+    ...document("many", "ALLOW", one.manyRules === undefined ? undefined : Array(one.manyRules).fill({})),
+    ...Array.from({ length: (one.otherRules ?? 0) / 500 }, (_, number) =>
+      document(
+        `other-${number}`,
+        "ALLOW",
+        Array.from({ length: 500 }, (__, i) => ({ to: [{ operation: { paths: [`/other/${number * 500 + i}/*`] } }] })),
+      ),
+    ).flat(),
     ...(one.documents ?? []).map((some) => some as object),
   ].map((some) => JSON.stringify({ apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy", ...some }));
   const texts = [
@@ -216,6 +230,7 @@ for (const file of files) {
           if (expected === undefined) throw new Error(`no expectation for ${mode}: ${JSON.stringify(row)}`);
           const { text, reason } = outcomeOf(policy, row);
           expect(fits(expected, text), `${JSON.stringify(row)} was: ${text} (${reason})`).toBe(true);
+          expect(reason).toContain(row.reason ?? "");
         }
       });
       it("says what it expects", () => {
