@@ -151,7 +151,7 @@ function* buildNode(rules: readonly CompiledRule[], building: Building, place: P
   ] as const) {
     for (const [text, some] of map) {
       const signature = some.map(({ order }) => order).join();
-      const value = shared.get(signature) ?? (yield* valueOf(some, building, below));
+      const value = shared.get(signature) ?? (yield* valueFor(some, building, below));
       shared.set(signature, value);
       const entry: TrieEntry = { text, form: form === "exact" ? form : "affix", value };
       entries[form === "suffix" ? "backward" : "forward"].push(entry);
@@ -165,7 +165,7 @@ function* buildNode(rules: readonly CompiledRule[], building: Building, place: P
 }
 
 /** What stands for some rules in a trie. */
-function* valueOf(rules: readonly CompiledRule[], building: Building, place: Place): Generator<void, number> {
+function* valueFor(rules: readonly CompiledRule[], building: Building, place: Place): Generator<void, number> {
   const [only] = rules;
   if (rules.length > 1 || only === undefined)
     return ((yield* buildNode(rules, building, place)) << VALUE_BITS) | IS_NODE;

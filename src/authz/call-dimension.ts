@@ -20,14 +20,38 @@ export function dimensionName({ kind, header, claim }: Pick<FieldModel, "kind" |
   return kind === "claim" ? `claim:${JSON.stringify(claim)}` : kind;
 }
 
-/** The dimension that has the name. */
+const KINDS: readonly FieldKind[] = [
+  "principal",
+  "namespace",
+  "serviceAccount",
+  "trustDomain",
+  "sourceIp",
+  "remoteIp",
+  "destinationIp",
+  "port",
+  "sni",
+  "destinationPrincipal",
+  "host",
+  "method",
+  "path",
+  "header",
+  "requestPrincipal",
+  "audience",
+  "presenter",
+  "claim",
+];
+
+/** The dimension that has the name. Throws TypeError when there is none. */
 export function dimensionOf(name: string): Dimension {
   const colon = name.indexOf(":");
-  const [kind, rest] = colon < 0 ? [name, ""] : [name.slice(0, colon), name.slice(colon + 1)];
+  const [before, behind] = colon < 0 ? [name, ""] : [name.slice(0, colon), name.slice(colon + 1)];
+  // Ours, not what came by a message: only texts of the program are compared by their place.
+  const kind = KINDS.find((one) => one === before);
+  if (kind === undefined) throw new TypeError(`there is no dimension ${name}`);
   return {
-    kind: kind as FieldKind,
-    header: kind === "header" ? rest : "",
-    claim: kind === "claim" ? (JSON.parse(rest) as readonly string[]) : [],
+    kind,
+    header: kind === "header" ? behind : "",
+    claim: kind === "claim" ? (JSON.parse(behind) as readonly string[]) : [],
   };
 }
 

@@ -22,5 +22,10 @@ export function celLibraries(): CelLibraries {
 
 /** To be awaited before policies are loaded at once (loadPoliciesInTurns does it by itself). */
 export async function readyForConditions(files: readonly { readonly text: string }[]): Promise<void> {
-  if (provided === undefined && files.some(({ text }) => text.includes("conditions"))) await import("./use-cel.ts");
+  if (files.some(({ text }) => text.includes("conditions"))) await provideConditions();
+}
+
+/** Loads what conditions are written in, if nobody has. */
+export async function provideConditions(): Promise<void> {
+  if (provided === undefined) await import("./use-cel.ts");
 }

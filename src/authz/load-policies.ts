@@ -1,11 +1,12 @@
 import type { Warning } from "../core/errors.ts";
 import { checkMtls } from "./authentication.ts";
-import { readyForConditions } from "./cel-libraries.ts";
-import { appliesHere, compilePolicies, type PolicyDocuments } from "./compile-policies.ts";
-import type { CompiledPolicy } from "./compiled-policy.ts";
+import { provideConditions, readyForConditions } from "./cel-libraries.ts";
+import { appliesHere, type CompiledDocuments, compilePolicies, type PolicyDocuments } from "./compile-policies.ts";
+import type { CompiledPolicy, PolicyLayout } from "./compiled-policy.ts";
 import { collectFindings, type Findings } from "./findings.ts";
 import { lintPolicies } from "./lint-policies.ts";
 import { openPolicy } from "./open-policy.ts";
+import { openPackedRules, type PackedRules, packRules } from "./packed-rules.ts";
 import type { PolicyModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import { checkPorts } from "./port-reach.ts";
@@ -33,6 +34,19 @@ export interface LoadTurns {
   readonly pause: () => Promise<void>;
 }
 
+/** A compiled set as plain data: what one thread compiles, others take without work. Its numbers and texts lie in memory that they share. */
+export interface PackedPolicy {
+  readonly layout: PolicyLayout;
+  readonly rules: PackedRules;
+  /** Who opens it needs what conditions are written in. */
+  readonly hasConditions: boolean;
+}
+
+export interface PackedPolicies {
+  readonly packed: PackedPolicy;
+  readonly warnings: readonly Warning[];
+}
+
 /** How long a load works before it pauses. A step takes less, and a call waits for several turns. */
 const TURN_MS = 0.5;
 
@@ -40,11 +54,41 @@ const TURN_MS = 0.5;
  *  number in each file. Files that belong together must come in a stable order: of several rules that match, the first is the one reported. Throws
  *  CountersignErrors with every error of all files, each with its place and the fix; a set with an error is no set. */
 export function loadPolicies(files: readonly PolicyFile[], options: PolicyOptions): LoadedPolicies {
-  const steps = loadInSteps(files, options);
+  return opened(atOnce(loadInSteps(files, options)));
+}
+
+/** The same for another thread to open. */
+export function loadPackedPolicies(files: readonly PolicyFile[], options: PolicyOptions): PackedPolicies {
+  const { compiled, warnings } = atOnce(loadInSteps(files, options));
+  const { layout, policies, rules } = compiled;
+  const hasConditions = rules.some(({ expression }) => expression !== undefined);
+  return { packed: { layout, rules: packRules(policies, rules), hasConditions }, warnings };
+}
+
+/** To be awaited before a packed set is opened. */
+export async function readyToOpen({ hasConditions }: PackedPolicy): Promise<void> {
+  if (hasConditions) await provideConditions();
+}
+
+/** Opens what loadPackedPolicies made, in no time: what a rule is made of is made when a decision first asks for it. */
+export function openPackedPolicy({ layout, rules }: PackedPolicy): CompiledPolicy {
+  return openPolicy(layout, openPackedRules(rules, layout.options, layout.keptAnswers));
+}
+
+interface CompiledLoad extends Omit<LoadedPolicies, "policy"> {
+  readonly compiled: CompiledDocuments;
+}
+
+function atOnce(steps: Generator<void, CompiledLoad>): CompiledLoad {
   for (;;) {
     const step = steps.next();
     if (step.done === true) return step.value;
   }
+}
+
+function opened({ compiled, warnings, documents }: CompiledLoad): LoadedPolicies {
+  const { layout, policies, rules } = compiled;
+  return { policy: openPolicy(layout, listedRules(policies, rules)), warnings, documents };
 }
 
 /** The same in turns of a few milliseconds, so that calls are served meanwhile. */
@@ -58,14 +102,14 @@ export async function loadPoliciesInTurns(
   let until = nowMs() + TURN_MS;
   for (;;) {
     const step = steps.next();
-    if (step.done === true) return step.value;
+    if (step.done === true) return opened(step.value);
     if (nowMs() < until) continue;
     await pause();
     until = nowMs() + TURN_MS;
   }
 }
 
-function* loadInSteps(files: readonly PolicyFile[], options: PolicyOptions): Generator<void, LoadedPolicies> {
+function* loadInSteps(files: readonly PolicyFile[], options: PolicyOptions): Generator<void, CompiledLoad> {
   const findings = collectFindings(options.mode);
   const read: DocumentModel[] = [];
   for (const { file, text } of files) {
@@ -90,8 +134,7 @@ function* loadInSteps(files: readonly PolicyFile[], options: PolicyOptions): Gen
   );
   findings.throwIfAny();
   yield* lintPolicies(documents, options, findings);
-  const { layout, policies, rules } = yield* compilePolicies(documents, options);
-  return { policy: openPolicy(layout, listedRules(policies, rules)), warnings: findings.warnings, documents };
+  return { compiled: yield* compilePolicies(documents, options), warnings: findings.warnings, documents };
 }
 
 /** Rule ids must be unique: a record names exactly one rule. */

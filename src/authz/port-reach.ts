@@ -3,8 +3,12 @@ import type { Findings } from "./findings.ts";
 import { type FieldModel, isHttpOnly, type PolicyModel, type RuleModel } from "./policy-model.ts";
 import type { PolicyListener, PolicyOptions } from "./policy-options.ts";
 
-function allFields(rule: RuleModel): readonly FieldModel[] {
-  return [...rule.sources.flat(), ...rule.operations.flat(), ...rule.conditions];
+/** The first field of the rule that the question is answered with yes for. */
+function findField(rule: RuleModel, asked: (field: FieldModel) => boolean): FieldModel | undefined {
+  const { sources, operations, conditions } = rule;
+  for (const groups of [sources, operations])
+    for (const group of groups) for (const field of group) if (asked(field)) return field;
+  return conditions.find(asked);
 }
 
 function takesPort(fields: readonly FieldModel[], port: number): boolean {
@@ -19,7 +23,7 @@ function meetsPort(rule: RuleModel, port: number): boolean {
 
 /** Whether a field of the rule looks at HTTP. */
 export function readsHttp(rule: RuleModel): boolean {
-  return allFields(rule).some(({ kind }) => isHttpOnly(kind));
+  return findField(rule, ({ kind }) => isHttpOnly(kind)) !== undefined;
 }
 
 /** The listeners' ports to which none of these rules applies. */
@@ -43,7 +47,7 @@ export function* checkPorts(
       const name = `policy ${policy.namespace}/${policy.name}, rule ${rule.index}`;
       const met = tcp.find(({ appPort }) => meetsPort(rule, appPort));
       if (options.mode === "strict" && met !== undefined) refuseOnTcp(policy, rule, name, met, options, findings);
-      const port = allFields(rule).find(({ kind }) => kind === "port");
+      const port = findField(rule, ({ kind }) => kind === "port");
       if (port !== undefined && portless !== undefined) {
         const message = `${name}: ${port.label} compares ports, and the app of listener ${portless.name} has none`;
         const fix = "give the listener a `port:`, or remove the ports from the rule";
@@ -64,7 +68,7 @@ function refuseOnTcp(
 ): void {
   const where = `the rule applies to TCP port ${listener.appPort} of listener ${listener.name}`;
   const fix = "limit every operation of the rule by `ports` to HTTP ports";
-  const http = allFields(rule).find(({ kind }) => isHttpOnly(kind));
+  const http = findField(rule, ({ kind }) => isHttpOnly(kind));
   if (http !== undefined)
     findings.error("E_POLICY_TCP_PORT", http.at, `${name}: ${http.label} looks at HTTP, and ${where}`, fix);
   else if (rule.expression !== undefined && expressionReadsHttp(rule.expression.text))

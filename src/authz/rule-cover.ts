@@ -119,12 +119,13 @@ function anyCovers(wide: readonly FieldGroup[], narrow: readonly FieldGroup[], h
 /** Whether `wide` certainly matches every call that `narrow` matches, be it a rule of the same action or a DENY beside an ALLOW. `home` are our
  *  trust domain and its aliases. */
 export function ruleCovers(wide: RuleModel, narrow: RuleModel, home: readonly string[]): boolean {
-  // istio: an ALLOW rule is dropped whole on TCP if one of its alternatives looks at HTTP.
-  if (readsHttp(wide) && !readsHttp(narrow)) return false;
+  // Operations first: they are what rules of one policy mostly differ in.
   return (
-    anyCovers(wide.sources, narrow.sources, home) &&
     anyCovers(wide.operations, narrow.operations, home) &&
+    anyCovers(wide.sources, narrow.sources, home) &&
     groupCovers(wide.conditions, narrow.conditions, home) &&
-    (wide.expression === undefined || wide.expression.text === narrow.expression?.text)
+    (wide.expression === undefined || wide.expression.text === narrow.expression?.text) &&
+    // istio: an ALLOW rule is dropped whole on TCP if one of its alternatives looks at HTTP.
+    (!readsHttp(wide) || readsHttp(narrow))
   );
 }

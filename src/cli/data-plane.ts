@@ -7,6 +7,7 @@ import type { CountersignError } from "../core/errors.ts";
 import type { IdentitySource } from "../core/identity.ts";
 import { type Sidecar, startSidecar } from "../proxy/sidecar.ts";
 import { svidsInUse } from "../proxy/svid-use.ts";
+import type { PolicyInputs } from "../proxy/workers/messages.ts";
 import type { createLogger } from "../telemetry/logger.ts";
 import type { MetricsState } from "../telemetry/metrics-page.ts";
 import type { Telemetry, TelemetryCounts } from "../telemetry/telemetry.ts";
@@ -166,8 +167,8 @@ function allReports(group: Awaited<ReturnType<typeof import("../proxy/workers/wo
 }
 
 /** Without the compiled policy, which holds functions and can't be posted. */
-function inputsOf({ files, options }: Compiled): Pick<Compiled, "files" | "options"> {
-  return { files, options };
+function inputsOf({ files, options, packed }: Compiled): PolicyInputs {
+  return { files, options, packed };
 }
 
 /** The bundle is one file, which finds out by itself that it runs in a worker (bin.ts). */

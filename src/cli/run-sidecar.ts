@@ -2,7 +2,6 @@ import type { AdminProviders } from "../admin/admin.ts";
 import { notReadyReasons, type StatusInput, statusDocument } from "../admin/status-document.ts";
 import { createAuditLog, type RunningAuditLog } from "../audit/audit-log.ts";
 import { createAuditCells } from "../audit/shared-places.ts";
-import { readyForConditions } from "../authz/cel-libraries.ts";
 import type { IdentityLogEntry } from "../certs/identity-log.ts";
 import { createIdentitySource } from "../certs/identity-source.ts";
 import { createSwappableSource } from "../certs/swappable-source.ts";
@@ -112,7 +111,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     providers: sidecar?.providers ?? [],
     reloadError: active.error,
     audit: audit.state,
-    problems: sidecar?.problems ?? [],
+    problems: [...(sidecar?.problems ?? []), ...active.problems],
     workers: sidecar?.workers,
   });
   let trimmed = false;
@@ -136,14 +135,18 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     noticeSvid(state);
     const policiesForIt = active.adoptIdentity(state);
     if (policiesForIt === undefined) sidecar?.onIdentity();
-    else void policiesForIt.then(() => sidecar?.onIdentity()); // a failure has been dealt with there
+    else
+      void policiesForIt.then(() => {
+        sidecar?.onIdentity(); // a failure has been dealt with there
+        sayReady();
+      });
     sayReady();
   });
   audit.subscribe(sayReady);
   try {
     // an identity that came before the listeners decides which trust domain is ours
     noticeSvid(identity.state);
-    void active.adoptIdentity(identity.state); // in force at once: nothing serves yet
+    await active.adoptIdentity(identity.state); // nothing serves yet
     const startedWith = policies.compiled;
     const parts = { config, policies: startedWith, identity, audit, cells, telemetry, log, onChange: sayReady };
     sidecar = await startDataPlane(parts);
@@ -239,8 +242,7 @@ async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
   try {
     const { config, warnings, text } = await loadSidecarConfig(file, io.env);
     const set = await openPolicySet(config, systemClock);
-    await readyForConditions(set.files);
-    const policies = createSidecarPolicies(config, set.files, () => systemClock.nowMs());
+    const policies = await createSidecarPolicies(config, set.files, () => systemClock.nowMs());
     return { config, policies, set, warnings, text };
   } catch (error) {
     if (!(error instanceof CountersignErrors)) throw error;

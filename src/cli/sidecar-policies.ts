@@ -1,5 +1,13 @@
+import { readyForConditions } from "../authz/cel-libraries.ts";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
-import { type LoadedPolicies, type LoadTurns, loadPolicies, loadPoliciesInTurns } from "../authz/load-policies.ts";
+import {
+  type LoadTurns,
+  loadPolicies,
+  loadPoliciesInTurns,
+  openPackedPolicy,
+  type PackedPolicy,
+  readyToOpen,
+} from "../authz/load-policies.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import type { SourceFile } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
@@ -7,6 +15,7 @@ import type { Warning } from "../core/errors.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
 import type { PolicyInputs } from "../proxy/workers/messages.ts";
 import { policyOptionsOf } from "./policy-options.ts";
+import { compileInThread, isLargeSet } from "./policy-thread.ts";
 
 /** The policy in force and what it was made from. */
 export interface PolicyState {
@@ -21,7 +30,7 @@ export interface PolicyChange {
   readonly localTrustDomain?: TrustDomain;
 }
 
-/** Policies as compiled, and what from: worker threads compile them again for themselves. */
+/** Policies as compiled, and what worker threads make them from. */
 export interface Compiled extends PolicyInputs {
   readonly policy: CompiledPolicy;
 }
@@ -40,11 +49,26 @@ export interface SidecarPolicies {
   /** The files of the last set that was committed. */
   readonly files: readonly SourceFile[];
   readonly localTrustDomain: TrustDomain | undefined;
-  /** Compiles other files, or the same for another configuration or trust domain. Throws CountersignErrors. Nothing changes
-   *  before the commit. */
-  prepare(change: PolicyChange): PreparedPolicies;
-  /** The same in turns of a few milliseconds: calls are served meanwhile. */
-  prepareInTurns(change: PolicyChange): Promise<PreparedPolicies>;
+  /** Too much to be compiled while calls wait. */
+  readonly isLarge: boolean;
+  /** Compiles the same files for a trust domain at once. Throws CountersignErrors. Nothing changes before the commit. */
+  prepareNow(localTrustDomain: TrustDomain): PreparedPolicies;
+  /** Compiles other files, or the same for another configuration or trust domain, while calls are served: a few rules in turns of less than a
+   *  millisecond, many in a thread of their own. */
+  prepare(change: PolicyChange): Promise<PreparedPolicies>;
+}
+
+interface Inputs {
+  readonly config: SidecarConfig;
+  readonly files: readonly SourceFile[];
+  readonly localTrustDomain: TrustDomain | undefined;
+}
+
+interface Loaded {
+  readonly policy: CompiledPolicy;
+  readonly warnings: readonly Warning[];
+  /** Of a set that was compiled in a thread. */
+  readonly packed: PackedPolicy | undefined;
 }
 
 /** Lets other work happen between the turns of a load. */
@@ -53,36 +77,61 @@ const turns: LoadTurns = {
   pause: () => new Promise((resolve) => void setImmediate(resolve)),
 };
 
-/** Compiles the first set. Throws CountersignErrors: an invalid set stops the start. */
-export function createSidecarPolicies(
+function optionsOf({ config, localTrustDomain }: Inputs): PolicyOptions {
+  return policyOptionsOf(config, localTrustDomain);
+}
+
+function compileNow(inputs: Inputs): Loaded {
+  const { policy, warnings } = loadPolicies(inputs.files, optionsOf(inputs));
+  return { policy, warnings, packed: undefined };
+}
+
+async function compileLarge(inputs: Inputs): Promise<Loaded> {
+  const { packed, warnings } = await compileInThread(inputs.files, optionsOf(inputs));
+  await readyToOpen(packed);
+  return { policy: openPackedPolicy(packed), warnings, packed };
+}
+
+async function compile(inputs: Inputs): Promise<Loaded> {
+  if (isLargeSet(inputs.files)) return compileLarge(inputs);
+  const { policy, warnings } = await loadPoliciesInTurns(inputs.files, optionsOf(inputs), turns);
+  return { policy, warnings, packed: undefined };
+}
+
+/** Compiles the first set. Rejects with CountersignErrors: an invalid set stops the start. */
+export async function createSidecarPolicies(
   config: SidecarConfig,
   files: readonly SourceFile[],
   nowMs: () => number,
-): SidecarPolicies {
-  let inputs: { config: SidecarConfig; files: readonly SourceFile[]; localTrustDomain: TrustDomain | undefined } = {
-    config,
-    files,
-    localTrustDomain: undefined,
-  };
-  const stateOf = ({ policy, warnings }: LoadedPolicies): PolicyState => ({ policy, warnings, loadedAtMs: nowMs() });
-  const optionsOf = (of: typeof inputs): PolicyOptions => policyOptionsOf(of.config, of.localTrustDomain);
-  const compile = (next: typeof inputs): PolicyState => stateOf(loadPolicies(next.files, optionsOf(next)));
-  let state = compile(inputs);
-  const prepared = (next: typeof inputs, compiled: PolicyState): PreparedPolicies => ({
-    policy: compiled.policy,
-    files: next.files,
-    options: optionsOf(next),
-    commit() {
-      inputs = next;
-      state = compiled;
-    },
+): Promise<SidecarPolicies> {
+  let inputs: Inputs = { config, files, localTrustDomain: undefined };
+  await readyForConditions(files);
+  let loaded = isLargeSet(files) ? await compileLarge(inputs) : compileNow(inputs);
+  let loadedAtMs = nowMs();
+  const compiledOf = (from: Inputs, { policy, packed }: Loaded): Compiled => ({
+    policy,
+    packed,
+    options: optionsOf(from),
+    // what is compiled needs nothing else
+    files: packed === undefined ? from.files : [],
   });
+  const prepared = (from: Inputs, next: Loaded): PreparedPolicies => {
+    const atMs = nowMs();
+    return {
+      ...compiledOf(from, next),
+      commit() {
+        inputs = from;
+        loaded = next;
+        loadedAtMs = atMs;
+      },
+    };
+  };
   return {
     get state() {
-      return state;
+      return { policy: loaded.policy, warnings: loaded.warnings, loadedAtMs };
     },
     get compiled() {
-      return { policy: state.policy, files: inputs.files, options: optionsOf(inputs) };
+      return compiledOf(inputs, loaded);
     },
     get files() {
       return inputs.files;
@@ -90,15 +139,18 @@ export function createSidecarPolicies(
     get localTrustDomain() {
       return inputs.localTrustDomain;
     },
-    prepare(change) {
-      const next = { ...inputs, ...change };
-      return prepared(next, compile(next));
+    get isLarge() {
+      return isLargeSet(inputs.files);
     },
-    async prepareInTurns(change) {
+    prepareNow(localTrustDomain) {
+      const next = { ...inputs, localTrustDomain };
+      return prepared(next, compileNow(next));
+    },
+    async prepare(change) {
       for (;;) {
         const before = inputs;
         const next = { ...before, ...change };
-        const compiled = stateOf(await loadPoliciesInTurns(next.files, optionsOf(next), turns));
+        const compiled = await compile(next);
         // Another change came first: this one must stand on it.
         if (inputs === before) return prepared(next, compiled);
       }

@@ -42,6 +42,8 @@ export interface Reloads {
   readonly config: SidecarConfig;
   /** Why the newest configuration, or the newest policies, are not in force. */
   readonly error: CountersignErrors | undefined;
+  /** Why calls should not come yet. */
+  readonly problems: readonly CountersignError[];
   /** Of every source of policies but files. */
   readonly policySources: readonly PolicySourceState[];
   /** What `cluster.local` and the aliases stand for is known once an SVID says which trust domain is ours. Returns what has to come before
@@ -70,6 +72,8 @@ export function createReloads(parts: ReloadParts): Reloads {
   /** By source: the problem that was last spoken of. */
   const sourceProblems = new Map<string, string>();
   let watching = new AbortController();
+  /** The trust domain for which policies are being made. */
+  let adopting: TrustDomain | undefined;
   /** Reloads one after another: two at once could interleave their listeners. */
   let turn: Promise<void> = Promise.resolve();
 
@@ -102,19 +106,25 @@ export function createReloads(parts: ReloadParts): Reloads {
   }
   async function adoptPolicies(change: PolicyChange): Promise<void> {
     try {
-      await putInForce(await policies.prepareInTurns(change));
+      await putInForce(await policies.prepare(change));
     } catch (error) {
       policyFailed(asErrors(error));
     }
   }
-  /** At once: until the policies know our trust domain they allow nobody for its sake. Workers take one change after another. */
+  /** At once, if they are few: until the policies know our trust domain they allow nobody for its sake. Workers take one change after another. */
   function adoptTrustDomain(localTrustDomain: TrustDomain): Promise<void> | undefined {
-    if (sidecar?.hasWorkers === true) {
-      turn = turn.then(() => adoptPolicies({ localTrustDomain }));
+    if (sidecar?.hasWorkers === true || policies.isLarge) {
+      if (adopting === localTrustDomain) return turn;
+      adopting = localTrustDomain;
+      turn = turn
+        .then(() => adoptPolicies({ localTrustDomain }))
+        .then(() => {
+          if (adopting === localTrustDomain) adopting = undefined;
+        });
       return turn;
     }
     try {
-      void putInForce(policies.prepare({ localTrustDomain })); // nothing to wait for without workers
+      void putInForce(policies.prepareNow(localTrustDomain)); // nothing to wait for without workers
     } catch (error) {
       policyFailed(asErrors(error));
     }
@@ -166,7 +176,7 @@ export function createReloads(parts: ReloadParts): Reloads {
       }
       heldText = text;
       const nextSet = await openPolicySet(next, systemClock);
-      const prepared = await policies.prepareInTurns({ config: next, files: nextSet.files });
+      const prepared = await policies.prepare({ config: next, files: nextSet.files });
       heldText = undefined;
       await bringIntoForce(next, prepared);
       prepared.commit();
@@ -235,6 +245,10 @@ export function createReloads(parts: ReloadParts): Reloads {
     get error() {
       const errors = [...(configError?.errors ?? []), ...(policyError?.errors ?? [])];
       return errors.length === 0 ? undefined : new CountersignErrors(errors);
+    },
+    get problems() {
+      if (adopting === undefined) return [];
+      return [new CountersignError("E_STARTING", "the policies are not compiled for our trust domain yet")];
     },
     get policySources() {
       return set.states;

@@ -1,5 +1,6 @@
 import type { AuditCells } from "../../audit/shared-places.ts";
 import type { WorkerRecords } from "../../audit/worker-audit-log.ts";
+import type { PackedPolicy } from "../../authz/load-policies.ts";
 import type { PolicyOptions } from "../../authz/policy-options.ts";
 import type { JwksState } from "../../certs/jwt/jwks-source.ts";
 import type { SourceFile } from "../../config/policy-source.ts";
@@ -12,8 +13,11 @@ import type { ListenerStatus } from "../sidecar.ts";
 import type { WireError, WireIdentity } from "./identity-wire.ts";
 import type { WorkerSocket } from "./listening-sockets.ts";
 
-/** What policies are compiled from: each worker compiles them itself. */
+/** What workers make policies from: each compiles a few rules itself, many were compiled before. */
 export interface PolicyInputs {
+  /** Those that were compiled, in memory that all threads share. */
+  readonly packed?: PackedPolicy | undefined;
+  /** Without them: what to compile. */
   readonly files: readonly SourceFile[];
   readonly options: PolicyOptions;
 }

@@ -1,9 +1,8 @@
 import { closeSync } from "node:fs";
 import type { MessagePort } from "node:worker_threads";
 import { createWorkerAuditLog } from "../../audit/worker-audit-log.ts";
-import { readyForConditions } from "../../authz/cel-libraries.ts";
 import type { CompiledPolicy } from "../../authz/compiled-policy.ts";
-import { type LoadTurns, loadPolicies, loadPoliciesInTurns } from "../../authz/load-policies.ts";
+import { type LoadTurns, loadPoliciesInTurns, openPackedPolicy, readyToOpen } from "../../authz/load-policies.ts";
 import type { SidecarConfig } from "../../config/sidecar-config.ts";
 import { CountersignError, CountersignErrors } from "../../core/errors.ts";
 import type { JwtSvid } from "../../core/identity.ts";
@@ -17,7 +16,15 @@ import { startSidecar } from "../sidecar.ts";
 import { svidsInUse } from "../svid-use.ts";
 import { errorFromWire, errorToWire, type WireError } from "./identity-wire.ts";
 import type { WorkerSocket } from "./listening-sockets.ts";
-import type { FromWorker, ToWorker, WorkerAnswer, WorkerReport, WorkerRequest, WorkerStart } from "./messages.ts";
+import type {
+  FromWorker,
+  PolicyInputs,
+  ToWorker,
+  WorkerAnswer,
+  WorkerReport,
+  WorkerRequest,
+  WorkerStart,
+} from "./messages.ts";
 import { createRelayedIdentity } from "./relayed-identity.ts";
 
 /** What may fail of a change, done before it is put in force. */
@@ -66,8 +73,7 @@ export async function runWorkerSidecar(
     for (const fd of held.values()) closeSync(fd);
     held = new Map();
   };
-  await readyForConditions(start.policies.files);
-  let { policy } = loadPolicies(start.policies.files, start.policies.options);
+  let policy = await policyFrom(start.policies);
   let prepared: Prepared | undefined;
   const sidecar = await startSidecar({
     config: start.config,
@@ -116,8 +122,7 @@ export async function runWorkerSidecar(
     dropHeld(); // of a change that was given up
     try {
       for (const socket of request.sockets ?? []) held.set(socket, duplicateFd(socket.fd));
-      const { files, options } = request.policies;
-      const { policy: next } = await loadPoliciesInTurns(files, options, turns);
+      const next = await policyFrom(request.policies);
       prepared = { policy: next, config: request.config, sockets: request.sockets };
       return {};
     } catch (error) {
@@ -183,6 +188,14 @@ export async function runWorkerSidecar(
   });
   post({ kind: "started" });
   return { flushAudit: () => audit.flush() };
+}
+
+async function policyFrom({ packed, files, options }: PolicyInputs): Promise<CompiledPolicy> {
+  if (packed !== undefined) {
+    await readyToOpen(packed);
+    return openPackedPolicy(packed);
+  }
+  return (await loadPoliciesInTurns(files, options, turns)).policy;
 }
 
 /** What went wrong, as the main thread can be told of it. Throws what is neither CountersignError nor CountersignErrors. */

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { CompiledPolicy } from "../../../src/authz/compiled-policy.ts";
 import { decideCall, decideOutbound } from "../../../src/authz/decide.ts";
 import { explainDecision } from "../../../src/authz/explain-decision.ts";
-import { loadPolicies } from "../../../src/authz/load-policies.ts";
+import { loadPackedPolicies, loadPolicies, openPackedPolicy } from "../../../src/authz/load-policies.ts";
 import type { CallFacts } from "../../../src/core/call-facts.ts";
 import type { Decision } from "../../../src/core/decision.ts";
 import { decideLinear, type LinearDecision } from "./decide-linear.ts";
@@ -62,6 +62,11 @@ function plain(decision: Decision): LinearDecision {
   const { dryRun, auditRule } = decision.notes ?? {};
   const { kind } = decision;
   return { kind, rule, ask: [], audit: auditRule, dryRun: dryRun && [dryRun.verdict, dryRun.rule] };
+}
+
+/** A decision with all that it says. */
+function plainTrace(policy: CompiledPolicy, facts: CallFacts, side?: Parameters<typeof explainDecision>[2]): unknown {
+  return JSON.parse(JSON.stringify(explainDecision(policy, facts, side)));
 }
 
 describe.each(["strict", "istio"] as const)("decisions in %s mode", (mode) => {
@@ -124,6 +129,26 @@ describe.each(["strict", "istio"] as const)("decisions in %s mode", (mode) => {
     const share = counted.allow / (counted.allow + counted.deny);
     expect(share).toBeGreaterThan(0.2);
     expect(share).toBeLessThan(0.8);
+  });
+
+  it("are the same, with their reasons and trees, of a set that another thread compiled", () => {
+    const documents = fc.oneof(inboundPolicies, outboundPolicies);
+    fc.assert(
+      fc.property(documents, byDefault, calls, (some, fallback, all) => {
+        const files = some.length === 0 ? [] : [{ file: "p.yaml", text: textOf(some) }];
+        const options = optionsOf(mode, fallback);
+        const { policy } = loadPolicies(files, options);
+        const packed = openPackedPolicy(structuredClone(loadPackedPolicies(files, options).packed));
+        const connections = all.map(({ connection }) => ({ ...connection }));
+        for (const [i, facts] of all.entries()) {
+          const same = { ...facts, connection: connections[i] ?? facts.connection };
+          for (const side of [undefined, { direction: "outbound", fallback }] as const)
+            expect(plainTrace(packed, same, side)).toEqual(plainTrace(policy, facts, side));
+        }
+        expect(packed.policies.map(({ rules, ...rest }) => ({ ...rest, rules }))).toEqual(policy.policies);
+      }),
+      { numRuns: 60 },
+    );
   });
 
   it("are explained by a tree that says the same", () => {

@@ -1,0 +1,86 @@
+import { expect, it } from "vitest";
+import { decide } from "../authz/decide.ts";
+import { openPackedPolicy, readyToOpen } from "../authz/load-policies.ts";
+import type { PolicyOptions } from "../authz/policy-options.ts";
+import { CountersignErrors } from "../core/errors.ts";
+import { parseTrustDomain } from "../core/spiffe-id.ts";
+import { compileInThread, isLargeSet } from "./policy-thread.ts";
+
+const options: PolicyOptions = {
+  mode: "strict",
+  default: "deny",
+  pathNormalization: "MERGE_SLASHES",
+  rootNamespace: "istio-system",
+  workload: { namespace: "shop", labels: new Map() },
+  localTrustDomain: parseTrustDomain("example.org"),
+  trustDomainAliases: [],
+  listeners: [],
+};
+
+function rules(count: number): string {
+  const documents = Array.from({ length: Math.ceil(count / 500) }, (_, p) => {
+    const paths = Array.from({ length: Math.min(500, count - 500 * p) }, (_rule, i) => `/things/${500 * p + i}`);
+    const all = paths.map((path) => `    - to: [{ operation: { paths: [${path}] } }]`).join("\n");
+    const head = `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: p${p}, namespace: shop }\n`;
+    return `${head}spec:\n  rules:\n${all}\n`;
+  });
+  return documents.join("---\n");
+}
+
+function call(path: string): Parameters<typeof decide>[1] {
+  const addresses = { sourceIp: "10.0.0.1", remoteIp: "10.0.0.1", destinationIp: "10.0.0.2" };
+  const connection = { peer: undefined, ...addresses, destinationPort: 8080, sni: "" };
+  return { connection, request: { method: "GET", authority: "shop", path, headers: [] } };
+}
+
+async function errorsOf(loading: Promise<unknown>): Promise<CountersignErrors> {
+  const error: unknown = await loading.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (error instanceof CountersignErrors) return error;
+  throw new Error("no CountersignErrors", { cause: error });
+}
+
+it("compiles policies in a thread, for whoever opens them", async () => {
+  const { packed, warnings } = await compileInThread([{ file: "p.yaml", text: rules(1_200) }], options);
+  const policy = openPackedPolicy(packed);
+  expect([policy.ruleCount, policy.policyCount, warnings]).toEqual([1_200, 3, []]);
+  expect(decide(policy, call("/things/1199"))).toMatchObject({
+    kind: "allow",
+    permit: { rule: "ns[shop]-policy[p2]-rule[199]" },
+  });
+  expect(decide(policy, call("/things/1200"))).toMatchObject({
+    kind: "deny",
+    nearest: { field: "to[0].operation.paths" },
+  });
+});
+
+it("brings conditions along", async () => {
+  const text = `apiVersion: countersign.dev/v1
+kind: AuthorizationPolicy
+metadata: { name: p, namespace: shop }
+spec: { rules: [{ conditions: 'request.path == "/a"' }] }
+`;
+  const { packed } = await compileInThread([{ file: "p.yaml", text }], options);
+  await readyToOpen(packed);
+  const policy = openPackedPolicy(packed);
+  expect([decide(policy, call("/a")).kind, decide(policy, call("/b")).kind]).toEqual(["allow", "deny"]);
+});
+
+it("says what is wrong with policies, and where", async () => {
+  const { errors } = await errorsOf(compileInThread([{ file: "p.yaml", text: `${rules(1)}nothing: 1\n` }], options));
+  expect(errors).toMatchObject([
+    { code: "E_POLICY_UNKNOWN_KEY", at: { file: "p.yaml", line: 7, column: 1 }, fix: expect.any(String) },
+  ]);
+});
+
+it("is an error, and no end of anything else, when the thread has too little memory", async () => {
+  const { errors } = await errorsOf(compileInThread([{ file: "p.yaml", text: rules(20_000) }], options, 12));
+  expect(errors).toMatchObject([{ code: "E_POLICY_THREAD" }]);
+});
+
+it("takes a set for large when its files are together", () => {
+  const file = { file: "p.yaml", text: "x".repeat(70_000) };
+  expect([isLargeSet([]), isLargeSet([file]), isLargeSet([file, file])]).toEqual([false, false, true]);
+});
