@@ -19,6 +19,7 @@ import type {
 } from "./http-streams.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { isWebSocketAccept } from "./http1/websocket-accept.ts";
+import type { WindowAllowance } from "./http2/window-allowance.ts";
 import { localAnswer } from "./local-answer.ts";
 import { Refusal } from "./refusal.ts";
 import type { CallUpstream } from "./upstream/upstream.ts";
@@ -97,6 +98,10 @@ export class HttpCall implements UpstreamReceiver {
 
   get done(): boolean {
     return this.#done;
+  }
+
+  get allowance(): WindowAllowance | undefined {
+    return this.#downstream.allowance;
   }
 
   get isTunnel(): boolean {

@@ -2,6 +2,7 @@ import type { CountersignError } from "../core/errors.ts";
 import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, ResponseHead } from "./http1/http1-events.ts";
 import type { WrittenRequest, WrittenResponse } from "./http1/write-head.ts";
+import type { WindowAllowance } from "./http2/window-allowance.ts";
 
 /** A request as it goes to an upstream: what policy saw, with our own fields set and hop-by-hop fields gone. */
 export interface OutgoingRequest extends WrittenRequest {
@@ -33,6 +34,8 @@ export interface DownstreamStream {
   resumeRequest(): void;
   /** After a 101 the connection carries bytes both ways: data() and onRequestData without any framing. */
   becomeTunnel(): void;
+  /** What may be under way to the caller's connection beyond each stream's first window; undefined where that carries one call at a time. */
+  readonly allowance: WindowAllowance | undefined;
 }
 
 /** The upstream's half of a call. */
@@ -60,6 +63,8 @@ export interface UpstreamReceiver {
   onResponseData(chunk: Uint8Array): void;
   onResponseEnd(trailers: Fields | undefined): void;
   onUpstreamDrain(): void;
+  /** Of its caller. */
+  readonly allowance: WindowAllowance | undefined;
   /** The connection failed before the response was complete. Nothing follows. */
   onUpstreamFailed(error: CountersignError): void;
 }

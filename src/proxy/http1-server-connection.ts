@@ -29,6 +29,8 @@ export interface ServerConnectionOptions {
 export class Http1ServerConnection
   implements DownstreamStream, Http1RequestEvents, TransportOwner, CallOwner, HasDeadline
 {
+  /** One call at a time: a stream's window is all that can be under way. */
+  readonly allowance = undefined;
   /** Of the connection itself; its call may have an earlier one. */
   #ownDeadlineMs: number;
   readonly #transport: Transport;

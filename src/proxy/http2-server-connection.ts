@@ -11,6 +11,7 @@ import { ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR } from "./http2/frames.ts";
 import { Http2Codec, type Http2Handler, type Http2Violation } from "./http2/http2-codec.ts";
 import type { Http2Fault } from "./http2/http2-fault.ts";
 import type { Http2Stream } from "./http2/http2-stream.ts";
+import { WindowAllowance } from "./http2/window-allowance.ts";
 import { asUpgrade, ServerStream, type StreamUser, writeResponse } from "./http2-server-stream.ts";
 import { LINGER_MS } from "./linger.ts";
 import { localAnswer } from "./local-answer.ts";
@@ -58,6 +59,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   /** While a head, or another frame that has no end yet, is coming. */
   #headDeadlineMs = Number.POSITIVE_INFINITY;
   #headUnderWay = 0;
+  readonly #allowance = new WindowAllowance();
   #draining = false;
   /** By when a caller must have heard of a drain. */
   #drainDeadlineMs = Number.POSITIVE_INFINITY;
@@ -286,7 +288,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
       this.#answer(stream, 405, "E_HTTP_CONNECT", "this listener takes tunnels of other sidecars, no HTTP");
       return;
     }
-    const user = new ServerStream(this.#transport, this.#codec, stream, this.#options.timeouts);
+    const user = new ServerStream(this.#transport, this.#codec, stream, this.#options.timeouts, this.#allowance);
     stream.user = user;
     const seen = head.method === "CONNECT" && head.upgrade !== undefined ? asUpgrade(head) : head;
     const call = new HttpCall(this.#service, seen, this.#service.newOutcome(seen, this.#nowMs), user, user);

@@ -10,6 +10,7 @@ import { announcedLength } from "./http1/write-head.ts";
 import { CANCEL, INTERNAL_ERROR } from "./http2/frames.ts";
 import type { Http2Codec } from "./http2/http2-codec.ts";
 import type { Http2Stream } from "./http2/http2-stream.ts";
+import type { WindowAllowance } from "./http2/window-allowance.ts";
 import type { ServerTimeouts } from "./server-timeouts.ts";
 import type { Transport } from "./transport.ts";
 
@@ -37,6 +38,7 @@ export interface StreamUser {
 
 /** The one stream of a call: its caller's half. */
 export class ServerStream implements StreamUser, DownstreamStream, CallOwner {
+  readonly allowance: WindowAllowance;
   readonly #transport: Transport;
   readonly #codec: Http2Codec<StreamUser>;
   readonly #stream: Http2Stream<StreamUser>;
@@ -54,7 +56,9 @@ export class ServerStream implements StreamUser, DownstreamStream, CallOwner {
     codec: Http2Codec<StreamUser>,
     stream: Http2Stream<StreamUser>,
     timeouts: ServerTimeouts,
+    allowance: WindowAllowance,
   ) {
+    this.allowance = allowance;
     this.#transport = transport;
     this.#codec = codec;
     this.#stream = stream;

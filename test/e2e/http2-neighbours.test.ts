@@ -288,7 +288,7 @@ describe("a caller that takes its time", () => {
     const port = await http2App((stream) => {
       stream.session?.once("close", () => gone.resolve());
       stream.respond({ ":status": 200 });
-      stream.end(Buffer.alloc(40_000, "a"));
+      stream.end(Buffer.alloc(4_000, "a"));
       stream.session?.close();
     });
     const { meshPort, ca } = await mesh({ appPort: port });
@@ -301,6 +301,34 @@ describe("a caller that takes its time", () => {
     client.send(windowUpdate(1, 60_000));
     await client.next(({ type, flags }) => type === FRAME.DATA && (flags & FLAG.END_STREAM) !== 0);
     const data = client.frames.filter(({ type }) => type === FRAME.DATA);
-    expect(data.reduce((sum, { payload }) => sum + payload.length, 0)).toBe(40_000);
+    expect(data.reduce((sum, { payload }) => sum + payload.length, 0)).toBe(4_000);
+  });
+
+  it("lets an HTTP/2 app get rid of a few kilobytes of each answer, while others have theirs at full speed", async () => {
+    const sent = new Map<string, number>();
+    const piece = Buffer.alloc(1024);
+    const port = await http2App((stream, path) => {
+      stream.respond({ ":status": 200 });
+      const next = (): void => {
+        const before = sent.get(path) ?? 0;
+        sent.set(path, before + piece.length);
+        if (before + piece.length === 1 << 20) stream.end();
+        else if (!stream.destroyed) stream.write(piece, next);
+      };
+      stream.write(piece, next);
+    });
+    const { meshPort, ca } = await mesh({ appPort: port });
+    const identity = ca.issue({ spiffeId: WEB });
+    const stalled = await http2RawClient(meshPort, { identity, settings: [[4, 0]] });
+    cleanups.push(() => stalled.destroy());
+    const ids = Array.from({ length: 100 }, (_, at) => 2 * at + 1);
+    for (const id of ids) stalled.send(headers(id, requestFields(`/${id}`)));
+    await Promise.all(ids.map((id) => stalled.next(({ type, stream }) => type === FRAME.HEADERS && stream === id)));
+    const other = await http2RawClient(meshPort, { identity, settings: [[4, 1 << 30]] });
+    cleanups.push(() => other.destroy());
+    other.send(Buffer.concat([windowUpdate(0, 1 << 30), headers(1, requestFields("/other"))]));
+    await other.next(({ type, flags }) => type === FRAME.DATA && (flags & FLAG.END_STREAM) !== 0);
+    expect(sent.get("/other")).toBe(1 << 20);
+    for (const id of ids) expect(sent.get(`/${id}`)).toBeLessThanOrEqual(8 * 1024);
   });
 });

@@ -15,6 +15,7 @@ import {
   windowUpdate,
 } from "../../../test/support/http2-frames.ts";
 import * as frames from "./frames.ts";
+import { WindowAllowance } from "./window-allowance.ts";
 
 function pair(limits: ConstructorParameters<typeof Http2Endpoint>[1] = {}): {
   client: Http2Endpoint;
@@ -324,6 +325,69 @@ describe("what a peer can make us keep", () => {
       settle(client, server);
     }
     expect(seenBy(server, next).stream.window).toBe(512 * 1024);
+  });
+});
+
+describe("answers whose caller may not take them", () => {
+  const first = 4096;
+  const full = 65_536;
+  /** What the server gets rid of on each of so many streams, of answers without end. `reads`: calls whose reader takes what comes. */
+  function answers(count: number, allowance: WindowAllowance | undefined, reads: (at: number) => boolean): number[] {
+    const client = new Http2Endpoint("client", { streamWindow: first, fullWindow: full });
+    const server = new Http2Endpoint("server");
+    settle(client, server);
+    const calls = Array.from({ length: count }, (_, at) => {
+      const call = client.request("GET", `/${at}`);
+      call.stream.allowance = allowance;
+      client.codec.end(call.stream, undefined);
+      if (!reads(at)) client.codec.pauseData(call.stream);
+      return call;
+    });
+    settle(client, server);
+    const left = calls.map(() => 0);
+    for (let round = 0; round < 40; round++) {
+      for (const [at, call] of calls.entries()) {
+        const seen = seenBy(server, call);
+        if (round === 0) server.respond(seen, 200);
+        if (server.codec.isCongested(seen.stream)) continue;
+        server.codec.data(seen.stream, Buffer.alloc(16_384));
+        left[at] = (left[at] ?? 0) + 16_384;
+      }
+      settle(client, server);
+    }
+    for (const call of calls) client.codec.resetStream(call.stream, 8);
+    return left.map((sent, at) => sent - seenBy(server, calls[at] as SeenStream).stream.queuedBytes);
+  }
+
+  test("send a small window's worth, those of others as much as they like", () => {
+    const left = answers(20, new WindowAllowance(), (at) => at >= 18);
+    expect(Math.max(...left.slice(0, 18))).toBe(first);
+    expect(Math.min(...left.slice(18))).toBeGreaterThan(400_000);
+  });
+
+  test("are bounded together, for one caller, also where it takes something of each", () => {
+    const allowance = new WindowAllowance();
+    const client = new Http2Endpoint("client", { streamWindow: first, fullWindow: full });
+    const calls = Array.from({ length: 100 }, () => {
+      const call = client.request("GET", "/");
+      call.stream.allowance = allowance;
+      client.codec.expectMuch(call.stream);
+      return call;
+    });
+    const windows = calls.reduce((sum, { stream }) => sum + stream.window, 0);
+    expect(windows).toBeLessThanOrEqual(100 * first + 256 * 1024);
+    // what streams that have ended had is free again
+    for (const { stream } of calls) client.codec.resetStream(stream, 8);
+    expect(allowance.take(256 * 1024)).toBe(true);
+  });
+
+  test("may take more the more of them was taken, up to a limit", () => {
+    const allowance = new WindowAllowance();
+    allowance.earn(1024 * 1024);
+    expect([allowance.take(512 * 1024), allowance.take(1)]).toEqual([true, false]);
+    allowance.earn(Number.MAX_SAFE_INTEGER);
+    allowance.giveBack(512 * 1024);
+    expect([allowance.take(4 * 1024 * 1024), allowance.take(1)]).toEqual([true, false]);
   });
 });
 

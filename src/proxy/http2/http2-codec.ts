@@ -21,6 +21,8 @@ export interface Http2Limits extends Http1Limits {
   readonly streams: number;
   /** Window of a stream at its start, octets: also what is held for one whose reader has stopped. */
   readonly streamWindow: number;
+  /** What a stream's window grows to at once where its reader takes what comes, octets; `streamWindow` without it. */
+  readonly fullWindow?: number;
   /** Window of a connection, octets. */
   readonly connectionWindow: number;
   readonly flood: FloodLimits;
@@ -133,7 +135,12 @@ export class Http2Codec<User> implements FrameSink {
     });
     this.#prefaceAt = role === "server" ? 0 : frames.CLIENT_PREFACE.length;
     this.#writer = new MessageWriter(out);
-    this.#windows = new ReceiveWindows(out, limits.connectionWindow, limits.streamWindow);
+    this.#windows = new ReceiveWindows(
+      out,
+      limits.connectionWindow,
+      limits.streamWindow,
+      limits.fullWindow ?? limits.streamWindow,
+    );
     this.#queue = new SendQueue(this.#writer, this.#guard, this.#streams, {
       onStreamWritable: (stream) => handler.onStreamWritable(stream),
       onQueueSent: (stream) => this.#endQueued(stream),
@@ -369,8 +376,8 @@ export class Http2Codec<User> implements FrameSink {
     if (stream === undefined || stream.reset) return true;
     const held = stream.heldNow;
     stream.heldNow = 0;
-    this.#windows.giveBackTo(stream, length - held);
     if ((this.#dataFlags & frames.END_STREAM) !== 0) this.#endRemote(stream, undefined);
+    else this.#windows.giveBackTo(stream, length - held);
     return this.#violation === undefined;
   }
 
@@ -752,6 +759,11 @@ export class Http2Codec<User> implements FrameSink {
     this.#nextStream += 2;
     this.#streams.add(stream);
     return stream;
+  }
+
+  /** Client: much is to be expected on the stream. */
+  expectMuch(stream: Http2Stream<User>): void {
+    this.#windows.fill(stream);
   }
 
   /** Begins a header section; its fields follow. Nothing of it leaves before `endHeaders`. */

@@ -1,5 +1,6 @@
 import type { Fields } from "../http1/http1-events.ts";
 import type { HeldBytes } from "./held-bytes.ts";
+import type { WindowAllowance } from "./window-allowance.ts";
 
 /** Stands for an empty list until there is something to put in one: most streams never wait. */
 export const NO_CHUNKS: Uint8Array[] = [];
@@ -14,6 +15,8 @@ export class Http2Stream<User> {
   receiveWindow: number;
   /** The window that we keep open; grows with use. */
   window: number;
+  /** What its window may take to grow: of the caller that its answer goes to. */
+  allowance: WindowAllowance | undefined = undefined;
   /** Delivered, and not given back as window yet. */
   unacknowledged = 0;
   /** Delivered since the window last grew. */

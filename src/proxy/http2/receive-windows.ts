@@ -13,6 +13,8 @@ export class ReceiveWindows {
   readonly #out: OutputBuffer;
   /** Of a stream at its start, octets. */
   readonly #streamWindow: number;
+  /** Of a stream whose reader takes what comes. */
+  readonly #fullWindow: number;
   /** What may still come on the connection. */
   #left: number;
   /** The connection's window that we keep open. */
@@ -20,11 +22,12 @@ export class ReceiveWindows {
   /** Used up, and not given back yet. */
   #unacknowledged = 0;
   #sinceGrowth = 0;
-  /** By how much streams' windows have grown, all together. */
+  /** By how much streams' windows have grown beyond the full one, all together. */
   #extra = 0;
 
-  constructor(out: OutputBuffer, connectionWindow: number, streamWindow: number) {
+  constructor(out: OutputBuffer, connectionWindow: number, streamWindow: number, fullWindow: number) {
     this.#out = out;
+    this.#fullWindow = fullWindow;
     this.#streamWindow = streamWindow;
     this.#left = connectionWindow;
     this.#window = connectionWindow;
@@ -60,25 +63,40 @@ export class ReceiveWindows {
     stream.unacknowledged += length;
     stream.sinceGrowth += length;
     if (stream.unacknowledged < stream.window / 2) return;
-    let increment = stream.unacknowledged;
-    if (stream.sinceGrowth >= 2 * stream.window && this.#mayGrow(stream)) {
-      // a reader that keeps up is not to wait for our window
-      stream.sinceGrowth = 0;
-      this.#extra += stream.window;
-      increment += stream.window;
-      stream.window *= 2;
-    }
+    stream.allowance?.earn(stream.unacknowledged);
+    const increment = stream.unacknowledged + this.#grow(stream);
     stream.unacknowledged = 0;
     stream.receiveWindow += increment;
     writeNumberFrame(this.#out, WINDOW_UPDATE, stream.id, increment);
   }
 
-  #mayGrow({ window, held }: Http2Stream<unknown>): boolean {
-    return held === undefined && window < MAX_STREAM_WINDOW && this.#extra + window <= MAX_EXTRA_WINDOW;
+  /** Gives a stream the full window now, unless its reader rests. */
+  fill(stream: Http2Stream<unknown>): void {
+    if (stream.remoteEnded || stream.reset || stream.window >= this.#fullWindow) return;
+    const increment = this.#grow(stream);
+    if (increment === 0) return;
+    stream.receiveWindow += increment;
+    writeNumberFrame(this.#out, WINDOW_UPDATE, stream.id, increment);
+  }
+
+  /** Makes a stream's window larger, if it may be; returns by how much. A reader that keeps up is not to wait for our window. */
+  #grow(stream: Http2Stream<unknown>): number {
+    const { window } = stream;
+    const isFull = window >= this.#fullWindow;
+    if (stream.paused || stream.held !== undefined) return 0;
+    if (isFull && (stream.sinceGrowth < 2 * window || window >= MAX_STREAM_WINDOW)) return 0;
+    const more = isFull ? window : this.#fullWindow - window;
+    if (isFull && this.#extra + more > MAX_EXTRA_WINDOW) return 0;
+    if (stream.allowance?.take(more) === false) return 0;
+    if (isFull) this.#extra += more;
+    stream.sinceGrowth = 0;
+    stream.window += more;
+    return more;
   }
 
   /** A stream is over: by what it had grown, others may. */
-  onClosed({ window }: Http2Stream<unknown>): void {
-    this.#extra -= window - this.#streamWindow;
+  onClosed({ window, allowance }: Http2Stream<unknown>): void {
+    this.#extra -= Math.max(0, window - this.#fullWindow);
+    allowance?.giveBack(window - this.#streamWindow);
   }
 }

@@ -46,6 +46,11 @@ export interface Http2ClientOwner {
   onSharedClosed(connection: Http2ClientConnection, error: CountersignError | undefined): void;
 }
 
+/** What an answer may send before its caller has been seen to take it, bytes: a caller that takes nothing has no more held for it. */
+const FIRST_WINDOW = 4096;
+/** Calls behind one with a larger answer that are expected to have one too: they need not wait for the window to grow. */
+const LARGE_AFTER = 8;
+
 /** One HTTP/2 connection to an upstream, shared by many calls. */
 export class Http2ClientConnection
   extends PooledConnection
@@ -57,6 +62,8 @@ export class Http2ClientConnection
   readonly #idleMs: number;
   readonly scheme: "http" | "https";
   #calls = 0;
+  /** Calls that are still expected to have large answers. */
+  #large = 0;
   #retired = false;
   #hasSpoken = false;
   #failure: CountersignError | undefined;
@@ -73,7 +80,8 @@ export class Http2ClientConnection
     const { limits } = parts;
     this.#codec = new Http2Codec("client", this.#transport.out, this, {
       ...limits,
-      streamWindow: limits.streamBuffer,
+      streamWindow: Math.min(FIRST_WINDOW, limits.streamBuffer),
+      fullWindow: limits.streamBuffer,
       connectionWindow: CONNECTION_WINDOW,
       flood: FLOOD_LIMITS,
     });
@@ -139,12 +147,23 @@ export class Http2ClientConnection
     codec.field(":authority", TUNNEL_AUTHORITY);
     codec.field(":path", tunnelPath(inbound));
     codec.endHeaders(stream, false);
+    codec.expectMuch(stream);
     this.#transport.touch();
     return transport;
   }
 
   noteCall(): void {
     this.#calls++;
+  }
+
+  get expectsMuch(): boolean {
+    return this.#large > 0;
+  }
+
+  /** A call is over whose answer had so many bytes. */
+  noteAnswer(bytes: number): void {
+    if (bytes > FIRST_WINDOW) this.#large = LARGE_AFTER;
+    else if (this.#large > 0) this.#large--;
   }
 
   /** Takes no new call; closes once the last has ended. */
@@ -296,6 +315,8 @@ class ClientStream implements UpstreamStream, StreamUser {
   readonly callsBefore: number;
   /** As in Http1ClientConnection. */
   #sentMs = -1;
+  /** Of the answer's body, bytes. */
+  #received = 0;
 
   constructor(connection: Http2ClientConnection, codec: Http2Codec<StreamUser>, transport: SocketTransport) {
     this.#connection = connection;
@@ -312,6 +333,7 @@ class ClientStream implements UpstreamStream, StreamUser {
     const { upgrade } = request;
     const method = upgrade === undefined ? request.method : "CONNECT";
     const stream = codec.open(method);
+    stream.allowance = receiver.allowance;
     this.#stream = stream;
     this.#upgrade = upgrade;
     this.#webSocketKey = request.webSocketKey;
@@ -356,6 +378,8 @@ class ClientStream implements UpstreamStream, StreamUser {
     // an upgrade's request has no body, and yet its stream stays open: it is the tunnel
     if (this.#stream === undefined || (this.#upgrade !== undefined && !this.#isTunnel)) return;
     this.#codec.end(this.#stream, trailers);
+    // behind the end, which rides on the frame before
+    if (this.#connection.expectsMuch) this.#codec.expectMuch(this.#stream);
     this.#transport.touch();
   }
 
@@ -431,6 +455,7 @@ class ClientStream implements UpstreamStream, StreamUser {
   }
 
   onData(chunk: Uint8Array): void {
+    this.#received += chunk.length;
     this.receiver?.onResponseData(chunk);
   }
 
@@ -445,6 +470,7 @@ class ClientStream implements UpstreamStream, StreamUser {
   #callOver(): void {
     if (this.#sentMs === -1) return;
     this.#sentMs = -1;
+    this.#connection.noteAnswer(this.#received);
     this.#connection.load.ended();
   }
 
