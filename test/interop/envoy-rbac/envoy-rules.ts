@@ -3,10 +3,43 @@ import type { IstioFields, IstioPolicy, IstioRule } from "./istio-policies.ts";
 type Json = Readonly<Record<string, unknown>>;
 
 /** Envoy's RBAC rules for Istio policies, field by field as Istio's own generator writes them (pilot/pkg/security/authz). */
-export function envoyRules(action: "ALLOW" | "DENY", policies: readonly IstioPolicy[], namespace: string): Json {
-  const rules = policies.filter((policy) => policy.action === action).flatMap((policy) => policy.rules);
+export function envoyRules(
+  action: "ALLOW" | "DENY",
+  policies: readonly IstioPolicy[],
+  namespace: string,
+  protocol: "http" | "tcp" = "http",
+): Json {
+  const all = policies.filter((policy) => policy.action === action).flatMap((policy) => policy.rules);
+  const rules = protocol === "http" ? all : all.flatMap((rule) => tcpRule(action, rule));
   const named = rules.map((rule, i) => [`rule-${i}`, envoyPolicy(rule, namespace)]);
   return { action, policies: Object.fromEntries(named) };
+}
+
+const HTTP_FIELDS = [
+  "requestPrincipals",
+  "notRequestPrincipals",
+  "hosts",
+  "methods",
+  "paths",
+  "notHosts",
+  "notMethods",
+  "notPaths",
+];
+
+/** On TCP Istio leaves HTTP-only fields out of a DENY, and an ALLOW rule that has one out whole. */
+function tcpRule(action: "ALLOW" | "DENY", { from = [], to = [], when = [] }: IstioRule): readonly IstioRule[] {
+  const isHttp = (field: string): boolean => HTTP_FIELDS.includes(field) || field.startsWith("request.");
+  const fields = [...from.map(({ source }) => source), ...to.map(({ operation }) => operation)].flatMap(Object.keys);
+  if (action === "ALLOW" && [...fields, ...when.map(({ key }) => key)].some(isHttp)) return [];
+  const left = (some: IstioFields): IstioFields =>
+    Object.fromEntries(Object.entries(some).filter(([name]) => !isHttp(name)));
+  return [
+    {
+      from: from.map(({ source }) => ({ source: left(source) })),
+      to: to.map(({ operation }) => ({ operation: left(operation) })),
+      when: when.filter(({ key }) => !isHttp(key)),
+    },
+  ];
 }
 
 interface Part {
@@ -56,6 +89,7 @@ const SOURCE_KEYS: Readonly<Record<string, string>> = {
   trustDomains: "source.trustDomain",
   ipBlocks: "source.ip",
   remoteIpBlocks: "remote.ip",
+  requestPrincipals: "request.auth.principal",
 };
 const PERMISSION_KEYS = ["destination.ip", "destination.port", "connection.sni", "hosts", "methods", "paths", "ports"];
 
@@ -100,12 +134,47 @@ function matcher(key: string, value: string, namespace: string): Json {
       return { header: header(":method", value) };
     case "paths":
       return value.includes("{") ? template(value) : { url_path: { path: text(value) } };
+    case "request.auth.principal": {
+      const [issuer, subject] = requestPrincipal(value);
+      return { and_ids: { ids: [claim(["iss"], text(issuer)), claim(["sub"], text(subject))] } };
+    }
+    case "request.auth.audiences":
+      return listClaim(["aud"], value);
+    case "request.auth.presenter":
+      return claim(["azp"], text(value));
     default: {
+      const claims = /^request\.auth\.claims\[(.*)\]$/.exec(key)?.[1];
+      if (claims !== undefined) return listClaim(claims.split("]["), value);
       const name = /^request\.headers\[(.*)\]$/.exec(key)?.[1];
       if (name === undefined) throw new TypeError(`no translation of ${key}`);
       return { header: header(name.toLowerCase(), value) };
     }
   }
+}
+
+/** What Istio asks of issuer and subject: parted by the last slash; without one, a star says which of the two is meant. */
+function requestPrincipal(value: string): readonly [issuer: string, subject: string] {
+  const slash = value.lastIndexOf("/");
+  if (slash !== -1) return [value.slice(0, slash), value.slice(slash + 1)];
+  if (value.endsWith("*")) return [value, "*"];
+  return ["*", value];
+}
+
+/** What the JWT filter leaves of a token. */
+function claim(path: readonly string[], string_match: Json): Json {
+  return metadata(path, { string_match });
+}
+
+function listClaim(path: readonly string[], value: string): Json {
+  const string_match = text(value);
+  return metadata(path, {
+    or_match: { value_matchers: [{ list_match: { one_of: { string_match } } }, { string_match }] },
+  });
+}
+
+function metadata(path: readonly string[], value: Json): Json {
+  const keys = ["payload", ...path].map((key) => ({ key }));
+  return { metadata: { filter: "envoy.filters.http.jwt_authn", path: keys, value } };
 }
 
 function authenticated(principal_name: Json): Json {

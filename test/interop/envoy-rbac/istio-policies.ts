@@ -27,7 +27,20 @@ export interface IstioCall {
   readonly host: string;
   readonly path: string;
   readonly tenants: readonly string[];
+  /** Claims of its token; undefined: none. */
+  readonly claims: Claims | undefined;
 }
+export type Claims = Readonly<Record<string, unknown>>;
+
+/** Of tokens: a few, so that each is signed once. */
+export const CLAIMS: readonly Claims[] = [
+  { iss: "https://id.example", sub: "ann", aud: "shop", azp: "app", groups: ["dev", "admins"], scope: "read write" },
+  { iss: "https://id.example", sub: "bob", aud: ["shop", "bank"], groups: "admins", org: { team: "blue" } },
+  { iss: "https://id.example", sub: "a/ann", aud: [], azp: "", groups: ["ops"], org: { team: ["red", "blue"] } },
+  { iss: "https://id.example", aud: "bank", groups: 7, scope: "readwrite", org: "blue" },
+  { iss: "https://other.example", sub: "ann", azp: "webapp", groups: [], scope: ["write"], permission: "read" },
+  { iss: "https://other.example", sub: "joann", aud: "shopping", groups: { admins: "admins" }, scope: "" },
+];
 
 export const PRINCIPALS = [
   "example.org/ns/shop/sa/web",
@@ -39,14 +52,39 @@ export const PRINCIPALS = [
   "example.org/web",
 ];
 
-/** `ports` are those of the two listeners. */
-export function istioPolicies(ports: readonly [number, number]): fc.Arbitrary<readonly IstioPolicy[]> {
+const REQUEST_PRINCIPALS = [
+  "https://id.example/ann",
+  "https://id.example/*",
+  "https://id.example/a*",
+  "https://id.example/a/ann",
+  "https*",
+  "*.example/ann",
+  "*/ann",
+  "*nn",
+  "*",
+];
+
+/** Fields that no TCP connection has. */
+const HTTP_FIELDS = ["requestPrincipals", "hosts", "methods", "paths"];
+
+/** `ports` are those of the two listeners. For TCP most fields are ones that it has. */
+export function istioPolicies(
+  ports: readonly [number, number],
+  protocol: "http" | "tcp" = "http",
+): fc.Arbitrary<readonly IstioPolicy[]> {
+  const weigh = <T extends readonly [string, ...unknown[]]>(all: readonly T[]): readonly T[] =>
+    protocol === "http"
+      ? all
+      : all.flatMap((one) =>
+          Array<T>(HTTP_FIELDS.includes(one[0]) || one[0].startsWith("request.") ? 1 : 12).fill(one),
+        );
   const sources = {
     principals: [...PRINCIPALS.slice(0, 5), "*/sa/web", "example.org/ns/shop/*", "exam*", "*"],
     namespaces: ["shop", "prod", "pro*", "*op", "s*p", "*"],
     trustDomains: ["example.org", "partner.org", "*.org", "example*", "*"],
     ipBlocks: ["127.0.0.1", "127.0.0.0/30", "10.0.0.0/8", "0.0.0.0/0"],
     remoteIpBlocks: ["127.0.0.2", "127.0.0.0/8"],
+    requestPrincipals: REQUEST_PRINCIPALS,
   };
   const operations = {
     hosts: ["shop.example", "SHOP.example:8080", "*.example", "shop*", "*:8080", "*"],
@@ -58,6 +96,8 @@ export function istioPolicies(ports: readonly [number, number]): fc.Arbitrary<re
     ["source.ip", ["127.0.0.1", "127.0.0.2/31"]],
     ["remote.ip", ["127.0.0.3"]],
     ["destination.ip", ["127.0.0.1", "10.0.0.0/8"]],
+    ["destination.ip", ["127.0.0.1"]],
+    ["destination.ip", ["10.0.0.0/8"]],
     ["destination.port", ports.map(String)],
     ["connection.sni", ["shop.example", "*.example", "*"]],
     ["source.namespace", ["shop", "prod"]],
@@ -65,10 +105,19 @@ export function istioPolicies(ports: readonly [number, number]): fc.Arbitrary<re
     ["source.trustDomain", ["partner.org"]],
     ["source.serviceAccount", ["shop/web", "prod/web"]],
     ["request.headers[X-Tenant]", ["a", "a,b", "b*", "*b", "*"]],
+    ["request.auth.principal", REQUEST_PRINCIPALS],
+    ["request.auth.audiences", ["shop", "sh*", "*k", "*"]],
+    ["request.auth.audiences", ["shop", "bank"]],
+    ["request.auth.presenter", ["app", "*p", "web*", "*"]],
+    ["request.auth.presenter", ["app", "*"]],
+    ["request.auth.claims[groups]", ["admins", "d*", "*"]],
+    ["request.auth.claims[scope]", ["read", "write", "read write", "*e"]],
+    ["request.auth.claims[permission]", ["read"]],
+    ["request.auth.claims[org][team]", ["blue", "r*"]],
   ] as const;
   const group = (fields: IstioFields): fc.Arbitrary<IstioFields> => {
     const entry = fc
-      .tuple(fc.constantFrom(...Object.entries(fields)), fc.nat(3))
+      .tuple(fc.constantFrom(...weigh(Object.entries(fields))), fc.nat(3))
       .chain(([[key, values], negate]) =>
         fc
           .subarray([...values], { minLength: 1, maxLength: Math.min(3, values.length) })
@@ -81,7 +130,7 @@ export function istioPolicies(ports: readonly [number, number]): fc.Arbitrary<re
     .map(([some, negate]): IstioFields => ({ [negate ? "notServiceAccounts" : "serviceAccounts"]: some }));
   const source = fc.oneof({ weight: 5, arbitrary: group(sources) }, { weight: 1, arbitrary: accounts });
   const condition = fc
-    .tuple(fc.constantFrom(...conditions), fc.nat(2))
+    .tuple(fc.constantFrom(...weigh(conditions)), fc.nat(2))
     .chain(([[key, values], negate]) =>
       fc
         .subarray([...values], { minLength: 1, maxLength: Math.min(2, values.length) })
@@ -119,4 +168,5 @@ export const istioCall: fc.Arbitrary<IstioCall> = fc.record({
   host: fc.constantFrom("shop.example", "Shop.Example:8080", "shop.example.", "shop.example:9090"),
   path: fc.constantFrom("/", "/a", "/a/", "/a/b", "/a//b", "/a/b/c/d", "/x/b", "/a|b/b"),
   tenants: fc.array(fc.constantFrom("a", "b", "bb", "a,b", ""), { maxLength: 2 }),
+  claims: fc.constantFrom(undefined, ...CLAIMS, ...CLAIMS.slice(0, 2)),
 });
