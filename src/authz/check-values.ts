@@ -63,6 +63,9 @@ export function checkValue(
     case "path":
       return checkPath(check);
     case "sni":
+      checkStar(check);
+      if (/[:/\s]/.test(text)) warnNever(check, "has a character that no server name has", "write the name alone");
+      return text;
     case "header":
     case "audience":
     case "presenter":

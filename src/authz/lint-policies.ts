@@ -55,10 +55,16 @@ function groupsOf(rule: RuleModel): readonly FieldGroup[] {
   return [...rule.sources, ...rule.operations, rule.conditions];
 }
 
-/** A field whose every value its own negation takes away. */
+const ALWAYS_THERE: ReadonlySet<FieldModel["kind"]> = new Set(["method", "path"]);
+
+/** A field whose every value its own negation takes away, or that takes away what every request has. */
 function warnOfContradiction(policy: PolicyModel, rule: RuleModel, home: readonly string[], findings: Findings): void {
   for (const group of groupsOf(rule)) {
     for (const field of group) {
+      if (field.negated && ALWAYS_THERE.has(field.kind) && field.values.includes("*")) {
+        const message = `${ruleIdOf(policy, rule)}: every request has what ${field.label} takes away, so it can never match`;
+        findings.warn("W_POLICY_NEVER_MATCHES", field.at, message, "remove it, or name what is meant");
+      }
       const negation = group.find(
         ({ kind, header, negated }) => negated && !field.negated && kind === field.kind && header === field.header,
       );
