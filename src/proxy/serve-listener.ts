@@ -16,7 +16,6 @@ import { adoptPlainSocket } from "./socket-reads.ts";
 import { TUNNEL_ALPN } from "./tunnel-names.ts";
 import type { OpenInbounds } from "./tunnelled-connection.ts";
 import { addressText } from "./upstream/dial.ts";
-import { EndpointLoad, newCounts } from "./upstream/endpoint-load.ts";
 import { HttpPool, type PlaintextVersion } from "./upstream/http-pool.ts";
 import type { NameTtl } from "./upstream/name-ttl.ts";
 import type { ResolveName } from "./upstream/system-resolve.ts";
@@ -62,13 +61,18 @@ export function serveListener(
     verifyPeer: runtime.verifyPeer,
   };
   if ("forward" in one) {
-    const { accept, pools } = assembleForward(one, surroundings, (endpoint, serverName, host) => {
-      const mesh = host === undefined ? undefined : { expected: host.identity, alpn: HTTP_ALPN };
-      const counts = newCounts();
-      const load = new EndpointLoad(addressText(endpoint), counts, { onFailure: () => undefined });
-      const to = { endpoint, serverName, source: undefined, counts, load };
-      return new HttpPool({ ...common, ...tuning, ...to, mesh, plaintext: "asked" });
-    });
+    const { onEjected } = eventsOf(runtime, direction, one.name);
+    const { accept, pools } = assembleForward(
+      one,
+      surroundings,
+      runtime.deadlines,
+      onEjected,
+      (endpoint, serverName, host, to) => {
+        const mesh = host === undefined ? undefined : { expected: host.identity, alpn: HTTP_ALPN };
+        const at = { endpoint, serverName, source: undefined };
+        return new HttpPool({ ...common, ...tuning, ...to, ...at, mesh, plaintext: "asked" });
+      },
+    );
     const retune = (by: SidecarConfig): void => {
       tuning = tuningBy(by);
       pools.retune(tuning);

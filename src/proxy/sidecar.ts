@@ -130,11 +130,12 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
   };
   const inbounds = new OpenInbounds(runtime);
   const resolve = parts.resolve ?? createSystemResolve(runtime.deadlines, () => runtime.timeouts.connect);
+  const ttlOf = parts.ttlOf ?? createNameTtl(config.timeouts.connect);
   const surroundings: Surroundings = {
-    lookup: createCheckedLookup(resolve),
+    lookup: createCheckedLookup(resolve, undefined, ttlOf),
     own: { addresses: machineAddresses, listeners: () => placesOf([...ownAddresses(), ...pagesOf(config)]) },
     resolve,
-    ttlOf: parts.ttlOf ?? createNameTtl(config.timeouts.connect),
+    ttlOf,
     sharedSocket: parts.sharedSocket,
   };
   const memory = watchMemory({

@@ -1,3 +1,4 @@
+import { createServer } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startApp, startTcpApp, type TestApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
@@ -278,5 +279,61 @@ describe.runIf(process.platform === "linux")("a caller that is not in allow.uids
     expect(egress.sidecar.audit.ended).toMatchObject([
       { reason: "E_CALLER_UID", connection: { sourceUid: process.getuid?.() } },
     ]);
+  });
+});
+
+describe("a name with several addresses", () => {
+  /** Takes connections on 127.0.0.2, at the app's port, and ends them; how many it took. */
+  async function startBroken(): Promise<() => number> {
+    let taken = 0;
+    const server = createServer((socket) => {
+      taken++;
+      socket.destroy();
+    });
+    await new Promise<void>((resolve) => server.listen(app.port, "127.0.0.2", resolve));
+    cleanups.push(() => new Promise((resolve) => server.close(resolve)));
+    return () => taken;
+  }
+
+  it("loses no call to one where nobody listens", async () => {
+    const egress = await start({ names: { "api.test": ["127.0.0.2", "127.0.0.1"] } });
+    const url = `http://api.test:${app.port}/`;
+    for (let call = 0; call < 8; call++) expect(await ask(egress.port, url)).toMatchObject({ status: 200 });
+  });
+
+  it("leaves one alone that has failed five times in a row", async () => {
+    const taken = await startBroken();
+    const egress = await start({ names: { "api.test": ["127.0.0.2", "127.0.0.1"] } });
+    const url = `http://api.test:${app.port}/`;
+    for (let call = 0; call < 12; call++) expect(await ask(egress.port, url)).toMatchObject({ status: 200 });
+    expect(taken()).toBe(5);
+  });
+
+  it("keeps its only one, whatever fails there", async () => {
+    const taken = await startBroken();
+    const egress = await start({ names: { "api.test": ["127.0.0.2"] } });
+    const url = `http://api.test:${app.port}/`;
+    for (let call = 0; call < 7; call++) expect(await ask(egress.port, url)).toMatchObject({ status: 502 });
+    expect(taken()).toBeGreaterThanOrEqual(7);
+  });
+
+  it("has only those dialled that policy allows", async () => {
+    const egress = await start({
+      names: { "api.test": ["127.0.0.2", "127.0.0.1"] },
+      policies: `${allowOutbound('hosts: ["*.test"]')}
+---
+apiVersion: countersign.dev/v1
+kind: AuthorizationPolicy
+metadata: { name: not-there, namespace: shop }
+spec:
+  direction: OUTBOUND
+  action: DENY
+  rules: [{ when: [{ key: destination.ip, values: [127.0.0.1] }] }]
+`,
+    });
+    expect(await ask(egress.port, `http://api.test:${app.port}/`)).toMatchObject({ status: 502 });
+    expect(app.requests).toHaveLength(0);
+    const record = await egress.sidecar.audit.next(({ kind }) => kind === "request");
+    expect(record).toMatchObject({ reason: "E_UPSTREAM_CONNECT" });
   });
 });

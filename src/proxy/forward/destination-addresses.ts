@@ -54,11 +54,6 @@ function blocks(texts: readonly string[]) {
   return texts.flatMap((text) => parseCidr(text) ?? []);
 }
 
-/** Whether another address of the same destination may do better. Nothing of a call was sent. */
-export function isReachFailure(error: CountersignError): boolean {
-  return error.code === "E_UPSTREAM_CONNECT" || error.code === "E_UPSTREAM_HANDSHAKE";
-}
-
 /** A listening address as the rules compare it; `undefined` address: every one of the machine. */
 export function listeningPlace(
   host: string,

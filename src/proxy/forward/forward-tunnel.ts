@@ -1,5 +1,4 @@
 import type { Socket } from "node:net";
-import type { Address } from "../../config/sidecar-config.ts";
 import type { AuditSlot } from "../../core/audit-log.ts";
 import type { CallFacts } from "../../core/call-facts.ts";
 import type { CallOutcome } from "../../core/call-outcome.ts";
@@ -12,11 +11,11 @@ import { sinksOf } from "../refusals.ts";
 import { TcpCall } from "../tcp-call.ts";
 import { NOBODY, SocketTransport } from "../transport.ts";
 import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
-import { addressText, reasonOf } from "../upstream/dial.ts";
-import { dialAny } from "../upstream/dial-any.ts";
+import { reasonOf } from "../upstream/dial.ts";
 import { decideForward } from "./decide-forward.ts";
 import { destinationText } from "./destination.ts";
 import { tunnelFacts } from "./destination-facts.ts";
+import { dialTunnel } from "./dial-tunnel.ts";
 import { type Opening, readOpening } from "./tunnel-opening.ts";
 import type { TunnelParts } from "./tunnel-parts.ts";
 import { TLS_ALERT, tlsAlert } from "./wire/client-hello.ts";
@@ -98,7 +97,11 @@ export class ForwardTunnel {
   #found(found: CheckedAddresses): void {
     const { runtime, destination } = this.#parts;
     const version = runtime.inForce.policy;
-    const verdicts = found.map((address) => ({ address, verdict: decideForward(version, this.#factsAt(address, "")) }));
+    const ordered = this.#parts.listener.pools.loads.inOrder(destination, found);
+    const verdicts = ordered.map((address) => ({
+      address,
+      verdict: decideForward(version, this.#factsAt(address, "")),
+    }));
     const [first, ...others] = verdicts.flatMap(({ address, verdict }) => (verdict.kind === "allow" ? [address] : []));
     if (first === undefined) {
       this.#facts = this.#factsAt(found[0], "");
@@ -112,39 +115,23 @@ export class ForwardTunnel {
 
   #dial(addresses: CheckedAddresses): void {
     const { runtime, listener, destination } = this.#parts;
-    const { connect, handshake } = runtime.timeouts;
-    const [first, ...others] = addresses;
-    const endpoint = (host: string): Address => ({ kind: "tcp", host, port: destination.port });
-    const plan = {
-      endpoints: [endpoint(first), ...others.map(endpoint)] as const,
-      source: undefined,
-      connectTimeoutMs: connect,
-      handshakeTimeoutMs: handshake,
-      deadlines: runtime.deadlines,
-      verifyPeer: runtime.verifyPeer,
-      identity: undefined,
-      withoutAlpn: listener.withoutAlpn,
-    };
-    dialAny({ ...plan, endpoints: [...plan.endpoints] }, 0, (result) => {
+    dialTunnel(runtime, listener.pools.loads, destination, addresses, (result) => {
+      if (this.#done) return false;
       this.#outcome.destinationAddress = result.address;
-      if (result.kind === "failed") {
+      if ("error" in result) {
         this.#refuse(result.error);
-        return;
+        return true;
       }
-      const up = result.dialed.socket;
+      const { host, socket } = result;
       // held back, but for its end: nothing is relayed before the caller's first bytes are judged
-      up.pause();
-      up.on("error", () => undefined);
-      if (this.#done) {
-        up.destroy();
-        return;
-      }
-      this.#up = up;
+      socket.pause();
+      socket.on("error", () => undefined);
+      this.#up = socket;
       this.#outcome.upstreamMs = monotonicMs() - this.#outcome.durationMs;
-      const dialled = addresses.find((host) => addressText(endpoint(host)) === result.address) ?? first;
-      this.#facts = this.#factsAt(dialled, "");
-      if (this.#permit?.policyVersion !== runtime.inForce.policy.version && !this.#decide()) return;
+      this.#facts = this.#factsAt(host, "");
+      if (this.#permit?.policyVersion !== runtime.inForce.policy.version && !this.#decide()) return true;
       this.#open();
+      return true;
     });
   }
 

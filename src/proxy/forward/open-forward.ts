@@ -1,9 +1,11 @@
 import type { ForwardConfig } from "../../config/sidecar-config.ts";
+import type { Deadlines } from "../deadlines.ts";
 import type { MakeConnection } from "../listener.ts";
 import { monotonicMs } from "../monotonic.ts";
 import { adoptPlainSocket } from "../socket-reads.ts";
 import type { CheckedLookup } from "../upstream/checked-lookup.ts";
 import { DestinationAddresses, type OwnPlaces } from "./destination-addresses.ts";
+import { DestinationLoads, type OnEjected } from "./destination-loads.ts";
 import { ForwardConnection } from "./forward-connection.ts";
 import type { ForwardListenerParts } from "./forward-listener-parts.ts";
 import { ForwardPools, type MakeForwardPool } from "./forward-pools.ts";
@@ -18,10 +20,12 @@ export interface EgressSurroundings {
 export function assembleForward(
   config: ForwardConfig,
   { lookup, own }: EgressSurroundings,
+  deadlines: Deadlines,
+  onEjected: OnEjected,
   makePool: MakeForwardPool,
 ): { readonly accept: MakeConnection; readonly pools: ForwardPools } {
   const addresses = new DestinationAddresses(lookup, config.forward, own, monotonicMs);
-  const pools = new ForwardPools(addresses, makePool);
+  const pools = new ForwardPools(addresses, new DestinationLoads(onEjected), deadlines, makePool);
   const parts: ForwardListenerParts = { config, pools, addresses, withoutAlpn: new Set() };
   return {
     pools,

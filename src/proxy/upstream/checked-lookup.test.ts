@@ -53,6 +53,27 @@ describe("a name", () => {
     expect(asked).toHaveLength(1);
   });
 
+  it.each([
+    ["until its TTL has passed", 60_000, 59_000, 61_000],
+    ["for five seconds where nobody tells a TTL", undefined, 4_000, 6_000],
+    ["for a second at least", 0, 900, 1_100],
+    ["for an hour at most", 86_400_000, 3_599_000, 3_601_000],
+  ])("is used again %s", async (_name, ttlMs, before, after) => {
+    let now = 0;
+    const { asked, resolve } = scripted(["1.1.1.1"], ["1.1.1.2"]);
+    const told: (() => void)[] = [];
+    const ttlOf = (_host: string, done: (ms: number | undefined) => void) => void told.push(() => done(ttlMs));
+    const lookup = createCheckedLookup(resolve, () => now, ttlOf);
+    expect(await find(lookup, "a.test")).toEqual(["1.1.1.1"]);
+    // DNS may take longer to tell it than the resolver to answer
+    told[0]?.();
+    now = before;
+    expect(await find(lookup, "a.test")).toEqual(["1.1.1.1"]);
+    now = after;
+    expect(await find(lookup, "a.test")).toEqual(["1.1.1.2"]);
+    expect(asked).toHaveLength(2);
+  });
+
   it("that many ask for at once is asked once", async () => {
     const { asked, resolve } = scripted(["1.1.1.1"]);
     const lookup = createCheckedLookup(resolve, () => 0);
