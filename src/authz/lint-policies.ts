@@ -61,7 +61,8 @@ const ALWAYS_THERE: ReadonlySet<FieldModel["kind"]> = new Set(["method", "path"]
 function warnOfContradiction(policy: PolicyModel, rule: RuleModel, home: readonly string[], findings: Findings): void {
   for (const group of groupsOf(rule)) {
     for (const field of group) {
-      if (field.negated && ALWAYS_THERE.has(field.kind) && field.values.includes("*")) {
+      const isAlone = !group.some(({ kind, negated }) => kind === field.kind && !negated);
+      if (field.negated && isAlone && ALWAYS_THERE.has(field.kind) && field.values.includes("*")) {
         const message = `${ruleIdOf(policy, rule)}: every request has what ${field.label} takes away, so it can never match`;
         findings.warn("W_POLICY_NEVER_MATCHES", field.at, message, "remove it, or name what is meant");
       }
