@@ -150,7 +150,7 @@ function tasks(http: number, tcp: number): Readonly<Record<string, { readonly ta
   const lasting = new WebSocket(`ws://127.0.0.1:${http}/lasting`);
   lasting.on("error", () => undefined);
   return {
-    "HTTP/1.1 calls": { task: small, pauseMs: 5 },
+    "HTTP/1.1 calls": { task: small, pauseMs: 10 },
     "HTTP/1.1 calls on connections of their own": {
       task: async () => {
         const single = createAgent(1);
@@ -160,7 +160,7 @@ function tasks(http: number, tcp: number): Readonly<Record<string, { readonly ta
       },
       pauseMs: 20,
     },
-    "HTTP/2 calls": { task: () => overHttp2("/h2"), pauseMs: 5 },
+    "HTTP/2 calls": { task: () => overHttp2("/h2"), pauseMs: 10 },
     "answers of 1 MiB": { task: () => overHttp2("/large"), pauseMs: 200 },
     "bodies of 1 MiB": { task: () => upload(http), pauseMs: 200 },
     "calls that their caller gives up": { task: () => overHttp2("/slow", true), pauseMs: 50 },
