@@ -10,25 +10,19 @@ export const SEGMENT = "\u0000";
 const SEGMENT_CODE = 0;
 const SLASH = 0x2f;
 
-// A node: these numbers, then its label, two characters in each, in reading order of the walk, then its children. The label is what follows the
-// character or segment by which the node is a child.
-// Flags, and the length of the label above them; 0: nothing but a table of children.
-/** A table: its first character above SPAN_BITS, its length below. Pairs of character and child where the characters lie far apart: how many. */
-const SPAN = 1;
-/** Value of the text that ends here. */
-const EXACT = 2;
-/** Value of all texts that begin so. */
-const PREFIX = 3;
-/** The least value at or below the node, or -1. */
-const NEAR = 4;
-const FIELDS = 5;
-
+// A node: its head; the value of the text that ends here, if one does; the value of all texts that begin so, if there is one; the span of its
+// children, if it has any; its label, two characters in each number, in reading order of the walk; its children. The label is what
+// follows the character or segment by which the node is a child.
+// A head: these flags, and the length of the label above them.
 const HAS_EXACT = 1;
 const HAS_PREFIX = 2;
+const HAS_CHILDREN = 4;
 /** The first child is for a segment. */
-const FORKS = 4;
-const IS_SPARSE = 8;
-const LENGTH_SHIFT = 4;
+const FORKS = 8;
+/** Children are pairs of a character and a child, as the characters lie far apart; the span is how many. Otherwise they are a table, and the
+ *  span is its first character above SPAN_BITS, its length below. */
+const IS_SPARSE = 16;
+const LENGTH_SHIFT = 5;
 const SPAN_BITS = 9;
 const SPAN_MASK = (1 << SPAN_BITS) - 1;
 const MAX_SPAN = 256;
@@ -105,20 +99,14 @@ function insert(root: Growing, text: string): Growing {
 function* flatten(root: Growing, words: GrowingWords): Generator<void, number> {
   /** Nodes to be written, and the place that names each. */
   const order: { readonly node: Growing; readonly named: number }[] = [{ node: root, named: -1 }];
-  const places: number[] = [];
+  const first = words.length;
   for (let i = 0; i < order.length; i++) {
     const { node, named } = order[i] ?? { node: root, named: -1 };
     const place = writeNode(node, words, (child, at) => order.push({ node: child, named: at }));
-    places.push(place);
     if (named >= 0) words.set(named, place);
     if ((i & 63) === 63) yield;
   }
-  // Children come after their parents, so one pass from the end does.
-  for (let i = places.length - 1; i >= 0; i--) {
-    noteNearest(words, places[i] ?? 0);
-    if ((i & 511) === 511) yield;
-  }
-  return places[0] ?? 0;
+  return first;
 }
 
 function writeNode(
@@ -134,15 +122,13 @@ function writeNode(
   const flags =
     (exact >= 0 ? HAS_EXACT : 0) |
     (prefix >= 0 ? HAS_PREFIX : 0) |
+    (codes.length > 0 ? HAS_CHILDREN : 0) |
     (codes.length > 0 && min === SEGMENT_CODE ? FORKS : 0) |
     (isSparse ? IS_SPARSE : 0);
-  const place = words.add(
-    flags | (label.length << LENGTH_SHIFT),
-    isSparse ? codes.length : (min << SPAN_BITS) | span,
-    exact,
-    prefix,
-    NONE,
-  );
+  const place = words.add(flags | (label.length << LENGTH_SHIFT));
+  if (exact >= 0) words.add(exact);
+  if (prefix >= 0) words.add(prefix);
+  if (codes.length > 0) words.add(isSparse ? codes.length : (min << SPAN_BITS) | span);
   for (let i = 0; i < label.length; i += 2) words.add(pairAt(label, i));
   for (let i = 0; i < (isSparse ? codes.length : span); i++) {
     const code = isSparse ? (codes[i] ?? 0) : min + i;
@@ -165,33 +151,21 @@ function isLast({ label, exact, prefix, children }: Growing, code: number): bool
   return label.length === 1 && exact >= 0 && prefix < 0 && children === undefined && code !== SEGMENT_CODE;
 }
 
-function noteNearest(words: GrowingWords, node: number): void {
-  const head = words.at(node);
-  const span = words.at(node + SPAN);
-  const isSparse = (head & IS_SPARSE) !== 0;
-  const children = childrenOf(node, head);
-  const count = isSparse ? span : span & SPAN_MASK;
-  let least = lesser(words.at(node + EXACT), words.at(node + PREFIX));
-  for (let i = 0; i < count; i++) {
-    const child = words.at(isSparse ? children + 2 * i + 1 : children + i);
-    if (child !== NONE) least = lesser(least, child <= LAST ? LAST - child : words.at(child + NEAR));
-  }
-  words.set(node + NEAR, least);
+/** Where the label begins. */
+function labelOf(node: number, head: number): number {
+  return node + 1 + (head & HAS_EXACT) + ((head >> 1) & 1) + ((head >> 2) & 1);
 }
 
-function childrenOf(node: number, head: number): number {
-  return node + FIELDS + (((head >> LENGTH_SHIFT) + 1) >> 1);
-}
-
-/** Of values that are not negative; -1: none of them is. */
-function lesser(a: number, b: number): number {
-  return a < 0 || (b >= 0 && b < a) ? b : a;
+function prefixOf(words: Int32Array, node: number, head: number): number {
+  return words[node + 1 + (head & HAS_EXACT)] ?? 0;
 }
 
 /** What a node has for a character. */
 function childOf(words: Int32Array, node: number, head: number, code: number): number {
-  const children = childrenOf(node, head);
-  const span = words[node + SPAN] ?? 0;
+  if ((head & HAS_CHILDREN) === 0) return NONE;
+  const label = labelOf(node, head);
+  const children = label + (((head >> LENGTH_SHIFT) + 1) >> 1);
+  const span = words[label - 1] ?? 0;
   if ((head & IS_SPARSE) === 0) {
     const slot = code - (span >> SPAN_BITS);
     return slot < 0 || slot >= (span & SPAN_MASK) ? NONE : (words[children + slot] ?? NONE);
@@ -213,7 +187,7 @@ function behindLabel(
   const next = used + length;
   const end = text.length;
   if (next > end) return -1;
-  let at = node + FIELDS;
+  let at = labelOf(node, head);
   let i = 0;
   if (fromEnd) {
     const last = end - 1 - used;
@@ -260,14 +234,14 @@ function collectFrom(
   let found = count;
   for (;;) {
     const head = words[node] ?? 0;
-    if (head !== 0) {
+    if (head !== HAS_CHILDREN) {
       if (head >> LENGTH_SHIFT !== 0) {
         used = behindLabel(words, node, head, fromEnd, text, used);
         if (used < 0) return found;
       }
-      if ((head & HAS_PREFIX) !== 0) out[found++] = words[node + PREFIX] ?? 0;
+      if ((head & HAS_PREFIX) !== 0) out[found++] = prefixOf(words, node, head);
       if (used === end) {
-        if ((head & HAS_EXACT) !== 0) out[found++] = words[node + EXACT] ?? 0;
+        if ((head & HAS_EXACT) !== 0) out[found++] = words[node + 1] ?? 0;
         return found;
       }
       // Only here may a lookup fork, and as often as templates of the policies do.
@@ -288,7 +262,7 @@ function collectFrom(
   }
 }
 
-/** The value of an entry that shares a long beginning (or end) with the text, the least of several; -1: there is no entry. */
+/** The value of an entry that shares a long beginning (or end) with the text, of several that of the first text; -1: there is no entry. */
 export function nearestValue(words: Int32Array, root: number, fromEnd: boolean, text: string): number {
   const end = text.length;
   let node = root;
@@ -296,14 +270,30 @@ export function nearestValue(words: Int32Array, root: number, fromEnd: boolean, 
   for (;;) {
     const head = words[node] ?? 0;
     used = behindLabel(words, node, head, fromEnd, text, used);
-    if (used < 0 || used >= end) return words[node + NEAR] ?? NONE;
+    if (used < 0 || used >= end) return firstValue(words, node);
     const code = text.charCodeAt(fromEnd ? end - 1 - used : used);
     const child = code === SEGMENT_CODE ? NONE : childOf(words, node, head, code);
     if (child <= LAST) return LAST - child;
     const segment = child < 0 && (head & FORKS) !== 0 ? childOf(words, node, head, SEGMENT_CODE) : child;
-    if (segment < 0) return words[node + NEAR] ?? NONE;
+    if (segment < 0) return firstValue(words, node);
     used = child < 0 ? behindSegment(text, used) : used + 1;
-    if (used < 0) return words[segment + NEAR] ?? NONE;
+    if (used < 0) return firstValue(words, segment);
     node = segment;
+  }
+}
+
+/** The value of the first text at or below a node. */
+function firstValue(words: Int32Array, start: number): number {
+  for (let node = start; ; ) {
+    const head = words[node] ?? 0;
+    if ((head & (HAS_EXACT | HAS_PREFIX)) !== 0) return words[node + 1] ?? NONE;
+    if ((head & HAS_CHILDREN) === 0) return NONE;
+    // A table begins with a child, and so do pairs.
+    const label = labelOf(node, head);
+    const first = label + (((head >> LENGTH_SHIFT) + 1) >> 1);
+    const child = words[(head & IS_SPARSE) === 0 ? first : first + 1] ?? NONE;
+    if (child <= LAST) return LAST - child;
+    if (child < 0) return NONE;
+    node = child;
   }
 }

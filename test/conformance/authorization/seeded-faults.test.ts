@@ -17,8 +17,13 @@ type Check = NonNullable<PolicyMemory["checks"][number]>;
 
 /** Splits and leaves by their places, as src/authz/rule-index.ts reads them. */
 const SPLIT = { forward: 3, backward: 4, rest: 5 } as const;
-/** A node of a trie, as src/authz/text-trie.ts reads it. */
-const TRIE = { span: 1, exact: 2, prefix: 3, fields: 5, hasExact: 1, hasPrefix: 2, isSparse: 8, length: 4 } as const;
+/** The head of a trie's node, as src/authz/text-trie.ts reads it. */
+const TRIE = { hasExact: 1, hasPrefix: 2, hasChildren: 4, isSparse: 16, length: 5 } as const;
+/** As a value: a node without rules. */
+const NOBODY = 1;
+
+const labelOf = (node: number, head: number): number =>
+  node + 1 + [TRIE.hasExact, TRIE.hasPrefix, TRIE.hasChildren].filter((flag) => (head & flag) !== 0).length;
 
 /** The places of a trie's nodes, and of its children. */
 function trieOf(words: Int32Array, root: number): { readonly nodes: readonly number[]; readonly children: number[] } {
@@ -26,8 +31,9 @@ function trieOf(words: Int32Array, root: number): { readonly nodes: readonly num
   const children: number[] = [];
   for (const node of nodes) {
     const head = words[node] ?? 0;
-    const span = words[node + TRIE.span] ?? 0;
-    const first = node + TRIE.fields + (((head >> TRIE.length) + 1) >> 1);
+    const label = labelOf(node, head);
+    const span = (head & TRIE.hasChildren) === 0 ? 0 : (words[label - 1] ?? 0);
+    const first = label + (((head >> TRIE.length) + 1) >> 1);
     const isSparse = (head & TRIE.isSparse) !== 0;
     for (let i = 0; i < (isSparse ? span : span & 511); i++) {
       const at = isSparse ? first + 2 * i + 1 : first + i;
@@ -41,7 +47,11 @@ function trieOf(words: Int32Array, root: number): { readonly nodes: readonly num
 /** The places of all that a trie says: values of texts and of children that are nothing else. */
 function valuesOf(words: Int32Array, root: number): readonly { readonly value: number; set(value: number): void }[] {
   const { nodes, children } = trieOf(words, root);
-  const ends = nodes.flatMap((node) => [node + TRIE.exact, node + TRIE.prefix]).filter((at) => (words[at] ?? -1) >= 0);
+  const ends = nodes.flatMap((node) => {
+    const head = words[node] ?? 0;
+    const count = (head & TRIE.hasExact) + ((head & TRIE.hasPrefix) >> 1);
+    return Array.from({ length: count }, (_, i) => node + 1 + i);
+  });
   return [
     ...ends.map((at) => ({
       value: words[at] ?? 0,
@@ -107,23 +117,23 @@ const wordsFaults: Readonly<Record<string, WordsFault>> = {
     words[split + SPLIT.forward] = 0;
   }),
   "prefixes match nothing": eachTrieNode((words, node) => {
-    words[node] = (words[node] ?? 0) & ~TRIE.hasPrefix;
+    const head = words[node] ?? 0;
+    if ((head & TRIE.hasPrefix) !== 0) words[node + 1 + (head & TRIE.hasExact)] = NOBODY;
   }),
   "exact texts match nothing": eachTrieNode((words, node) => {
-    words[node] = (words[node] ?? 0) & ~TRIE.hasExact;
+    if (((words[node] ?? 0) & TRIE.hasExact) !== 0) words[node + 1] = NOBODY;
   }),
   "exact texts match as prefixes": eachTrieNode((words, node) => {
-    if (((words[node] ?? 0) & TRIE.hasExact) === 0) return;
-    words[node] = (words[node] ?? 0) | TRIE.hasPrefix;
-    words[node + TRIE.prefix] = words[node + TRIE.exact] ?? 0;
+    const both = TRIE.hasExact | TRIE.hasPrefix;
+    if (((words[node] ?? 0) & both) === TRIE.hasExact) words[node] = (words[node] ?? 0) ^ both;
   }),
   "texts that end behind a character match nothing": eachSplit((words, split) => {
     for (const at of trieOf(words, words[split + SPLIT.forward] ?? 0).children)
       words[at] = Math.max(words[at] ?? 0, -1);
   }),
   "the first two characters of a label are not compared": eachTrieNode((words, node) => {
-    const length = (words[node] ?? 0) >> TRIE.length;
-    if (length >= 2) words[node + TRIE.fields] = 0x610061;
+    const head = words[node] ?? 0;
+    if (head >> TRIE.length >= 2) words[labelOf(node, head)] = 0x610061;
   }),
   "a text leads to its neighbour's rules": eachSplit((words, split) => {
     const all = valuesOf(words, words[split + SPLIT.forward] ?? 0);

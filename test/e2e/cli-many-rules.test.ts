@@ -1,0 +1,68 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { startApp } from "../support/app.ts";
+import { ask } from "../support/ask.ts";
+import { type CountersignProcesses, countersignProcesses } from "../support/countersign-process.ts";
+import { startPair } from "../support/sidecar-pair.ts";
+
+let dir: string;
+let processes: CountersignProcesses;
+let closeApp: () => Promise<void>;
+let appPort: number;
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), "countersign-many-rules-"));
+  processes = countersignProcesses();
+  const app = await startApp((_, response) => response.end("hello"));
+  closeApp = () => app.close();
+  appPort = app.port;
+});
+afterEach(async () => {
+  await processes.close();
+  await closeApp();
+  rmSync(dir, { recursive: true });
+});
+
+/** As many rules as are compiled in a thread of their own. */
+const RULES = 1_000;
+
+function policies(prefix: string): string {
+  const documents = Array.from({ length: RULES / 250 }, (_, p) => {
+    const rules = Array.from(
+      { length: 250 },
+      (_rule, i) => `  - from: [{ source: { principals: [cluster.local/ns/shop/sa/web] } }]
+    to: [{ operation: { methods: [GET], paths: [/${prefix}/things/${250 * p + i}] } }]
+`,
+    );
+    return `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: ${prefix}-${p}, namespace: shop }
+spec:
+  rules:
+${rules.join("")}`;
+  });
+  return documents.join("---\n");
+}
+
+it.each([1, 2])(
+  "many rules are compiled apart, for %i worker(s), at the start and anew, and leave no thread",
+  async (workers) => {
+    const pair = await startPair({ dir, processes, appPort, policies: policies("old"), more: `workers: ${workers}` });
+    const statusOf = async (path: string): Promise<number> => (await ask(pair.port, path)).status;
+    expect(await pair.orders.next("policy.loaded")).toMatchObject({ policies: 4, rules: RULES });
+    expect([await statusOf("/old/things/999"), await statusOf("/new/things/0")]).toEqual([200, 403]);
+    const threads = (): number => readdirSync(`/proc/${pair.orders.pid}/task`).length;
+    const before = threads();
+
+    writeFileSync(join(dir, "policies.yaml"), policies("new"));
+    expect(await pair.orders.next("policy.loaded")).toMatchObject({ policies: 4, rules: RULES });
+    expect([await statusOf("/old/things/999"), await statusOf("/new/things/0")]).toEqual([403, 200]);
+    expect(threads()).toBeLessThanOrEqual(before);
+
+    writeFileSync(join(dir, "policies.yaml"), `${policies("bad")}nothing: here\n`);
+    const { errors } = await pair.orders.next("policy.rejected");
+    expect(errors).toEqual([expect.stringMatching(/policies\.yaml:\d+:1: E_POLICY_UNKNOWN_KEY .*"nothing"/)]);
+    expect([await statusOf("/new/things/999"), await statusOf("/bad/things/0")]).toEqual([200, 403]);
+  },
+);
