@@ -18,7 +18,7 @@ import { localAnswer } from "./local-answer.ts";
 import { monotonicMs } from "./monotonic.ts";
 import type { ServerTimeouts } from "./server-timeouts.ts";
 import { StreamTransport } from "./stream-transport.ts";
-import type { Transport, TransportOwner } from "./transport.ts";
+import { currentTurn, type Transport, type TransportOwner } from "./transport.ts";
 import { TUNNEL_PROTOCOL, tunnelNameOf } from "./tunnel-names.ts";
 import { UNREADABLE_HEAD } from "./unreadable-head.ts";
 
@@ -43,8 +43,6 @@ const MAX_BACKLOG = 1024 * 1024;
 
 /** A connection's share of an event-loop turn, milliseconds: with more to do it goes on in the next one, behind all others. */
 const SHARE_MS = 1;
-/** Bytes that come within this time of the last ones came in the same turn, milliseconds. */
-const SAME_TURN_MS = 0.2;
 /** Calls of one read that may begin with it, since their body is there already. */
 const MAX_EARLY = 16;
 
@@ -67,9 +65,9 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   /** Nothing is read until the caller has read. */
   #unread = false;
   #nowMs = 0;
-  /** Of the share of this turn. */
+  /** Of the share of `#turn`. */
   #spentMs = 0;
-  #readMs = 0;
+  #turn = -1;
   /** Nothing is read until the next turn. */
   #yields = false;
   /** Calls that have not begun: those of one read begin behind it, so that one which it takes back costs the upstream nothing. */
@@ -146,7 +144,11 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     if (this.#lingering) return;
     const startedMs = monotonicMs();
     this.#nowMs = startedMs;
-    if (startedMs - this.#readMs > SAME_TURN_MS) this.#spentMs = 0;
+    const turn = currentTurn();
+    if (turn !== this.#turn) {
+      this.#turn = turn;
+      this.#spentMs = 0;
+    }
     this.#early = 0;
     const violation = this.#codec.push(chunk, startedMs);
     if (this.#refusedStreams > 0) this.#recordRefusedStreams();
@@ -181,7 +183,6 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     }
     if (begun === waiting.length) waiting.length = 0;
     else this.#waiting = waiting.slice(begun);
-    this.#readMs = nowMs;
     if (this.#spentMs < SHARE_MS || this.#yields) return;
     this.#yields = true;
     this.#transport.pause();

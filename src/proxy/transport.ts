@@ -60,6 +60,12 @@ interface Flushable {
 
 const dirty: Flushable[] = [];
 let flushScheduled = false;
+let turn = 0;
+
+/** A number of this event-loop turn: another one in the next turn, once somebody has asked for the flush at the end of this one. */
+export function currentTurn(): number {
+  return turn;
+}
 
 /** Has `flush` called at the end of this event-loop turn. To be asked once a turn. */
 export function flushAtTurnEnd(transport: Flushable): void {
@@ -71,6 +77,7 @@ export function flushAtTurnEnd(transport: Flushable): void {
 
 function flushDirty(): void {
   flushScheduled = false;
+  turn++;
   // flush() may make others dirty (a drain resumes a source): those wait for the next turn.
   const batch = dirty.splice(0);
   for (const transport of batch) transport.flush();

@@ -50,3 +50,5 @@ try {
     console.error(`soak: ${current.message}`);
   process.exitCode = 2;
 }
+// what an interruption leaves open must not keep it
+process.exit();

@@ -150,7 +150,7 @@ function tasks(http: number, tcp: number): Readonly<Record<string, { readonly ta
   const lasting = new WebSocket(`ws://127.0.0.1:${http}/lasting`);
   lasting.on("error", () => undefined);
   return {
-    "HTTP/1.1 calls": { task: small, pauseMs: 10 },
+    "HTTP/1.1 calls": { task: small, pauseMs: 15 },
     "HTTP/1.1 calls on connections of their own": {
       task: async () => {
         const single = createAgent(1);
@@ -158,15 +158,15 @@ function tasks(http: number, tcp: number): Readonly<Record<string, { readonly ta
         single.destroy();
         return failure;
       },
-      pauseMs: 20,
+      pauseMs: 40,
     },
-    "HTTP/2 calls": { task: () => overHttp2("/h2"), pauseMs: 10 },
-    "answers of 1 MiB": { task: () => overHttp2("/large"), pauseMs: 200 },
-    "bodies of 1 MiB": { task: () => upload(http), pauseMs: 200 },
+    "HTTP/2 calls": { task: () => overHttp2("/h2"), pauseMs: 15 },
+    "answers of 1 MiB": { task: () => overHttp2("/large"), pauseMs: 400 },
+    "bodies of 1 MiB": { task: () => upload(http), pauseMs: 400 },
     "calls that their caller gives up": { task: () => overHttp2("/slow", true), pauseMs: 50 },
     "messages of a lasting WebSocket": { task: () => ping(lasting), pauseMs: 20 },
     "WebSockets that come and go": { task: () => shortSocket(http), pauseMs: 100 },
-    "TCP connections": { task: () => exchange(tcp), pauseMs: 20 },
+    "TCP connections": { task: () => exchange(tcp), pauseMs: 40 },
   };
 }
 
