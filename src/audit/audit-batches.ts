@@ -2,17 +2,19 @@ import type { CallOutcome } from "../core/call-outcome.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditLogger } from "./audit-options.ts";
 import type { CallQueue } from "./call-queue.ts";
+import { isWorthKeeping, newRecordBuffer, roomIn } from "./record-buffer.ts";
 import type { RefusalQueue } from "./refusal-queue.ts";
-import { type AuditEvent, serialiseEvent, serialiseOutcome } from "./serialise-record.ts";
+import { type AuditEvent, putEnd, putEvent, putOutcome } from "./serialise-record.ts";
 import type { Sink } from "./sink.ts";
 import { type Batch, type SinkWriter, startSinkWriter } from "./sink-writer.ts";
 import type { WorkerRecords } from "./worker-audit-log.ts";
 
-/** Calls in one batch: bounds how long serialising holds the event loop (about 1 µs a record). */
+/** Calls in one batch: bounds how long serialising holds the event loop (about half a microsecond a record). */
 const MAX_BATCH_CALLS = 1024;
 const MAX_EVENTS = 1000;
-const SPARE_BYTES_MAX = 4 * 1024 * 1024;
-const FIRST_GATHER_BYTES = 64 * 1024;
+const LINE_FEED = 0x0a;
+/** The longest that a sequence number adds to a record. */
+const SEQ_BYTES_MAX = 32;
 
 /** Turns what waits in the queues into batches and brings each batch to every sink. */
 export interface AuditBatches {
@@ -71,13 +73,13 @@ export function createAuditBatches(parts: {
   let othersInBatches = 0;
   let spare: Buffer | undefined;
   /** Serialised records on their way into a batch. */
-  let gathered: Buffer = Buffer.allocUnsafeSlow(FIRST_GATHER_BYTES);
-  let gatheredBytes = 0;
+  let gathered = newRecordBuffer();
   let gatheredCalls = 0;
   let gatheredRefusals = 0;
   let gatheredOthers = 0;
   /** Of worker threads, not gathered yet. */
   const fromWorkers: WorkerRecords[] = [];
+  let recordsFromWorkers = 0;
   let drained: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
   const writers = parts.sinks.map((sink) => startSinkWriter(sink, clock, { written: onBatch, health: onSinkHealth }));
 
@@ -91,7 +93,7 @@ export function createAuditBatches(parts: {
       othersInBatches -= batch.others;
       written += records;
       bytes += batch.length;
-      if (batch.bytes.length <= SPARE_BYTES_MAX) spare = batch.bytes;
+      if (isWorthKeeping(batch.bytes)) spare = batch.bytes;
     }
     if (drained !== undefined) {
       send();
@@ -117,7 +119,7 @@ export function createAuditBatches(parts: {
   }
   function isWaiting(): boolean {
     return (
-      gatheredBytes > 0 ||
+      gathered.length > 0 ||
       calls.waiting > 0 ||
       fromWorkers.length > 0 ||
       refusals.waiting > 0 ||
@@ -129,30 +131,24 @@ export function createAuditBatches(parts: {
   function isIdle(): boolean {
     return recordsInBatches === 0 && !isWaiting();
   }
-  /** Records are ASCII, so a character is a byte. */
-  function append(line: string): void {
-    const needed = gatheredBytes + line.length;
-    if (needed > gathered.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(needed, gathered.length * 2));
-      gathered.copy(grown, 0, 0, gatheredBytes);
-      gathered = grown;
-    }
-    gathered.write(line, gatheredBytes, "latin1");
-    gatheredBytes = needed;
-  }
   function appendOutcome(outcome: CallOutcome): void {
+    const bytes = roomIn(gathered);
     seq++;
-    append(serialiseOutcome(outcome, seq));
+    gathered.length = putEnd(bytes, putOutcome(bytes, gathered.length, outcome), seq);
   }
-  function appendRecords({ text, calls: callCount, refusals: refusalCount }: WorkerRecords): void {
+  function appendRecords({ bytes, calls: callCount, refusals: refusalCount }: WorkerRecords): void {
+    const records = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const to = roomIn(gathered, records.length + (callCount + refusalCount) * SEQ_BYTES_MAX);
     let start = 0;
-    for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n", start)) {
+    for (let end = records.indexOf(LINE_FEED); end !== -1; end = records.indexOf(LINE_FEED, start)) {
       seq++;
-      append(`${text.slice(start, end - 1)},"seq":${seq}}\n`);
+      const at = gathered.length + records.copy(to, gathered.length, start, end);
+      gathered.length = putEnd(to, at, seq);
       start = end + 1;
     }
     gatheredCalls += callCount;
     gatheredRefusals += refusalCount;
+    recordsFromWorkers -= callCount + refusalCount;
   }
   /** Events, and counts of what has no record of its own. They wait while a broken sink holds too many of them. */
   function takeEvents(): AuditEvent[] {
@@ -168,10 +164,12 @@ export function createAuditBatches(parts: {
     return counts;
   }
   function gather(): void {
-    for (const event of takeEvents()) {
-      seq++;
-      append(serialiseEvent(event, clock.nowMs(), seq));
-      gatheredOthers++;
+    if (events.length > 0 || refusals.hasFolds || hasDrops()) {
+      for (const event of takeEvents()) {
+        seq++;
+        gathered.length = putEvent(roomIn(gathered), gathered.length, event, clock.nowMs(), seq);
+        gatheredOthers++;
+      }
     }
     for (let next = refusals.take(); next !== undefined; next = refusals.take()) {
       appendOutcome(next);
@@ -192,10 +190,10 @@ export function createAuditBatches(parts: {
   function send(): void {
     if (!isWaiting() || writers.every((writer) => writer.pending > 0)) return;
     gather();
-    if (gatheredBytes === 0) return;
+    if (gathered.length === 0) return;
     const batch: Batch = {
-      bytes: gathered,
-      length: gatheredBytes,
+      bytes: gathered.bytes,
+      length: gathered.length,
       calls: gatheredCalls,
       refusals: gatheredRefusals,
       others: gatheredOthers,
@@ -203,16 +201,12 @@ export function createAuditBatches(parts: {
     };
     recordsInBatches += gatheredCalls + gatheredRefusals + gatheredOthers;
     othersInBatches += gatheredOthers;
-    gathered = spare ?? Buffer.allocUnsafeSlow(FIRST_GATHER_BYTES);
+    gathered = newRecordBuffer(spare);
     spare = undefined;
-    gatheredBytes = 0;
     gatheredCalls = 0;
     gatheredRefusals = 0;
     gatheredOthers = 0;
     for (const writer of writers) writer.add(batch);
-  }
-  function ofWorkers(): number {
-    return fromWorkers.reduce((sum, records) => sum + records.calls + records.refusals, 0);
   }
   function shedBroken(): void {
     if (!writers.some((writer) => writer.problem === undefined)) return;
@@ -247,7 +241,7 @@ export function createAuditBatches(parts: {
     },
     get unwritten() {
       const gatheredRecords = gatheredCalls + gatheredRefusals + gatheredOthers;
-      return recordsInBatches + gatheredRecords + calls.waiting + ofWorkers() + refusals.waiting + events.length;
+      return recordsInBatches + gatheredRecords + calls.waiting + recordsFromWorkers + refusals.waiting + events.length;
     },
     sinkStates: () => writers.map(({ name, problem }) => ({ name, problem })),
     addEvent(event) {
@@ -256,6 +250,7 @@ export function createAuditBatches(parts: {
     },
     addRecords(records) {
       fromWorkers.push(records);
+      recordsFromWorkers += records.calls + records.refusals;
       dropped += records.dropped;
     },
     drop() {
@@ -263,7 +258,7 @@ export function createAuditBatches(parts: {
     },
     shedBroken,
     get callsWaiting() {
-      return gatheredCalls + calls.waiting + ofWorkers();
+      return gatheredCalls + calls.waiting + recordsFromWorkers;
     },
     gather,
     send,

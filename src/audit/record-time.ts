@@ -1,19 +1,24 @@
-let cachedSecond = Number.NaN;
-let cachedText = "";
+import { asciiRun, putRun, putSixDigits } from "./record-bytes.ts";
 
-/** UTC with microseconds, `2030-01-01T00:00:00.000000Z` (RFC 3339). `us` is microseconds since the epoch. The text of a second is
- *  kept, since thousands of records share it. Throws RangeError outside the years that Date knows. */
-export function formatTimeUs(us: number): string {
+let cachedSecond = Number.NaN;
+let cachedRun = asciiRun("");
+
+/** Begins a record with its time, UTC with microseconds: `{"time":"2030-01-01T00:00:00.000000` (RFC 3339); `Z"` is the caller's to write.
+ *  `us` is microseconds since the epoch; what no Date can be is written as the epoch, since a record must not be lost by it. The bytes
+ *  of a second are kept, since thousands of records share it. */
+export function putTime(bytes: Buffer, at: number, us: number): number {
   const second = Math.floor(us / 1_000_000);
   if (second !== cachedSecond) {
-    cachedText = new Date(second * 1000).toISOString().slice(0, -4);
+    const date = new Date(second * 1000);
+    if (Number.isNaN(date.getTime())) return putTime(bytes, at, 0);
+    cachedRun = asciiRun(`{"time":"${date.toISOString().slice(0, -4)}`);
     cachedSecond = second;
   }
-  const fraction = String(Math.floor(us - second * 1_000_000));
-  return `${cachedText}${"000000".slice(fraction.length)}${fraction}Z`;
+  return putSixDigits(bytes, putRun(bytes, at, cachedRun), us - second * 1_000_000);
 }
 
-/** UTC with milliseconds, from milliseconds since the epoch. */
-export function formatTimeMs(ms: number): string {
-  return new Date(ms).toISOString();
+/** UTC with milliseconds, from milliseconds since the epoch; undefined for what no Date can be. */
+export function formatTimeMs(ms: number): string | undefined {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? undefined : date.toISOString();
 }

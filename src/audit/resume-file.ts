@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { RECORD_BYTES_MAX } from "./serialise-record.ts";
+import { RECORD_BYTES_MAX } from "./record-limits.ts";
 
 /** Where an existing audit file ends. */
 export interface ResumePoint {

@@ -1,22 +1,45 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { callOutcome, connectionContext } from "../../test/support/call-outcome.ts";
+import { serialiseEvent, serialiseOutcome } from "../../test/support/serialise-record.ts";
 import type { CallOutcome } from "../core/call-outcome.ts";
 import type { RuleId } from "../core/decision.ts";
 import type { SpiffeId } from "../core/spiffe-id.ts";
-import { RECORD_BYTES_MAX, serialiseEvent, serialiseOutcome } from "./serialise-record.ts";
+import { RECORD_BYTES_MAX } from "./record-limits.ts";
 
-const text = fc.string({ unit: "binary", maxLength: 40 });
+const longs = fc.tuple(fc.constantFrom("a", '"', "é", "\u0001", "😀"), fc.integer({ min: 25, max: 5000 }));
+const text = fc.oneof(
+  { weight: 8, arbitrary: fc.string({ unit: "binary", maxLength: 40 }) },
+  { weight: 8, arbitrary: fc.string({ unit: "grapheme-ascii", maxLength: 40 }) },
+  {
+    weight: 2,
+    arbitrary: fc
+      .array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 40 })
+      .map((units) => String.fromCharCode(...units)),
+  },
+  { weight: 1, arbitrary: longs.map(([unit, size]) => unit.repeat(size)) },
+);
 const maybe = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(arbitrary, { nil: undefined });
-const whole = fc.nat({ max: 2 ** 40 });
-const thousandths = fc.nat({ max: 10_000_000 }).map((n) => n / 1000);
+const odd = fc.constantFrom(Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -1, -0, 0.5, 1e21);
+const mostly = (usual: fc.Arbitrary<number>): fc.Arbitrary<number> =>
+  fc.oneof({ weight: 12, arbitrary: usual }, { weight: 1, arbitrary: odd });
+const whole = mostly(fc.nat({ max: 2 ** 40 }));
+const duration = mostly(
+  fc.oneof(
+    fc.nat({ max: 10_000_000 }).map((n) => n / 1000),
+    fc.double({ min: 0, max: 1e9, noNaN: true }),
+  ),
+);
 const spiffeId = fc.stringMatching(/^[a-z0-9-]{1,20}$/).map((name) => `spiffe://example.org/sa/${name}` as SpiffeId);
+const ruleId = text.map((id) => id as RuleId);
 
 const outcomes: fc.Arbitrary<CallOutcome> = fc.record({
   connection: fc.record({
     direction: fc.constantFrom("inbound" as const, "outbound" as const),
     listener: text,
-    source: maybe(fc.record({ spiffeId, serial: text, notAfterMs: fc.nat({ max: 4_000_000_000_000 }), issuer: text })),
+    source: maybe(
+      fc.record({ spiffeId, serial: text, notAfterMs: mostly(fc.nat({ max: 4_000_000_000_000 })), issuer: text }),
+    ),
     sourceAddress: text,
     sourceUid: maybe(whole),
     sourcePid: maybe(whole),
@@ -29,9 +52,12 @@ const outcomes: fc.Arbitrary<CallOutcome> = fc.record({
   phase: fc.constantFrom("start", "progress", "end"),
   kind: fc.constantFrom("request", "connection", "refusal"),
   id: text,
-  startedUs: fc.integer({ min: 0, max: 4_000_000_000_000_000 }),
-  durationMs: thousandths,
-  upstreamMs: maybe(thousandths),
+  startedUs: fc.oneof(
+    { weight: 12, arbitrary: fc.integer({ min: 0, max: 4_000_000_000_000_000 }) },
+    { weight: 1, arbitrary: fc.constantFrom(Number.NaN, Number.POSITIVE_INFINITY, 1e300) },
+  ),
+  durationMs: duration,
+  upstreamMs: maybe(duration),
   protocol: fc.constantFrom("http/1.0", "http/1.1", "http/2", "tcp", "tls", "unknown"),
   method: maybe(text),
   authority: maybe(text),
@@ -41,78 +67,129 @@ const outcomes: fc.Arbitrary<CallOutcome> = fc.record({
   principal: maybe(text),
   decision: fc.constantFrom("allow", "deny", "error"),
   policyVersion: maybe(text),
-  rule: maybe(text.map((id) => id as RuleId)),
+  rule: maybe(ruleId),
   reason: maybe(text),
   detail: maybe(text),
-  nearest: maybe(fc.record({ rule: text.map((id) => id as RuleId), field: text, expected: text, actual: text })),
-  status: maybe(fc.integer({ min: 100, max: 599 })),
+  nearest: maybe(fc.record({ rule: ruleId, field: text, expected: text, actual: text })),
+  notes: maybe(
+    fc.record({
+      auditRule: maybe(ruleId),
+      dryRun: maybe(fc.record({ verdict: fc.constantFrom("allow", "deny"), rule: maybe(ruleId), reason: text })),
+      conditionFaults: fc.array(fc.record({ rule: ruleId, message: text }), { maxLength: 6 }),
+    }),
+  ),
+  status: maybe(mostly(fc.integer({ min: 0, max: 1000 }))),
   bytesIn: whole,
   bytesOut: whole,
-  retries: fc.nat({ max: 10 }),
+  retries: mostly(fc.nat({ max: 10 })),
   close: maybe(text),
   requestId: maybe(text),
   traceId: maybe(text),
   grpcService: maybe(text),
   grpcMethod: maybe(text),
-  grpcStatus: maybe(fc.nat({ max: 16 })),
+  grpcStatus: maybe(mostly(fc.nat({ max: 16 }))),
 });
 
+const cut = (value: string | undefined, max: number): string | undefined =>
+  value === undefined || value.length <= max ? value : `${value.slice(0, max)}…[+${value.length - max}]`;
+const number = (value: number | undefined): number | undefined => (Number.isFinite(value) ? value : undefined);
+const milliseconds = (value: number | undefined): number | undefined =>
+  value !== undefined && Number.isFinite(value * 1000) ? Math.round(value * 1000) / 1000 : undefined;
+const count = (value: number): number | null => number(value) ?? null;
+/** An object without any member is left out. */
+const some = (value: object): object | undefined =>
+  Object.values(value).some((member) => member !== undefined) ? value : undefined;
+
+function expectedTime({ startedUs, durationMs }: CallOutcome): string {
+  const us = startedUs + (Number.isFinite(durationMs) ? durationMs * 1000 : 0);
+  if (!(Math.abs(us) < 8.64e18)) return "1970-01-01T00:00:00.000000Z";
+  const second = Math.floor(us / 1_000_000);
+  const micro = String(Math.floor(us - second * 1_000_000)).padStart(6, "0");
+  return `${new Date(second * 1000).toISOString().slice(0, -5)}.${micro}Z`;
+}
+
 /** The record's shape, written the slow and obvious way. */
-function expected(o: CallOutcome, seq: number): unknown {
+function expected(o: CallOutcome, seq: number): object {
   const c = o.connection;
-  const dropEmpty = (value: object): object | undefined =>
-    Object.values(value).some((member) => member !== undefined) ? value : undefined;
   const destination = o.destination ?? c.destination;
-  const iso = new Date(Math.floor((o.startedUs + o.durationMs * 1000) / 1000)).toISOString().slice(0, -1);
-  const micro = String(Math.floor(o.startedUs + o.durationMs * 1000) % 1000).padStart(3, "0");
-  return JSON.parse(
-    JSON.stringify({
-      time: `${iso}${micro}Z`,
-      phase: o.phase,
-      id: o.id || undefined,
-      kind: o.kind,
-      direction: c.direction,
-      listener: c.listener,
-      source: dropEmpty({
-        spiffe_id: c.source?.spiffeId,
-        svid: c.source && {
-          serial: c.source.serial,
-          not_after: new Date(c.source.notAfterMs).toISOString(),
-          issuer: c.source.issuer,
-        },
-        address: c.sourceAddress || undefined,
-        local: dropEmpty({ uid: c.sourceUid, pid: c.sourcePid }),
-      }),
-      destination: dropEmpty({
-        spiffe_id: destination?.spiffeId,
-        svid: destination && { serial: destination.serial },
-        address: (o.destinationAddress ?? c.destinationAddress) || undefined,
-      }),
-      app: dropEmpty({ port: c.appPort }),
-      tls: dropEmpty({ version: c.tlsVersion, cipher: c.tlsCipher }),
-      protocol: o.protocol,
-      method: o.method,
-      authority: o.authority,
-      path: o.path,
-      request: dropEmpty({ principal: o.principal }),
-      grpc: dropEmpty({ service: o.grpcService, method: o.grpcMethod, status: o.grpcStatus }),
-      decision: o.decision,
-      policy: dropEmpty({ version: o.policyVersion }),
-      rule: o.rule,
-      reason: o.reason,
-      detail: o.detail,
-      nearest: o.nearest,
-      status: o.status,
-      bytes: { in: o.bytesIn, out: o.bytesOut },
-      duration_ms: o.durationMs,
-      upstream_ms: o.upstreamMs,
-      retries: o.retries,
-      close: o.close,
-      request_id: o.requestId,
-      trace_id: o.traceId,
-      seq,
+  const notAfterMs = number(c.source?.notAfterMs);
+  const faults = o.notes?.conditionFaults.slice(0, 4);
+  return {
+    time: expectedTime(o),
+    phase: o.phase,
+    id: cut(o.id || undefined, 128),
+    kind: o.kind,
+    direction: c.direction,
+    listener: cut(c.listener, 256),
+    source: some({
+      spiffe_id: c.source?.spiffeId,
+      svid: c.source && {
+        serial: cut(c.source.serial, 128),
+        not_after: notAfterMs === undefined || notAfterMs > 8.64e15 ? undefined : new Date(notAfterMs).toISOString(),
+        issuer: cut(c.source.issuer, 512),
+      },
+      address: cut(c.sourceAddress || undefined, 300),
+      local: some({ uid: number(c.sourceUid), pid: number(c.sourcePid) }),
     }),
-  );
+    destination: some({
+      spiffe_id: destination?.spiffeId,
+      svid: destination && { serial: cut(destination.serial, 128) },
+      address: cut((o.destinationAddress ?? c.destinationAddress) || undefined, 300),
+    }),
+    app: some({ port: c.appPort }),
+    tls: some({ version: cut(c.tlsVersion, 128), cipher: cut(c.tlsCipher, 128) }),
+    protocol: o.protocol,
+    method: cut(o.method, 64),
+    authority: cut(o.authority, 1024),
+    path: cut(o.path, 4096),
+    request: some({ principal: cut(o.principal, 1024) }),
+    grpc: some({ service: cut(o.grpcService, 1024), method: cut(o.grpcMethod, 256), status: number(o.grpcStatus) }),
+    decision: o.decision === "allow" && o.notes?.dryRun?.verdict === "deny" ? "would-deny" : o.decision,
+    policy: some({ version: cut(o.policyVersion, 128) }),
+    rule: cut(o.rule, 768),
+    reason: cut(o.reason, 128),
+    detail: cut(o.detail, 1024),
+    nearest: o.nearest && {
+      rule: cut(o.nearest.rule, 768),
+      field: cut(o.nearest.field, 256),
+      expected: cut(o.nearest.expected, 256),
+      actual: cut(o.nearest.actual, 256),
+    },
+    audit_rule: cut(o.notes?.auditRule, 768),
+    dry_run: o.notes?.dryRun && {
+      decision: o.notes.dryRun.verdict,
+      rule: cut(o.notes.dryRun.rule, 768),
+      reason: cut(o.notes.dryRun.reason, 1024),
+    },
+    condition_faults:
+      faults === undefined || faults.length === 0
+        ? undefined
+        : faults.map(({ rule, message }) => ({ rule: cut(rule, 768), message: cut(message, 256) })),
+    status: number(o.status),
+    bytes: { in: count(o.bytesIn), out: count(o.bytesOut) },
+    duration_ms: milliseconds(o.durationMs),
+    upstream_ms: milliseconds(o.upstreamMs),
+    retries: count(o.retries),
+    close: cut(o.close, 256),
+    request_id: cut(o.requestId, 128),
+    trace_id: cut(o.traceId, 128),
+    seq,
+  };
+}
+
+/** JSON whose texts are of printable ASCII, without any short escape but of quotes and backslashes. */
+function printed(value: unknown): string {
+  if (typeof value === "string")
+    return `"${value.replace(/[^ !#-[\]-~]/g, (unit) =>
+      unit === '"' || unit === "\\" ? `\\${unit}` : `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    )}"`;
+  if (Array.isArray(value)) return `[${value.map(printed).join(",")}]`;
+  if (typeof value === "object" && value !== null)
+    return `{${Object.entries(value)
+      .filter(([, member]) => member !== undefined)
+      .map(([name, member]) => `"${name}":${printed(member)}`)
+      .join(",")}}`;
+  return JSON.stringify(value);
 }
 
 describe("serialiseOutcome", () => {
@@ -120,12 +197,13 @@ describe("serialiseOutcome", () => {
     fc.assert(
       fc.property(outcomes, fc.nat(), (outcome, seq) => {
         const line = serialiseOutcome(outcome, seq);
+        expect(line).toBe(`${printed(expected(outcome, seq))}\n`);
         expect(line).toMatch(/^\{[\x20-\x7e]*\}\n$/);
-        expect(JSON.parse(line)).toEqual(expected(outcome, seq));
-        expect(Object.keys(JSON.parse(line))).toEqual(Object.keys(expected(outcome, seq) as object));
+        expect(JSON.parse(line)).toEqual(JSON.parse(JSON.stringify(expected(outcome, seq))));
         // From the connection's cache the second one is the same.
         expect(serialiseOutcome(outcome, seq)).toBe(line);
       }),
+      { numRuns: 300 },
     );
   });
 
@@ -195,6 +273,19 @@ describe("serialiseOutcome", () => {
         reason: long,
         detail: long,
         nearest: { rule: long as RuleId, field: long, expected: long, actual: long },
+        notes: {
+          auditRule: long as RuleId,
+          dryRun: { verdict: "deny", rule: long as RuleId, reason: long },
+          conditionFaults: Array.from({ length: 9 }, () => ({ rule: long as RuleId, message: long })),
+        },
+        principal: long,
+        grpcService: long,
+        grpcMethod: long,
+        grpcStatus: -Number.MAX_VALUE,
+        status: -Number.MAX_VALUE,
+        bytesIn: -Number.MAX_VALUE,
+        bytesOut: -Number.MAX_VALUE,
+        retries: -Number.MAX_VALUE,
         close: long,
         requestId: long,
         traceId: long,

@@ -1,191 +1,133 @@
-import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
+import type { CallOutcome } from "../core/call-outcome.ts";
 import type { DecisionNotes, NearestRule } from "../core/decision.ts";
 import type { Peer } from "../core/identity.ts";
-import { quoteJson } from "../core/safe-text.ts";
-import { formatTimeMs, formatTimeUs } from "./record-time.ts";
+import { identityMembers, runsOf, targetRun, verdictRun } from "./connection-runs.ts";
+import {
+  asciiRun,
+  putAgain,
+  putAscii,
+  putMilliseconds,
+  putNumber,
+  putRun,
+  putShortRun,
+  putText,
+} from "./record-bytes.ts";
+import { limits, MAX_FAULTS, MAX_SELECTORS } from "./record-limits.ts";
+import { integer, object, text, texts } from "./record-members.ts";
+import { putTime } from "./record-time.ts";
 
-/** The longest text, in UTF-16 units, that a record keeps of each field; more is cut with a mark that says how much is missing.
- *  A record stays below RECORD_BYTES_MAX whatever a peer sends. */
-const limits = {
-  id: 128,
-  method: 64,
-  authority: 1024,
-  path: 4096,
-  name: 256,
-  spiffeId: 2048,
-  issuer: 512,
-  address: 300,
-  rule: 768,
-  detail: 1024,
-  nearest: 256,
-  code: 128,
-  principal: 1024,
-  selector: 1024,
-};
-const MAX_SELECTORS = 16;
+const OPEN = 0x7b;
+const CLOSE = 0x7d;
+const LINE_FEED = 0x0a;
+const START = asciiRun('Z","phase":"start"');
+const PROGRESS = asciiRun('Z","phase":"progress"');
+const END = asciiRun('Z","phase":"end"');
+const END_ID = asciiRun('Z","phase":"end","id":');
+const ID = asciiRun(',"id":');
+const PATH = asciiRun(',"path":');
+const GRPC = asciiRun(',"grpc":');
+const SERVICE = asciiRun(',"service":');
+const METHOD = asciiRun(',"method":');
+const STATUS = asciiRun(',"status":');
+const BYTES_IN = asciiRun(',"bytes":{"in":');
+const BYTES_OUT = asciiRun(',"out":');
+const DURATION = asciiRun('},"duration_ms":');
+const UPSTREAM = asciiRun(',"upstream_ms":');
+const RETRIES = asciiRun(',"retries":');
+const NO_RETRY = asciiRun(',"retries":0');
+const CLOSED = asciiRun(',"close":');
+const REQUEST_ID = asciiRun(',"request_id":');
+const TRACE_ID = asciiRun(',"trace_id":');
+const SEQ = asciiRun(',"seq":');
 
-/** No record is longer, all texts at their limit and wholly escaped. */
-export const RECORD_BYTES_MAX = 128 * 1024;
+const STATUSES = 600;
+/** By HTTP status: it, and what stands between it and the number of bytes. Filled as they come. */
+const statuses: (Uint8Array | undefined)[] = Array.from({ length: STATUSES });
 
-type RecordedDecision = CallOutcome["decision"] | "would-deny";
-
-/** What the calls of one connection share, as JSON; built once per connection. */
-interface ConnectionJson {
-  /** `,"direction":…` up to and with the source. */
-  readonly head: string;
-  /** The app and TLS. */
-  readonly tail: string;
-  /** Kind to authority as last written, with what they were made of: the calls of a connection mostly share them, and of the
-   *  destinations that an outbound one may see, calls in a row do. */
-  kind: CallOutcome["kind"] | undefined;
-  destination: CallOutcome["destination"];
-  destinationAddress: string | undefined;
-  protocol: CallOutcome["protocol"] | undefined;
-  method: string | undefined;
-  authority: string | undefined;
-  targetJson: string;
-  /** The verdict last written, for the same reason. */
-  decision: RecordedDecision | undefined;
-  policyVersion: string | undefined;
-  rule: string | undefined;
-  reason: string | undefined;
-  verdictJson: string;
-}
-
-const connections = new WeakMap<ConnectionContext, ConnectionJson>();
-
-/** One flat string in place of the tree of pieces that concatenation leaves: what is kept for many records is then copied into each at
- *  once, not piece by piece. `ascii` is printable ASCII. */
-function flat(ascii: string): string {
-  return Buffer.from(ascii, "latin1").toString("latin1");
-}
-
-function text(name: string, value: string | undefined, max: number): string {
-  return value === undefined ? "" : `,"${name}":${quoteJson(value, max)}`;
-}
-
-function texts(name: string, values: readonly string[] | undefined, max: number, maxCount: number): string {
-  if (values === undefined) return "";
-  return `,"${name}":[${values
-    .slice(0, maxCount)
-    .map((value) => quoteJson(value, max))
-    .join(",")}]`;
-}
-
-function integer(name: string, value: number | undefined): string {
-  return value === undefined || !Number.isFinite(value) ? "" : `,"${name}":${value}`;
-}
-
-function milliseconds(name: string, value: number | undefined): string {
-  return value === undefined || !Number.isFinite(value) ? "" : `,"${name}":${Math.round(value * 1000) / 1000}`;
-}
-
-/** Members that each begin with a comma, as one object, or nothing when there are none. */
-function object(name: string, members: string): string {
-  return members === "" ? "" : `,"${name}":{${members.slice(1)}}`;
-}
-
-function identityJson(source: AuditEvent["source"]): string {
-  if (source === undefined) return "";
-  const notAfter = Number.isFinite(source.notAfterMs) ? formatTimeMs(source.notAfterMs) : undefined;
-  const svid =
-    text("serial", source.serial, limits.code) +
-    text("not_after", notAfter, limits.code) +
-    text("issuer", source.issuer, limits.issuer);
-  return text("spiffe_id", source.spiffeId, limits.spiffeId) + object("svid", svid);
-}
-
-function destinationJson(destination: CallOutcome["destination"], address: string | undefined): string {
-  let members = "";
-  if (destination !== undefined) {
-    members += text("spiffe_id", destination.spiffeId, limits.spiffeId);
-    members += object("svid", text("serial", destination.serial, limits.code));
+/** Writes one audit record, a JSON object on one line of printable ASCII, up to its sequence number, which `putEnd` adds. Fields that
+ *  are unknown are left out; `time` is the moment of the phase (start plus duration). Durations keep microseconds. Returns where it
+ *  ended; it needs room for RECORD_BYTES_MAX bytes.
+ *
+ *  A record of most calls is some runs of bytes, copied, and the few texts and numbers that are its own: nothing is allocated. */
+export function putOutcome(bytes: Buffer, from: number, outcome: CallOutcome): number {
+  const { phase, id, path, durationMs, upstreamMs, retries, requestId } = outcome;
+  const runs = runsOf(outcome.connection);
+  const elapsedUs = durationMs * 1000;
+  const timed = Number.isFinite(elapsedUs);
+  let at = putTime(bytes, from, timed ? outcome.startedUs + elapsedUs : outcome.startedUs);
+  if (id !== "" && phase === "end") at = putRun(bytes, at, END_ID);
+  else {
+    at = putRun(bytes, at, phase === "end" ? END : phase === "start" ? START : PROGRESS);
+    if (id !== "") at = putRun(bytes, at, ID);
   }
-  return object("destination", members + text("address", address || undefined, limits.address));
-}
-
-function connectionJson(connection: ConnectionContext): ConnectionJson {
-  const local = object("local", integer("uid", connection.sourceUid) + integer("pid", connection.sourcePid));
-  const source =
-    identityJson(connection.source) + text("address", connection.sourceAddress || undefined, limits.address);
-  const tls = text("version", connection.tlsVersion, limits.code) + text("cipher", connection.tlsCipher, limits.code);
-  return {
-    head:
-      text("direction", connection.direction, limits.code) +
-      text("listener", connection.listener, limits.name) +
-      object("source", source + local),
-    tail: object("app", integer("port", connection.appPort)) + object("tls", tls),
-    kind: undefined,
-    destination: undefined,
-    destinationAddress: undefined,
-    protocol: undefined,
-    method: undefined,
-    authority: undefined,
-    targetJson: "",
-    decision: undefined,
-    policyVersion: undefined,
-    rule: undefined,
-    reason: undefined,
-    verdictJson: "",
-  };
-}
-
-function targetJson(shared: ConnectionJson, outcome: CallOutcome): string {
-  const { connection, kind, protocol, method, authority } = outcome;
-  const destination = outcome.destination ?? connection.destination;
-  const address = outcome.destinationAddress ?? connection.destinationAddress;
-  if (
-    kind !== shared.kind ||
-    destination !== shared.destination ||
-    address !== shared.destinationAddress ||
-    protocol !== shared.protocol ||
-    method !== shared.method ||
-    authority !== shared.authority
-  ) {
-    shared.kind = kind;
-    shared.destination = destination;
-    shared.destinationAddress = address;
-    shared.protocol = protocol;
-    shared.method = method;
-    shared.authority = authority;
-    shared.targetJson = flat(
-      `,"kind":"${kind}"${shared.head}${destinationJson(destination, address)}${shared.tail},"protocol":"${protocol}"` +
-        text("method", method, limits.method) +
-        text("authority", authority, limits.authority),
-    );
+  const idAt = at;
+  if (id !== "") at = putText(bytes, at, id, limits.id);
+  const idEnd = at;
+  at = putRun(bytes, at, targetRun(runs, outcome));
+  if (path !== undefined) at = putText(bytes, putShortRun(bytes, at, PATH), path, limits.path);
+  if (outcome.principal !== undefined)
+    at = putAscii(bytes, at, object("request", text("principal", outcome.principal, limits.principal)));
+  if (outcome.grpcService !== undefined || outcome.grpcMethod !== undefined || outcome.grpcStatus !== undefined)
+    at = putGrpc(bytes, at, outcome);
+  at = putRun(bytes, at, verdictRun(runs, outcome));
+  if (outcome.detail !== undefined || outcome.nearest !== undefined || outcome.notes !== undefined)
+    at = putAscii(bytes, at, reasons(outcome));
+  at = putNumber(bytes, putStatus(bytes, at, outcome.status), outcome.bytesIn);
+  at = putNumber(bytes, putShortRun(bytes, at, BYTES_OUT), outcome.bytesOut);
+  if (timed) at = putMilliseconds(bytes, putRun(bytes, at, DURATION), durationMs);
+  else bytes[at++] = CLOSE;
+  if (upstreamMs !== undefined && Number.isFinite(upstreamMs * 1000))
+    at = putMilliseconds(bytes, putRun(bytes, at, UPSTREAM), upstreamMs);
+  at = retries === 0 ? putShortRun(bytes, at, NO_RETRY) : putNumber(bytes, putRun(bytes, at, RETRIES), retries);
+  if (outcome.close !== undefined) at = putText(bytes, putRun(bytes, at, CLOSED), outcome.close, limits.name);
+  if (requestId !== undefined) {
+    at = putRun(bytes, at, REQUEST_ID);
+    // the caller gave none
+    if (requestId === id && id !== "") at = putAgain(bytes, at, idAt, idEnd);
+    else at = putText(bytes, at, requestId, limits.id);
   }
-  return shared.targetJson;
+  if (outcome.traceId !== undefined) at = putText(bytes, putRun(bytes, at, TRACE_ID), outcome.traceId, limits.id);
+  return at;
 }
 
-/** An allowed call that policies in a dry run would have denied says so. */
-function recordedDecision({ decision, notes }: CallOutcome): RecordedDecision {
-  return decision === "allow" && notes?.dryRun?.verdict === "deny" ? "would-deny" : decision;
+/** Up to the number of bytes that came in. */
+function putStatus(bytes: Buffer, at: number, status: number | undefined): number {
+  if (status === undefined || !Number.isFinite(status)) return putRun(bytes, at, BYTES_IN);
+  const run = statuses[status];
+  if (run !== undefined) return putRun(bytes, at, run);
+  if (Number.isInteger(status) && status >= 0 && status < STATUSES)
+    statuses[status] = asciiRun(`,"status":${status},"bytes":{"in":`);
+  return putRun(bytes, putNumber(bytes, putRun(bytes, at, STATUS), status), BYTES_IN);
 }
 
-function verdictJson(shared: ConnectionJson, outcome: CallOutcome): string {
-  const { policyVersion, rule, reason } = outcome;
-  const decision = recordedDecision(outcome);
-  if (
-    decision !== shared.decision ||
-    policyVersion !== shared.policyVersion ||
-    rule !== shared.rule ||
-    reason !== shared.reason
-  ) {
-    shared.decision = decision;
-    shared.policyVersion = policyVersion;
-    shared.rule = rule;
-    shared.reason = reason;
-    shared.verdictJson = flat(
-      `,"decision":"${decision}"` +
-        (policyVersion === undefined ? "" : `,"policy":{"version":${quoteJson(policyVersion, limits.code)}}`) +
-        text("rule", rule, limits.rule) +
-        text("reason", reason, limits.code),
-    );
-  }
-  return shared.verdictJson;
+/** Writes the sequence number, the record's end and the line feed. */
+export function putEnd(bytes: Buffer, from: number, seq: number): number {
+  const at = putNumber(bytes, putShortRun(bytes, from, SEQ), seq);
+  bytes[at] = CLOSE;
+  bytes[at + 1] = LINE_FEED;
+  return at + 2;
 }
 
-function nearestJson(nearest: NearestRule | undefined): string {
+function putGrpc(bytes: Buffer, from: number, { grpcService, grpcMethod, grpcStatus }: CallOutcome): number {
+  const start = putRun(bytes, from, GRPC);
+  let at = start;
+  if (grpcService !== undefined) at = putText(bytes, putRun(bytes, at, SERVICE), grpcService, limits.authority);
+  if (grpcMethod !== undefined) at = putText(bytes, putRun(bytes, at, METHOD), grpcMethod, limits.name);
+  if (grpcStatus !== undefined && Number.isFinite(grpcStatus))
+    at = putNumber(bytes, putRun(bytes, at, STATUS), grpcStatus);
+  if (at === start) return from;
+  // in place of the first member's comma
+  bytes[start] = OPEN;
+  bytes[at] = CLOSE;
+  return at + 1;
+}
+
+/** Why, of a call that was denied or failed, and what policies said besides their verdict. */
+function reasons({ detail, nearest, notes }: CallOutcome): string {
+  return text("detail", detail, limits.detail) + nearestMember(nearest) + notesMembers(notes);
+}
+
+function nearestMember(nearest: NearestRule | undefined): string {
   if (nearest === undefined) return "";
   const members =
     text("rule", nearest.rule, limits.rule) +
@@ -195,10 +137,7 @@ function nearestJson(nearest: NearestRule | undefined): string {
   return object("nearest", members);
 }
 
-/** Faults of conditions that a record holds. */
-const MAX_FAULTS = 4;
-
-function notesJson(notes: DecisionNotes | undefined): string {
+function notesMembers(notes: DecisionNotes | undefined): string {
   if (notes === undefined) return "";
   const { auditRule, dryRun, conditionFaults } = notes;
   const faults = conditionFaults
@@ -219,49 +158,6 @@ function notesJson(notes: DecisionNotes | undefined): string {
         )) +
     (faults.length === 0 ? "" : `,"condition_faults":[${faults.join()}]`)
   );
-}
-
-/** One audit record as a JSON line, line feed included. Fields that are unknown are left out; `time` is the moment of the
- *  phase (start plus duration). Durations keep microseconds. The line is printable ASCII. */
-export function serialiseOutcome(outcome: CallOutcome, seq: number): string {
-  return `${serialiseWithoutSeq(outcome)},"seq":${seq}}\n`;
-}
-
-/** The same up to the sequence number, which `,"seq":1}` may follow, and the object's end. */
-export function serialiseWithoutSeq(outcome: CallOutcome): string {
-  const { connection } = outcome;
-  let shared = connections.get(connection);
-  if (shared === undefined) {
-    shared = connectionJson(connection);
-    connections.set(connection, shared);
-  }
-  const elapsedUs = Number.isFinite(outcome.durationMs) ? outcome.durationMs * 1000 : 0;
-  return (
-    `{"time":"${formatTimeUs(outcome.startedUs + elapsedUs)}","phase":"${outcome.phase}"` +
-    text("id", outcome.id === "" ? undefined : outcome.id, limits.id) +
-    targetJson(shared, outcome) +
-    text("path", outcome.path, limits.path) +
-    (outcome.principal === undefined ? "" : object("request", text("principal", outcome.principal, limits.principal))) +
-    grpcJson(outcome) +
-    verdictJson(shared, outcome) +
-    text("detail", outcome.detail, limits.detail) +
-    nearestJson(outcome.nearest) +
-    notesJson(outcome.notes) +
-    integer("status", outcome.status) +
-    `,"bytes":{"in":${outcome.bytesIn},"out":${outcome.bytesOut}}` +
-    milliseconds("duration_ms", outcome.durationMs) +
-    milliseconds("upstream_ms", outcome.upstreamMs) +
-    `,"retries":${outcome.retries}` +
-    text("close", outcome.close, limits.name) +
-    text("request_id", outcome.requestId, limits.id) +
-    text("trace_id", outcome.traceId, limits.id)
-  );
-}
-
-function grpcJson({ grpcService, grpcMethod, grpcStatus }: CallOutcome): string {
-  if (grpcService === undefined && grpcMethod === undefined && grpcStatus === undefined) return "";
-  const names = text("service", grpcService, limits.authority) + text("method", grpcMethod, limits.name);
-  return object("grpc", names + integer("status", grpcStatus));
 }
 
 /** Something that is no call: a lifecycle step, an identity or policy change, or a count of what has no record of its own. */
@@ -290,21 +186,23 @@ export interface AuditEvent {
   readonly count?: number | undefined;
 }
 
-/** An event as a JSON line, line feed included. `atMs` is wall-clock milliseconds. */
-export function serialiseEvent(event: AuditEvent, atMs: number, seq: number): string {
+/** Writes an event as a whole line, as `putOutcome` and `putEnd` do. `atMs` is wall-clock milliseconds. */
+export function putEvent(bytes: Buffer, from: number, event: AuditEvent, atMs: number, seq: number): number {
   const { uid, gid, pid } = event.local ?? {};
   const local = object("local", integer("uid", uid) + integer("gid", gid) + integer("pid", pid));
-  return (
-    `{"time":"${formatTimeUs(Math.floor(atMs * 1000))}","phase":"end","kind":"${event.kind}"` +
-    text("direction", event.direction, limits.code) +
-    text("listener", event.listener, limits.name) +
-    object("source", identityJson(event.source) + local) +
-    texts("selectors", event.selectors, limits.selector, MAX_SELECTORS) +
-    text("decision", event.decision, limits.code) +
-    object("policy", text("version", event.policyVersion, limits.code)) +
-    text("reason", event.reason, limits.code) +
-    text("detail", event.detail, limits.detail) +
-    integer("count", event.count) +
-    `,"seq":${seq}}\n`
+  const at = putAscii(
+    bytes,
+    putRun(bytes, putTime(bytes, from, Math.floor(atMs * 1000)), END),
+    `,"kind":"${event.kind}"` +
+      text("direction", event.direction, limits.code) +
+      text("listener", event.listener, limits.name) +
+      object("source", identityMembers(event.source) + local) +
+      texts("selectors", event.selectors, limits.selector, MAX_SELECTORS) +
+      text("decision", event.decision, limits.code) +
+      object("policy", text("version", event.policyVersion, limits.code)) +
+      text("reason", event.reason, limits.code) +
+      text("detail", event.detail, limits.detail) +
+      integer("count", event.count),
   );
+  return putEnd(bytes, at, seq);
 }

@@ -3,19 +3,22 @@ import type { CallOutcome } from "../core/call-outcome.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditOptions } from "./audit-options.ts";
 import { createCallQueue } from "./call-queue.ts";
+import { isWorthKeeping, newRecordBuffer, roomIn } from "./record-buffer.ts";
 import { createRefusalQueue } from "./refusal-queue.ts";
-import { type AuditEvent, serialiseWithoutSeq } from "./serialise-record.ts";
+import { type AuditEvent, putOutcome } from "./serialise-record.ts";
 import { type AuditCells, handOver, isBroken, sharedPlaces } from "./shared-places.ts";
 
 /** A message costs both threads some 20 µs, so the records of several turns share one. It adds to the time in which a kill -9 loses them. */
 const HAND_OVER_MS = 10;
 /** So many records do not wait. */
 const BIG_BATCH = 256;
+const LINE_FEED = 0x0a;
 
 /** What a worker hands over at once. */
 export interface WorkerRecords {
-  /** Records, each a JSON object and a line feed, in the order in which their calls ended; without sequence numbers. ASCII. */
-  readonly text: string;
+  /** Records, each up to its sequence number and then a line feed, in the order in which their calls ended. These bytes are all of their
+   *  memory, which nobody else uses: it may be given to another thread. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
   /** How many of them hold a place of the calls' queue. */
   readonly calls: number;
   /** How many of them hold a place of the refusals' queue. */
@@ -45,7 +48,7 @@ export function createWorkerAuditLog(
   const block = options.onFailure === "block";
   const calls = createCallQueue(sharedPlaces(cells, "calls", options.queue, worker));
   const refusals = createRefusalQueue(sharedPlaces(cells, "refusals", options.refusalsQueue, worker));
-  let text = "";
+  let gathered = newRecordBuffer();
   let callCount = 0;
   let refusalCount = 0;
   let dropped = 0;
@@ -53,15 +56,21 @@ export function createWorkerAuditLog(
   let gathering = false;
   let cancelTimer: (() => void) | undefined;
 
+  function append(outcome: CallOutcome): void {
+    const bytes = roomIn(gathered);
+    const end = putOutcome(bytes, gathered.length, outcome);
+    bytes[end] = LINE_FEED;
+    gathered.length = end + 1;
+  }
   /** Serialises at the end of each turn, so that no outcome gets old enough for the garbage collector to promote it. */
   function gather(): void {
     gathering = false;
     for (let next = refusals.take(); next !== undefined; next = refusals.take()) {
-      text += line(next);
+      append(next);
       refusalCount++;
     }
     for (let next = calls.take(); next !== undefined; next = calls.take()) {
-      text += line(next);
+      append(next);
       callCount++;
     }
     if (callCount >= BIG_BATCH) hand();
@@ -72,11 +81,13 @@ export function createWorkerAuditLog(
     cancelTimer = undefined;
     const folds = refusals.takeFolds();
     const folded = refusals.folded - foldedBefore;
-    if (text === "" && folds.length === 0 && dropped === 0) return;
-    post({ text, calls: callCount, refusals: refusalCount, folds, folded, dropped });
+    if (gathered.length === 0 && folds.length === 0 && dropped === 0) return;
+    const bytes = new Uint8Array(gathered.length);
+    gathered.bytes.copy(bytes, 0, 0, gathered.length);
+    post({ bytes, calls: callCount, refusals: refusalCount, folds, folded, dropped });
     handOver(cells, worker, callCount + refusalCount);
     foldedBefore = refusals.folded;
-    text = "";
+    gathered = newRecordBuffer(isWorthKeeping(gathered.bytes) ? gathered.bytes : undefined);
     callCount = 0;
     refusalCount = 0;
     dropped = 0;
@@ -114,8 +125,4 @@ export function createWorkerAuditLog(
       hand();
     },
   };
-}
-
-function line(outcome: CallOutcome): string {
-  return `${serialiseWithoutSeq(outcome)}}\n`;
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { callOutcome, connectionContext } from "../../test/support/call-outcome.ts";
-import { serialiseEvent, serialiseOutcome } from "../audit/serialise-record.ts";
+import { serialiseEvent, serialiseOutcome } from "../../test/support/serialise-record.ts";
 import type { CallOutcome } from "../core/call-outcome.ts";
 import type { RuleId } from "../core/decision.ts";
 import type { SpiffeId } from "../core/spiffe-id.ts";

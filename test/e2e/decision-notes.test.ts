@@ -1,9 +1,9 @@
 import { expect, it, onTestFinished } from "vitest";
-import { serialiseOutcome } from "../../src/audit/serialise-record.ts";
 import { startApp } from "../support/app.ts";
 import type { MemoryAudit } from "../support/memory-audit.ts";
 import { ALLOW_WEB, startMesh } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
+import { serialiseOutcome } from "../support/serialise-record.ts";
 
 /** The callee's record of one GET, as it is written. */
 async function recordOf(policies: string): Promise<Record<string, unknown>> {

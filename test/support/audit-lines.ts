@@ -1,7 +1,7 @@
-import { serialiseOutcome } from "../../src/audit/serialise-record.ts";
 import type { CallOutcome } from "../../src/core/call-outcome.ts";
 import { parseSpiffeId } from "../../src/core/spiffe-id.ts";
 import { callOutcome, connectionContext } from "./call-outcome.ts";
+import { serialiseOutcome } from "./serialise-record.ts";
 
 export interface AuditedRow {
   /** Name of a service account of namespace shop; "": no identity. */
