@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { tunedEnvironment, tuningFlags } from "./tuned-node.ts";
 
 describe("a tuned Node", () => {
-  it("gets a small young generation", () => expect(tuningFlags([], {})).toEqual(["--max-semi-space-size=8"]));
+  it("gets a small young generation, and keeps nothing of threads that ended", () =>
+    expect(tuningFlags([], {})).toEqual(["--max-semi-space-size=8", "--no-memory-pool-share-memory-on-teardown"]));
 
   it.each([
     [["--max-semi-space-size=16"], {}],
