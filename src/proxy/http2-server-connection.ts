@@ -70,6 +70,8 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   #turn = -1;
   /** Nothing is read until the next turn. */
   #yields = false;
+  /** What came nevertheless: the rest of one read of TLS records. */
+  #kept: Buffer[] = [];
   /** Calls that have not begun: those of one read begin behind it, so that one which it takes back costs the upstream nothing. */
   #waiting: ServerStream[] = [];
   /** Of this read. */
@@ -141,6 +143,11 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   // ── socket events ──
 
   onBytes(chunk: Uint8Array): void {
+    if (this.#yields) this.#kept.push(Buffer.from(chunk));
+    else this.#read(chunk);
+  }
+
+  #read(chunk: Uint8Array): void {
     if (this.#lingering) return;
     const startedMs = monotonicMs();
     this.#nowMs = startedMs;
@@ -193,10 +200,21 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     this.#yields = false;
     this.#spentMs = 0;
     this.#beginCalls(monotonicMs());
-    if (!this.#yields && !this.#unread) this.#transport.resume();
+    while (!this.#isYielding()) {
+      const chunk = this.#kept.shift();
+      if (chunk === undefined) break;
+      this.#read(chunk);
+    }
+    if (!this.#isYielding() && !this.#unread) this.#transport.resume();
+  }
+
+  /** Read anew: what is begun changes it. */
+  #isYielding(): boolean {
+    return this.#yields;
   }
 
   onFin(): void {
+    for (const chunk of this.#kept.splice(0)) this.#read(chunk);
     // without the caller's window updates no long answer can end: what is open is over
     this.#endCalls("caller-ended");
     this.#goodbye();

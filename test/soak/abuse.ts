@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { freePorts, isListening } from "../../bench/ports.ts";
 import { waitUntilReady } from "../../bench/processes.ts";
 import { resetPeakRss, treePeakRssBytes, treeRssBytes } from "../../bench/procfs.ts";
-import { ATTACKS } from "../support/http2-attacks.ts";
+import { ATTACKS, CONNECTIONS_ALONE } from "../support/http2-attacks.ts";
 import { createFileIdentities } from "./file-identities.ts";
 import { callOnce, createAgent } from "./http-call.ts";
 import { type Role, type SoakMesh, sidecarConfig } from "./mesh-config.ts";
@@ -50,7 +50,7 @@ export const abuse: SoakProgram = async ({ dir, children, checks }, argv) => {
   const { pid } = (await start("orders")).child;
   await start("web");
   await callFor(outboundPort, 3_000); // until code and heap have their size
-  for (const attack of ATTACKS.slice(first - 1, last)) {
+  for (const attack of [CONNECTIONS_ALONE, ...ATTACKS.slice(first - 1, last)]) {
     const quiet = await callFor(outboundPort, seconds * 1e3);
     resetPeakRss(pid);
     const before = treeRssBytes(pid);

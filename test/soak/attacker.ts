@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { ATTACKS, mount } from "../support/http2-attacks.ts";
+import { ATTACKS, CONNECTIONS_ALONE, mount } from "../support/http2-attacks.ts";
 import { http2RawClient } from "../support/http2-raw-client.ts";
 
 /** Ends the attack of one connection: a server that bears it is not tried further. */
@@ -15,7 +15,7 @@ const pauseMs = { fatal: 50, borne: 500 };
 // on a machine of its own it would take no time from those that it attacks
 setPriority(19);
 const [port = "", dir = "", seconds = "", name = ""] = process.argv.slice(2);
-const attack = ATTACKS.find((one) => one.name === name);
+const attack = [CONNECTIONS_ALONE, ...ATTACKS].find((one) => one.name === name);
 if (attack === undefined) throw new Error(`no attack is called ${name}`);
 const identity = {
   chainPem: readFileSync(join(dir, "svid.pem"), "utf8"),

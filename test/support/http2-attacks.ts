@@ -135,6 +135,13 @@ export const ATTACKS: readonly Attack[] = [
   }),
 ];
 
+/** What an attack costs without itself: handshakes, as often as one of a connection each needs them. */
+export const CONNECTIONS_ALONE: Attack = attack(
+  "connections alone",
+  (step) => headers(streamOf(step), requestFields("/")),
+  { steps: 1, holdsAnswers: true },
+);
+
 function headersOf(stream: number, block: Buffer): Buffer {
   return frame(FRAME.HEADERS, FLAG.END_HEADERS | FLAG.END_STREAM, stream, block);
 }
