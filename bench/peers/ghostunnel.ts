@@ -22,7 +22,11 @@ export const ghostunnel: Peer = {
     const listen = ["--listen", `127.0.0.1:${ports[hop]}`];
     const target = ["--target", `127.0.0.1:${hop === "outbound" ? ports.inbound : ports.app}`];
     const tls = ["--cert", own.files.svid, "--key", own.files.key, "--cacert", own.files.bundle];
-    const expected = hop === "outbound" ? ["--verify-uri", peer.spiffeId] : ["--allow-uri", peer.spiffeId];
+    // its client also compares the server's DNS name, with the target's unless told another
+    const expected =
+      hop === "outbound"
+        ? ["--verify-uri", peer.spiffeId, "--override-server-name", peer.dnsName]
+        : ["--allow-uri", peer.spiffeId];
     const name = `${hop}.log`;
     const args = [hop === "outbound" ? "client" : "server", ...listen, ...target, ...tls, ...expected];
     // its inbound checks a connection only when a caller speaks TLS, so that asking whether it listens costs nothing

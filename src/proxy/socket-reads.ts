@@ -1,5 +1,6 @@
 import { Socket, type SocketConstructorOpts } from "node:net";
 import { TLSSocket } from "node:tls";
+import { atOneTime } from "./monotonic.ts";
 
 /** A little less than four TLS records (RFC 8446 section 5.1): with the frame header that HTTP/2 puts before it, a full read still fills four and
  *  leaves nothing over for a fifth. */
@@ -41,7 +42,7 @@ function makeSocket(options: { readonly handle?: unknown }): Socket {
     onread: {
       buffer: landing.buffer,
       callback: (length: number) => {
-        slot.receive?.(landing.view(length));
+        if (slot.receive !== undefined) atOneTime(slot.receive, landing.view(length));
         return true;
       },
     },
@@ -93,7 +94,7 @@ function landTlsReads(socket: Socket, receive: ByteReceiver): boolean {
   Object.assign(socket, {
     [bufferKey]: tlsLanding.buffer,
     [callbackKey]: (length: number) => {
-      receive(tlsLanding.view(length));
+      atOneTime(receive, tlsLanding.view(length));
       return true;
     },
   });

@@ -1,9 +1,12 @@
 import { HTAB } from "./byte-classes.ts";
 
-const INITIAL_BYTES = 16 * 1024;
-/** A scratch that grew beyond this (one large body) is left to the garbage collector. */
-const KEPT_SCRATCH_BYTES = 128 * 1024;
-const KEPT_SCRATCHES = 32;
+/** A turn's heads fit into this. */
+const SMALL_BYTES = 16 * 1024;
+/** What a connection may have waiting before its source is held back fits into this. A larger one (one large body) is left to the garbage
+ *  collector. */
+const LARGE_BYTES = 128 * 1024;
+const KEPT_SMALL = 32;
+const KEPT_LARGE = 16;
 const NOTHING = Buffer.alloc(0);
 
 /** 1 for a control character other than HTAB. */
@@ -13,7 +16,8 @@ IS_CONTROL[127] = 1;
 
 /** Scratches that no output buffer holds now. An empty buffer holds none, so thousands of idle connections cost nothing and the
  *  busy ones of a turn share a few that stay in the processor's cache. */
-const spare: Buffer[] = [];
+const spareSmall: Buffer[] = [];
+const spareLarge: Buffer[] = [];
 
 /** Bytes waiting to be written to one connection: filled by many small appends, taken once per event-loop turn.
  *  Grows without bound by itself: its owner watches `length` and stops the source. */
@@ -146,7 +150,7 @@ export class OutputBuffer {
     this.#length = 0;
     this.#generation++;
     this.#scratch = NOTHING;
-    if (scratch !== NOTHING) recycle(scratch);
+    if (scratch !== NOTHING) keepScratch(scratch);
   }
 
   #controls(from: number, to: number): number {
@@ -158,23 +162,29 @@ export class OutputBuffer {
 
   #grow(needed: number): void {
     const old = this.#scratch;
-    if (old === NOTHING) {
-      const reused = spare.pop();
-      if (reused !== undefined && reused.length >= needed) {
-        this.#scratch = reused;
-        return;
-      }
-    }
-    let size = INITIAL_BYTES;
-    while (size < needed) size *= 2;
-    const grown = Buffer.allocUnsafeSlow(size);
+    const grown = scratchFor(needed);
     old.copy(grown, 0, 0, this.#length);
     this.#scratch = grown;
+    if (old !== NOTHING) keepScratch(old);
   }
+}
+
+/** Two sizes only: one that is not kept for the next turn costs the garbage collector a collection of everything sooner. */
+function scratchFor(needed: number): Buffer {
+  if (needed <= SMALL_BYTES) return spareSmall.pop() ?? Buffer.allocUnsafeSlow(SMALL_BYTES);
+  if (needed <= LARGE_BYTES) return spareLarge.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
+  let size = 2 * LARGE_BYTES;
+  while (size < needed) size *= 2;
+  return Buffer.allocUnsafeSlow(size);
+}
+
+function keepScratch(scratch: Buffer): void {
+  if (scratch.length === SMALL_BYTES) {
+    if (spareSmall.length < KEPT_SMALL) spareSmall.push(scratch);
+  } else if (scratch.length === LARGE_BYTES && spareLarge.length < KEPT_LARGE) spareLarge.push(scratch);
 }
 
 /** Takes back what `detach` gave out. */
 export function recycle(detached: Buffer): void {
-  const { buffer } = detached;
-  if (buffer.byteLength <= KEPT_SCRATCH_BYTES && spare.length < KEPT_SCRATCHES) spare.push(Buffer.from(buffer));
+  keepScratch(Buffer.from(detached.buffer));
 }

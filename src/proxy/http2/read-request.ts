@@ -31,6 +31,7 @@ import {
   isTrailersOnly,
   TE,
 } from "./http2-fault.ts";
+import { textPlaces } from "./text-places.ts";
 
 const LATE_PSEUDO = head("a pseudo-header stands behind a field");
 const TWICE = head("a pseudo-header is there twice");
@@ -105,9 +106,13 @@ export function readRequest(
     } else return UNKNOWN_PSEUDO;
   }
 
-  // the first place is the host's, once it is known
-  const raw = ["host", ""];
-  const lower = ["host"];
+  // of their final size, so that nothing grows; the first place is the host's, once it is known
+  const places = count - at + 1;
+  const raw = textPlaces(2 * places);
+  const lower = textPlaces(places);
+  let kept = 1;
+  raw[0] = "host";
+  lower[0] = "host";
   let host: string | undefined;
   let length = -1;
   let cookie = 0;
@@ -128,7 +133,7 @@ export function readRequest(
           raw[cookie] = `${raw[cookie]}; ${value}`;
           continue;
         }
-        cookie = raw.length + 1;
+        cookie = 2 * kept + 1;
         break;
       case ROLE_TE:
         if (!isTrailersOnly(value)) return TE;
@@ -149,8 +154,13 @@ export function readRequest(
       default:
         return field.role === ROLE_STATUS ? UNKNOWN_PSEUDO : LATE_PSEUDO;
     }
-    raw.push(name, value);
-    lower.push(name);
+    raw[2 * kept] = name;
+    raw[2 * kept + 1] = value;
+    lower[kept++] = name;
+  }
+  if (kept < places) {
+    raw.length = 2 * kept;
+    lower.length = kept;
   }
 
   const fault =

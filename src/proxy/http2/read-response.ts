@@ -21,6 +21,7 @@ import {
   isTrailersOnly,
   TE,
 } from "./http2-fault.ts";
+import { textPlaces } from "./text-places.ts";
 
 export type { Http2Fault } from "./http2-fault.ts";
 
@@ -54,8 +55,8 @@ export function readResponse(
   const status = count === 0 ? -1 : statusOf(fields[0] as HeaderField);
   if (status === -1) return STATUS;
   if (status === 101) return SWITCHING;
-  const raw: string[] = [];
-  const lower: string[] = [];
+  const raw = textPlaces(2 * count - 2);
+  const lower = textPlaces(count - 1);
   let length = -1;
   for (let at = 1; at < count; at++) {
     const field = fields[at] as HeaderField;
@@ -71,8 +72,9 @@ export function readResponse(
       else if (role === ROLE_IMITATION) return IMITATION;
       else if (role === ROLE_TE && !isTrailersOnly(value)) return TE;
     }
-    raw.push(name, value);
-    lower.push(name);
+    raw[2 * at - 2] = name;
+    raw[2 * at - 1] = value;
+    lower[at - 1] = name;
   }
   const bodiless =
     method === "HEAD" || status < 200 || status === 204 || status === 304 || (method === "CONNECT" && status < 300);
