@@ -27,21 +27,34 @@ export interface Side {
  *  are first read, so read them before facts that are not needed any more are kept for long. */
 export function decideCall(policy: CompiledPolicy, facts: CallFacts): CallDecision {
   const call = viewOf(policy, facts, "");
-  const providers = matchingProviders(policy, call);
-  const [first] = providers;
+  const providers = matchingProviders(policy, policy.inbound, call, "inbound");
   const decision = decideView(policy, policy.inbound, call, { direction: "inbound", fallback: policy.options.default });
+  return askingFirst(policy, providers, decision, call);
+}
+
+/** The decision after those of the providers whose rules matched. */
+function askingFirst(
+  policy: CompiledPolicy,
+  providers: readonly ProviderRequest[],
+  decision: Decision,
+  call: CallView,
+): CallDecision {
+  const [first, ...more] = providers;
   if (first === undefined) return decision;
   const blocked = providers.find((request) => !canAsk(policy, request.provider, call));
   if (blocked !== undefined) {
     const why = `CUSTOM rule ${blocked.rule} matched, and its provider ${JSON.stringify(blocked.provider)} cannot be asked`;
     return denied(policy, "E_POLICY_PROVIDER", blocked.rule, why, decision.notes ?? faultsOf(call));
   }
-  return { kind: "ask", providers: [first, ...providers.slice(1)], decision, policyVersion: policy.version };
+  return { kind: "ask", providers: [first, ...more], decision, policyVersion: policy.version };
 }
 
 /** The same for callers that ask no providers: a call that needs one is denied. */
 export function decide(policy: CompiledPolicy, facts: CallFacts): Decision {
-  const decision = decideCall(policy, facts);
+  return withoutAsking(policy, decideCall(policy, facts));
+}
+
+function withoutAsking(policy: CompiledPolicy, decision: CallDecision): Decision {
   if (decision.kind !== "ask") return decision;
   const [{ rule, provider }] = decision.providers;
   const why = `CUSTOM rule ${rule} matched, and nobody could ask its provider ${JSON.stringify(provider)}`;
@@ -49,20 +62,34 @@ export function decide(policy: CompiledPolicy, facts: CallFacts): Decision {
 }
 
 /** Decides about one outbound call by the OUTBOUND policies. `fallback` is for calls when no OUTBOUND ALLOW policy applies: a configured
- *  destination is allowed, a forward proxy's is not. When the server may prove one of several principals, each of them must be allowed. */
+ *  destination is allowed, a forward proxy's is not. When the server may prove one of several principals, each of them must be allowed, and the
+ *  providers of each are asked. */
+export function decideOutboundCall(
+  policy: CompiledPolicy,
+  facts: CallFacts,
+  fallback: "allow" | "deny" = "allow",
+): CallDecision {
+  const side: Side = { direction: "outbound", fallback };
+  const [first = "", ...more] = facts.destinationPrincipals ?? [];
+  const call = viewOf(policy, facts, first);
+  let providers = matchingProviders(policy, policy.outbound, call, "outbound");
+  let decision = decideView(policy, policy.outbound, call, side);
+  for (const principal of more) {
+    const other = viewOf(policy, facts, principal);
+    for (const request of matchingProviders(policy, policy.outbound, other, "outbound"))
+      if (!providers.some(({ provider }) => provider === request.provider)) providers = [...providers, request];
+    if (decision.kind === "allow") decision = decideView(policy, policy.outbound, other, side);
+  }
+  return askingFirst(policy, providers, decision, call);
+}
+
+/** The same for callers that ask no providers, such as an egress proxy's tunnels: a call that needs one is denied. */
 export function decideOutbound(
   policy: CompiledPolicy,
   facts: CallFacts,
   fallback: "allow" | "deny" = "allow",
 ): Decision {
-  const side: Side = { direction: "outbound", fallback };
-  const [first = "", ...more] = facts.destinationPrincipals ?? [];
-  let decision = decideView(policy, policy.outbound, viewOf(policy, facts, first), side);
-  for (const principal of more) {
-    if (decision.kind === "deny") return decision;
-    decision = decideView(policy, policy.outbound, viewOf(policy, facts, principal), side);
-  }
-  return decision;
+  return withoutAsking(policy, decideOutboundCall(policy, facts, fallback));
 }
 
 /** Whether some rule looks at HTTP in calls to the app's port (to any port when none is given). Where the protocol is sniffed, bytes
@@ -174,15 +201,21 @@ class DefaultDenial {
   }
 }
 
-function matchingProviders(policy: CompiledPolicy, call: CallView): readonly ProviderRequest[] {
-  const { custom } = policy.inbound;
-  if (custom.length === 0) return [];
+const NO_PROVIDERS: readonly ProviderRequest[] = [];
+
+function matchingProviders(
+  policy: CompiledPolicy,
+  { custom }: RuleSet,
+  call: CallView,
+  direction: Side["direction"],
+): readonly ProviderRequest[] {
+  if (custom.length === 0) return NO_PROVIDERS;
   const requests: ProviderRequest[] = [];
   for (const { provider, rules } of custom) {
     // Istio asks HTTP providers about HTTP only (section 6).
     const isHttp = policy.options.providers?.get(provider) === "http";
     if (isHttp && call.request === undefined && policy.options.mode === "istio") continue;
-    const rule = findRule(rules, call, "inbound");
+    const rule = findRule(rules, call, direction);
     if (rule >= 0) requests.push({ provider, rule: policy.memory.rules.idOf(rule) });
   }
   return requests;

@@ -2,7 +2,15 @@ import type { CallFacts } from "../core/call-facts.ts";
 import type { CallDecision, RuleId } from "../core/decision.ts";
 import type { CallView } from "./call-view.ts";
 import type { CompiledField, CompiledGroup, CompiledPolicy, CompiledRule, RuleSet } from "./compiled-policy.ts";
-import { decideCall, decideOutbound, decideView, dryRunVerdict, type Side, viewOf } from "./decide.ts";
+import {
+  decideCall,
+  decideOutbound,
+  decideOutboundCall,
+  decideView,
+  dryRunVerdict,
+  type Side,
+  viewOf,
+} from "./decide.ts";
 import type {
   DecisionTrace,
   TraceAlternative,
@@ -26,7 +34,7 @@ export function explainDecision(policy: CompiledPolicy, facts: CallFacts, side?:
   const isInbound = direction === "inbound";
   const rules = isInbound ? policy.inbound : policy.outbound;
   const call = viewOf(policy, facts, isInbound ? "" : shownDestination(policy, facts, rules, asked));
-  const decision = isInbound ? decideCall(policy, facts) : decideOutbound(policy, facts, fallback);
+  const decision = isInbound ? decideCall(policy, facts) : decideMade(policy, facts, fallback);
   const verdict = decision.kind === "ask" ? decision.decision : decision;
   const allowed = verdict.kind === "allow";
   return {
@@ -38,6 +46,11 @@ export function explainDecision(policy: CompiledPolicy, facts: CallFacts, side?:
     nearest: allowed || verdict.rule !== undefined ? undefined : nearestRule(rules.allow, call, direction, true),
     dryRun: dryRunVerdict(policy, rules, call, asked),
   };
+}
+
+/** The egress proxy asks no providers. */
+function decideMade(policy: CompiledPolicy, facts: CallFacts, fallback: Side["fallback"]): CallDecision {
+  return fallback === "deny" ? decideOutbound(policy, facts, fallback) : decideOutboundCall(policy, facts);
 }
 
 function shownDestination(policy: CompiledPolicy, facts: CallFacts, rules: RuleSet, side: Side): string {

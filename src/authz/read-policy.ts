@@ -33,7 +33,7 @@ export function* readPolicy(
   }
   const action = readAction(spec, context);
   const provider = readProvider(spec, action, spec?.at ?? document.at, context);
-  const direction = readDirection(spec, action, context);
+  const direction = readDirection(spec, context);
   const elsewhere = refersElsewhere(spec, options, findings);
   const selector = readSelector(spec, findings);
   const dryRun = readDryRun(document, action, context);
@@ -108,19 +108,12 @@ function readProvider(
   return name.text;
 }
 
-function readDirection(
-  spec: YamlMap | undefined,
-  action: PolicyAction | undefined,
-  { findings, ours }: DocumentContext,
-): PolicyModel["direction"] {
+function readDirection(spec: YamlMap | undefined, { findings, ours }: DocumentContext): PolicyModel["direction"] {
   const direction = ours ? asText(childOf(spec, "direction"), "spec.direction", findings) : undefined;
   if (direction === undefined || direction.text === "INBOUND") return "INBOUND";
   if (direction.text !== "OUTBOUND") {
     const message = `spec.direction ${JSON.stringify(direction.text.slice(0, 200))} does not exist`;
     findings.error("E_POLICY_TYPE", direction.at, message, "write INBOUND or OUTBOUND");
-  } else if (action === "CUSTOM") {
-    const message = "a CUSTOM policy cannot be OUTBOUND: providers are asked about inbound calls";
-    findings.error("E_POLICY_COMBINATION", direction.at, message, "use ALLOW, DENY or AUDIT");
   }
   return "OUTBOUND";
 }

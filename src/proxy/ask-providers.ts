@@ -38,7 +38,10 @@ export async function askProviders<Call>(
     asked.add(next.provider);
     const provider = parts.providers.get(next.provider);
     if (provider === undefined) {
-      const error = new CountersignError("E_EXT_AUTHZ_FAILED", `no provider is named ${JSON.stringify(next.provider)}`);
+      const error = new CountersignError(
+        "E_EXT_AUTHZ_FAILED",
+        `no provider ${JSON.stringify(next.provider)} can be asked here`,
+      );
       return new Refusal(error, STATUS_WITHOUT_PROVIDER, [], undefined, next.rule);
     }
     // oxlint-disable-next-line no-await-in-loop -- each sees what the one before has changed

@@ -1,9 +1,9 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
-import { decideCall, decideOutbound } from "../authz/decide.ts";
+import { decideCall, decideOutboundCall } from "../authz/decide.ts";
 import { checkOutboundPath } from "../authz/normalize-for-policy.ts";
 import type { ExpectedIdentity } from "../config/sidecar-config.ts";
 import type { CallFacts } from "../core/call-facts.ts";
-import type { AskDecision, CallDecision, Decision } from "../core/decision.ts";
+import type { AskDecision, CallDecision } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 
 /** Decides about a call to our app, at the time of now where policies ask for it. */
@@ -16,9 +16,9 @@ export function decideConfiguredNow(
   policy: CompiledPolicy,
   facts: CallFacts,
   destinationPrincipals: readonly string[],
-): Decision {
-  if (policy.outbound.policyCount === 0) return decideOutbound(policy, facts);
-  return decideOutbound(policy, { ...facts, destinationPrincipals, nowMs: Date.now() });
+): CallDecision {
+  if (policy.outbound.policyCount === 0) return decideOutboundCall(policy, facts);
+  return decideOutboundCall(policy, { ...facts, destinationPrincipals, nowMs: Date.now() });
 }
 
 /** Whom a configured destination must prove to be, as policies write it. */

@@ -80,7 +80,10 @@ export abstract class HttpServiceBase {
 
   /** Where no provider can be asked, none has allowed. */
   ask(decision: AskDecision, ..._rest: readonly unknown[]): Promise<Asked<PreparedCall> | Refusal> {
-    const error = new CountersignError("E_EXT_AUTHZ_FAILED", "providers are asked about inbound calls only");
+    const error = new CountersignError(
+      "E_EXT_AUTHZ_FAILED",
+      "no provider is asked about calls through the egress proxy",
+    );
     return Promise.resolve(new Refusal(error, 403, [], undefined, decision.providers[0].rule));
   }
 

@@ -6,8 +6,11 @@ import type { ErrorCode } from "../core/error-codes.ts";
 import type { CountersignError } from "../core/errors.ts";
 import type { IdentitySnapshot } from "../core/identity.ts";
 import { canonicalIpAddress } from "../core/ip-address.ts";
+import { askProviders } from "./ask-providers.ts";
 import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { decideConfiguredNow, principalsOf } from "./decide-call.ts";
+import { askableProviders } from "./ext-authz/askable-providers.ts";
+import { outboundQuestion } from "./ext-authz/check-question.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
 import { attestCaller, type LocalCaller, UNKNOWN_CALLER } from "./local-caller.ts";
 import type { OpenConnection } from "./open-connection.ts";
@@ -128,6 +131,7 @@ export class OutboundConnection implements OpenConnection {
     this.#outbound = {
       currentContext: () => this.#currentContext(),
       facts: this.#facts(),
+      listenPort: this.#raw.localPort,
       principals: principalsOf(config.identity),
       authority: config.authority,
       origins: config.origins,
@@ -150,6 +154,17 @@ export class OutboundConnection implements OpenConnection {
       context: this.#currentContext(),
       facts: this.#facts(),
       decide: (facts) => decideConfiguredNow(this.#runtime.inForce.policy, facts, principals),
+      ask: (decision, call, outcome, signal) => {
+        const { policy, providers } = this.#runtime.inForce;
+        return askProviders(decision, call, {
+          providers: askableProviders(this.#raw.localPort, providers),
+          question: () => outboundQuestion(this.#currentContext(), call.connection, principals, outcome.startedUs),
+          // what is said of headers has no meaning here
+          changed: (asked) => asked,
+          decide: (asked) => decideConfiguredNow(policy, asked, principals),
+          signal,
+        });
+      },
       reach: (permit, done) => pool.connect(permit, config.tunnel, done),
     };
     this.#served.serveTcp(relay, transport, early, this.#startedMs);

@@ -1,16 +1,21 @@
 import type { CallFacts, ConnectionFacts } from "../core/call-facts.ts";
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
-import type { Decision, Permit } from "../core/decision.ts";
+import type { AskDecision, CallDecision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
+import { type Asked, askProviders } from "./ask-providers.ts";
 import { browserPage } from "./browser-page.ts";
+import { changeRequest } from "./change-request.ts";
 import { decideConfiguredNow, outboundPathProblem } from "./decide-call.ts";
+import { askableProviders } from "./ext-authz/askable-providers.ts";
+import { outboundQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import { requestFacts } from "./http-facts.ts";
-import type { HttpService, PreparedCall } from "./http-service.ts";
+import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
 import { FROM_HTTP1_APP, HttpServiceBase } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import { MAX_HOPS } from "./identity-fields.ts";
+import { Refusal } from "./refusal.ts";
 import { responseLines, scanRequestFields } from "./request-fields.ts";
 import type { Runtime } from "./runtime.ts";
 import type { CallUpstream } from "./upstream/upstream.ts";
@@ -20,6 +25,8 @@ export interface OutboundContext {
   /** Made anew when our SVID changes: an app's connection outlives many of them. */
   readonly currentContext: () => ConnectionContext;
   readonly facts: ConnectionFacts;
+  /** Of the listener; undefined: a Unix socket. */
+  readonly listenPort: number | undefined;
   /** Of which the server must prove one, as policies write them. */
   readonly principals: readonly string[];
   /** Host toward the server, or undefined: as the app sent it. */
@@ -35,6 +42,8 @@ export interface OutboundContext {
 
 /** The fields of ours that a verified server's sidecar may send back: the app reads there why a call was refused. */
 const FROM_PEERS: ReadonlySet<string> = new Set(["x-countersign-code", "x-countersign-id"]);
+
+const OWN_TOKEN_STATUS = 502;
 
 /** HTTP from our app to one configured destination. */
 export class OutboundHttp extends HttpServiceBase implements HttpService {
@@ -86,8 +95,43 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     return header === "authorization" ? `Bearer ${token}` : token;
   }
 
-  decide(facts: CallFacts): Decision {
+  decide(facts: CallFacts): CallDecision {
     return decideConfiguredNow(this.runtime.inForce.policy, facts, this.#outbound.principals);
+  }
+
+  override async ask(
+    decision: AskDecision,
+    head: RequestHead,
+    call: PreparedCall,
+    outcome: CallOutcome,
+    signal: AbortSignal,
+  ): Promise<Asked<PreparedCall> | Refusal> {
+    const { facts, principals, listenPort } = this.#outbound;
+    const { policy, providers } = this.runtime.inForce;
+    const connection = outboundQuestion(this.context, facts, principals, outcome.startedUs);
+    const asked = await askProviders(decision, call, {
+      providers: askableProviders(listenPort, providers),
+      question: (current) => requestQuestion(connection, false, head, current, outcome),
+      changed: (current, changes) => {
+        const edited = changeRequest(current.edited ?? { fields: head.fields, query: head.query }, changes);
+        const responseFields = [...(current.responseFields ?? []), ...changes.responseFields];
+        return { ...this.#again(head, current, edited), responseFields };
+      },
+      decide: (current) => decideConfiguredNow(policy, current, principals),
+      signal,
+    });
+    if (asked instanceof Refusal) return asked;
+    // a provider is no more than the app: it sets no second token
+    const problem = this.#ownToken(asked.call.scanned.kept);
+    return problem instanceof CountersignError ? new Refusal(problem, OWN_TOKEN_STATUS, []) : asked;
+  }
+
+  /** The call with other fields, looked through as if the app had sent them so. */
+  #again(head: RequestHead, call: PreparedCall, edited: EditedFields): PreparedCall {
+    const { facts, authority } = this.#outbound;
+    const scanned = scanRequestFields(edited.fields, head.connectionNames, true, authority);
+    const again = requestFacts(facts, this.runtime.inForce, head, head.path, call.target, scanned, false);
+    return { ...again, edited, ownToken: call.ownToken };
   }
 
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest {

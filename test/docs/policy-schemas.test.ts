@@ -62,7 +62,7 @@ describe("the schema for editors", () => {
   it("takes every policy of the conformance tables that loads in strict mode", () => {
     const folder = join(root, "test", "conformance", "authorization");
     let seen = 0;
-    for (const name of readdirSync(folder).filter((file) => file.endsWith(".yaml"))) {
+    for (const name of readdirSync(folder).filter((file) => file.endsWith(".yaml") && file !== "sentences.yaml")) {
       const cases = parse(readFileSync(join(folder, name), "utf8")) as readonly {
         readonly allow?: readonly unknown[];
         readonly deny?: readonly unknown[];

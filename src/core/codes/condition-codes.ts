@@ -17,7 +17,7 @@ export const conditionCodes = {
   },
   E_POLICY_CUSTOM: {
     meaning: "a CUSTOM rule matched the call, and nobody could ask its provider",
-    fix: "see whether the call came in on a listener that asks providers",
+    fix: "see whether the call came in on a listener that asks providers: the egress proxy asks none",
   },
   E_POLICY_MTLS: {
     meaning: "a PeerAuthentication would loosen what the listener demands",

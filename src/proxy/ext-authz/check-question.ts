@@ -30,6 +30,23 @@ export function connectionQuestion(
   };
 }
 
+/** What providers are told of every call of an outbound connection: who we are, and whom the server must prove to be, where that is one. */
+export function outboundQuestion(
+  context: ConnectionContext,
+  facts: ConnectionFacts,
+  principals: readonly string[],
+  startedUs: number,
+): CheckQuestion {
+  const question = connectionQuestion(context, facts, undefined, startedUs);
+  const [only, ...more] = principals;
+  const expected = only === undefined || more.length > 0 ? "" : `spiffe://${only}`;
+  return {
+    ...question,
+    source: { ...question.source, principal: context.source?.spiffeId ?? "" },
+    destination: { ...question.destination, principal: expected },
+  };
+}
+
 /** The same of one HTTP call. */
 export function requestQuestion(
   connection: CheckQuestion,

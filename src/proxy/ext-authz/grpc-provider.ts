@@ -77,6 +77,7 @@ export function createGrpcProvider(config: GrpcConfig): AuthorizationProvider {
 
   return {
     name: config.name,
+    service: { host: config.host, port: config.port },
     statusOnError: config.statusOnError,
     async check(question, gone) {
       if (pending >= MAX_PENDING)

@@ -51,6 +51,7 @@ export function createHttpProvider(config: HttpConfig): AuthorizationProvider {
 
   return {
     name: config.name,
+    service: { host: config.host, port: config.port },
     statusOnError: config.statusOnError,
     async check(question, gone) {
       if (pending >= MAX_PENDING)

@@ -59,6 +59,8 @@ export type CheckAnswer =
 /** Asks one provider. */
 export interface AuthorizationProvider {
   readonly name: string;
+  /** Where it is asked. */
+  readonly service: { readonly host: string; readonly port: number };
   readonly statusOnError: number;
   /** Never rejects, and ends within the provider's timeout. `signal`: the caller has gone. */
   check(question: CheckQuestion, signal: AbortSignal): Promise<CheckAnswer>;

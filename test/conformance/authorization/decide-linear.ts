@@ -44,7 +44,10 @@ export function decideLinear(policy: CompiledPolicy, facts: CallFacts, asked: Li
   if (direction === "inbound") return decideOne(policy, facts, "", asked);
   const all = (facts.destinationPrincipals ?? [""]).map((destination) => decideOne(policy, facts, destination, asked));
   const last = all[all.length - 1] ?? decideOne(policy, facts, "", asked);
-  return all.find(({ kind }) => kind === "deny") ?? last;
+  const ask = (all.length === 0 ? [last] : all).flatMap((one) => one.ask);
+  const isFirst = (one: string, i: number): boolean =>
+    ask.findIndex((other) => other.split(" ")[0] === one.split(" ")[0]) === i;
+  return { ...(all.find(({ kind }) => kind === "deny") ?? last), ask: ask.filter(isFirst) };
 }
 
 function decideOne(

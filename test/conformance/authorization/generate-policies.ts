@@ -283,6 +283,10 @@ export const outboundPolicies = fc.array(
   fc.oneof(
     { weight: 3, arbitrary: documentOf(outbound, { action: "ALLOW", direction: "OUTBOUND" }) },
     { weight: 1, arbitrary: documentOf(outbound, { action: "DENY", direction: "OUTBOUND" }) },
+    {
+      weight: 1,
+      arbitrary: documentOf(outbound, { action: "CUSTOM", direction: "OUTBOUND", provider: { name: "opa" } }),
+    },
     { weight: 1, arbitrary: documentOf(istio, { action: "DENY" }) },
   ),
   { maxLength: 3 },

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { CompiledPolicy } from "../../../src/authz/compiled-policy.ts";
-import { decideCall, decideOutbound } from "../../../src/authz/decide.ts";
+import { decideCall, decideOutboundCall } from "../../../src/authz/decide.ts";
 import { explainDecision } from "../../../src/authz/explain-decision.ts";
 import { loadPackedPolicies, loadPolicies, openPackedPolicy } from "../../../src/authz/load-policies.ts";
 import type { CallFacts } from "../../../src/core/call-facts.ts";
-import type { Decision } from "../../../src/core/decision.ts";
+import type { CallDecision, Decision } from "../../../src/core/decision.ts";
 import { decideLinear, type LinearDecision } from "./decide-linear.ts";
 import {
   call,
@@ -51,8 +51,7 @@ function load(documents: readonly Document[], mode: "strict" | "istio", fallback
   return loadPolicies(files, optionsOf(mode, fallback)).policy;
 }
 
-function inboundOf(policy: CompiledPolicy, facts: CallFacts): LinearDecision {
-  const made = decideCall(policy, facts);
+function plainOf(made: CallDecision): LinearDecision {
   const asked = made.kind === "ask" ? made.providers.map(({ provider, rule }) => `${provider} by ${rule}`) : [];
   return { ...plain(made.kind === "ask" ? made.decision : made), ask: asked };
 }
@@ -78,7 +77,7 @@ describe.each(["strict", "istio"] as const)("decisions in %s mode", (mode) => {
       fc.property(inboundPolicies, byDefault, calls, (documents, fallback, all) => {
         const policy = load(documents, mode, fallback);
         for (const facts of all) {
-          const decision = inboundOf(policy, facts);
+          const decision = plainOf(decideCall(policy, facts));
           counted[decision.kind]++;
           expect(decision).toEqual(decideLinear(policy, facts, { meanings }));
         }
@@ -118,10 +117,10 @@ describe.each(["strict", "istio"] as const)("decisions in %s mode", (mode) => {
       fc.property(outboundPolicies, byDefault, calls, (documents, fallback, all) => {
         const policy = load(documents, mode, "deny");
         for (const facts of all) {
-          const decision = plain(decideOutbound(policy, facts, fallback));
-          counted[decision.kind]++;
-          const { kind, rule } = decideLinear(policy, facts, { direction: "outbound", fallback, meanings });
-          expect({ kind: decision.kind, rule: decision.rule }).toEqual({ kind, rule });
+          const { kind, rule, ask } = plainOf(decideOutboundCall(policy, facts, fallback));
+          counted[kind]++;
+          const expected = decideLinear(policy, facts, { direction: "outbound", fallback, meanings });
+          expect([kind, rule, ask]).toEqual([expected.kind, expected.rule, expected.ask]);
         }
       }),
       { numRuns: Math.ceil(PAIRS / CALLS) },
