@@ -66,6 +66,9 @@ const CARRIERS: readonly {
   { block: blockSet("::ffff:0:0:0/96"), name: "IPv4-translated", at: 3, shift: 0 },
 ];
 
+/** How the reason ends that no configuration changes. */
+export const OWN_LISTENER = "is a listener of this sidecar";
+
 const SPECIAL = [...METADATA, ...BLOCKS].map(([text, name]) => ({ block: blockSet(text), name }));
 
 function blockSet(text: string): CidrSet {
@@ -93,7 +96,7 @@ export function createDialRules(options: DialRulesOptions): DialRules {
       if (listener.port !== port) continue;
       const reached = listener.addresses === undefined ? here : listener.addresses.has(target) || isUnspecified(target);
       if (reached) {
-        return `${formatIpAddress(address)}:${port} is a listener of this sidecar`;
+        return `${formatIpAddress(address)}:${port} ${OWN_LISTENER}`;
       }
     }
     if (allowed.has(address)) return undefined;

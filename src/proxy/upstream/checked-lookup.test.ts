@@ -74,6 +74,14 @@ describe("a name", () => {
     expect(asked).toHaveLength(2);
   });
 
+  it("that leads to a listener of our own is refused without advice that would not help", async () => {
+    const own = { address: undefined, port: 443 };
+    const closed = createDialRules({ ownAddresses: [], ownListeners: [own], allowed: blocks(["127.0.0.0/8"]) });
+    const lookup = createCheckedLookup(scripted(["127.0.0.1"]).resolve, () => 0);
+    const result = await new Promise((done) => lookup("me.test", 443, closed, done));
+    expect(result).toMatchObject({ message: "me.test: 127.0.0.1:443 is a listener of this sidecar" });
+  });
+
   it("that many ask for at once is asked once", async () => {
     const { asked, resolve } = scripted(["1.1.1.1"]);
     const lookup = createCheckedLookup(resolve, () => 0);

@@ -1,4 +1,4 @@
-import type { DialRules } from "../../core/dial-rules.ts";
+import { type DialRules, OWN_LISTENER } from "../../core/dial-rules.ts";
 import { CountersignError } from "../../core/errors.ts";
 import { formatIpAddress, type IpAddress, parseIpAddress } from "../../core/ip-address.ts";
 import { monotonicMs } from "../monotonic.ts";
@@ -104,8 +104,7 @@ function check(
   const [first, ...others] = permitted;
   if (first !== undefined) return [first, ...others];
   const why = refused ?? "it has no address";
-  return new CountersignError(
-    "E_EGRESS_ADDRESS",
-    found.includes(host) ? `${why}, and not in forward.addresses` : `${host}: ${why}, and not in forward.addresses`,
-  );
+  const where = found.includes(host) ? why : `${host}: ${why}`;
+  const isClosed = why.endsWith(OWN_LISTENER);
+  return new CountersignError("E_EGRESS_ADDRESS", isClosed ? where : `${where}, and not in forward.addresses`);
 }
