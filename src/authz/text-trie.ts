@@ -234,7 +234,14 @@ function collectFrom(
   let found = count;
   for (;;) {
     const head = words[node] ?? 0;
-    if (head !== HAS_CHILDREN) {
+    let child: number;
+    if (head === HAS_CHILDREN) {
+      // Nothing but a table, as most nodes are where many texts share a beginning.
+      if (used === end) return found;
+      const span = words[node + 1] ?? 0;
+      const slot = text.charCodeAt(fromEnd ? end - 1 - used : used) - (span >> SPAN_BITS);
+      child = slot < 0 || slot >= (span & SPAN_MASK) ? NONE : (words[node + 2 + slot] ?? NONE);
+    } else {
       if (head >> LENGTH_SHIFT !== 0) {
         used = behindLabel(words, node, head, fromEnd, text, used);
         if (used < 0) return found;
@@ -250,9 +257,9 @@ function collectFrom(
         const segment = childOf(words, node, head, SEGMENT_CODE);
         if (next >= 0) found = collectFrom(words, segment, fromEnd, text, next, out, found);
       }
-    } else if (used === end) return found;
-    const code = text.charCodeAt(fromEnd ? end - 1 - used : used);
-    const child = code === SEGMENT_CODE ? NONE : childOf(words, node, head, code);
+      const code = text.charCodeAt(fromEnd ? end - 1 - used : used);
+      child = code === SEGMENT_CODE ? NONE : childOf(words, node, head, code);
+    }
     used++;
     if (child < 0) {
       if (child <= LAST && used === end) out[found++] = LAST - child;

@@ -25,8 +25,6 @@ export type PolicyThreadAnswer =
 
 /** Beyond this a thread ends, and nothing else does: 10 000 rules take some 100 MB while they are compiled. */
 const MAX_HEAP_MB = 2048;
-/** What is young while policies are compiled mostly stays. */
-const YOUNG_HEAP_MB = 32;
 
 /** Whether a set is so large that compiling it would be noticed by calls: a thread costs some 50 ms, a kilobyte of policies a quarter of one. */
 export function isLargeSet(files: readonly PolicyFile[]): boolean {
@@ -41,7 +39,7 @@ export async function compileInThread(
   maxHeapMb = MAX_HEAP_MB,
 ): Promise<PackedPolicies> {
   const start: PolicyThreadStart = { kind: "compile-policies", files, options };
-  const resourceLimits = { maxOldGenerationSizeMb: maxHeapMb, maxYoungGenerationSizeMb: YOUNG_HEAP_MB };
+  const resourceLimits = { maxOldGenerationSizeMb: maxHeapMb };
   const thread = new Worker(entry(), { workerData: start, name: "policies", resourceLimits });
   const { promise, resolve, reject } = Promise.withResolvers<PolicyThreadAnswer>();
   const failed = (why: string, cause?: unknown): void =>
