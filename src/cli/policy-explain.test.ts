@@ -200,3 +200,33 @@ it.each<[readonly string[], string]>([
   expect({ code, out }).toEqual({ code: 2, out: "" });
   expect(err).toContain(why);
 });
+
+it("says of a line of many who is asked first, and shows nothing that controls a terminal", async () => {
+  const custom = `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: ask, namespace: shop }
+spec: { action: CUSTOM, provider: { name: opa }, rules: [{}] }
+---
+`;
+  const config = `${ORDERS_YAML}extensionProviders: [{ name: opa, envoyExtAuthzGrpc: { service: 127.0.0.1, port: 9 } }]\n`;
+  const line = {
+    protocol: "http",
+    request: { method: "GET", host: "a", path: "/x", headers: { "x-tenant": "\u001b[2J" } },
+  };
+  const { policy } = policyWorkspace({
+    "c.yaml": config,
+    "policies/p.yaml": `${custom}${policyText()}`,
+    "r.jsonl": `${JSON.stringify(line)}\n`,
+  });
+  const { out } = await policy("explain", "-c", "c.yaml", "--requests", "r.jsonl");
+  expect(out).toContain("; if opa allows it\n");
+  expect(out).not.toContain("\u001b");
+});
+
+function policyText(): string {
+  return `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: tenants, namespace: shop }
+spec: { rules: [{ when: [{ key: "request.headers[x-tenant]", values: [acme] }] }] }
+`;
+}

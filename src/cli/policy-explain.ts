@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { CountersignError } from "../core/errors.ts";
+import { printable } from "../core/safe-text.ts";
 import { askPolicy } from "../policy-tools/ask-policy.ts";
 import { type AskedCall, readAskedCall } from "../policy-tools/asked-call.ts";
 import type { AuditedCall } from "../policy-tools/audited-call.ts";
@@ -74,8 +75,9 @@ async function explainFile(
       : { answer: askPolicy(policy, call, ask), trace: undefined };
     if (json === true) io.out(explainedJson(explained));
     else {
-      const { decision, rule, reason, detail } = explained.answer;
-      io.out(`${decision}  ${rule ?? reason}  ${detail}\n`);
+      const { decision, rule, reason, detail, providers } = explained.answer;
+      const asked = providers.map(({ provider }) => `; if ${printable(provider)} allows it`).join("");
+      io.out(`${decision}  ${rule ?? reason}  ${printable(detail)}${asked}\n`);
     }
   });
   return 0;

@@ -139,6 +139,13 @@ describe("lint finds", () => {
     expect(code).toBe(1);
   });
 
+  it("names other files as it names those that it finds things in", async () => {
+    const narrow = policyOf("b", `${WEB}\n      to: [{ operation: { methods: [GET] } }]`);
+    const { policy } = policyWorkspace({ "policies/a.yaml": policyOf("a", WEB), "policies/b.yaml": narrow });
+    const { out } = await policy("lint", "-c", "c.yaml");
+    expect(out).toContain("ns[shop]-policy[a]-rule[0] (policies/a.yaml:7) matches whatever it matches");
+  });
+
   it.each<[string, string]>([
     ["a public path", policyOf("p", "    - to: [{ operation: { paths: [/healthz] } }]")],
     ["callers without identity as such", policyOf("p", '    - from: [{ source: { notPrincipals: ["*"] } }]')],

@@ -32,10 +32,10 @@ export async function lint(named: readonly string[], asked: LintArguments, io: C
   const { config, options } = await loadPolicySettings(asked, io);
   const nameFile = fileNamer(asked.config, io.cwd);
   let files = await loadPolicyFiles(config, named, io);
-  let findings = lintFiles(files, options);
+  let findings = lintFiles(files, options, nameFile);
   const fixed: Fixed[] = [];
   for (let round = 0; asked.fix === true && round < MAX_ROUNDS; round++) {
-    const edited = editFiles(files, findings, options);
+    const edited = editFiles(files, findings, options, nameFile);
     if (edited.length === 0) break;
     for (const { file, text, edits } of edited) {
       // one file after the other: what fails leaves the others as they are
@@ -44,17 +44,22 @@ export async function lint(named: readonly string[], asked: LintArguments, io: C
       fixed.push({ file, edits });
     }
     files = files.map((one) => edited.find(({ file }) => file === one.file) ?? one);
-    findings = lintFiles(files, options);
+    findings = lintFiles(files, options, nameFile);
   }
   io.out(asked.json === true ? lintJson(findings, fixed, nameFile) : lintText(findings, fixed, nameFile, io.colour));
   return findings.errors.length + findings.warnings.length > 0 ? 1 : 0;
 }
 
+type FileNamer = ReturnType<typeof fileNamer>;
+
 /** Errors of the loader, or else all warnings. */
-function lintFiles(files: readonly SourceFile[], options: PolicyOptions): Findings {
+function lintFiles(files: readonly SourceFile[], options: PolicyOptions, nameFile: FileNamer): Findings {
   try {
     const { warnings, documents } = loadPolicies(files, options);
-    const more = [...lintRules(documents.policies, options), ...lintReach(documents.policies, options)];
+    const more = [
+      ...lintRules(documents.policies, options),
+      ...lintReach(documents.policies, options, undefined, nameFile),
+    ];
     // The loader compares some of the rules only; here all are.
     const others = warnings.filter(({ code }) => code !== "W_POLICY_SHADOWED");
     return { errors: [], warnings: [...others, ...more] };
@@ -69,7 +74,12 @@ interface EditedFile extends SourceFile {
 }
 
 /** The files that some fix changes. A file's edits are taken when what they are for is gone after them. */
-function editFiles(files: readonly SourceFile[], findings: Findings, options: PolicyOptions): readonly EditedFile[] {
+function editFiles(
+  files: readonly SourceFile[],
+  findings: Findings,
+  options: PolicyOptions,
+  nameFile: FileNamer,
+): readonly EditedFile[] {
   const all: readonly (CountersignError | Warning)[] = [...findings.errors, ...findings.warnings];
   return files.flatMap(({ file, text }) => {
     const own = all.filter(({ at }) => at?.file === file);
@@ -80,6 +90,7 @@ function editFiles(files: readonly SourceFile[], findings: Findings, options: Po
     const after = lintFiles(
       files.map((one) => (one.file === file ? { file, text: changed } : one)),
       options,
+      nameFile,
     );
     const left = new Set([...after.errors, ...after.warnings].map(keyOf));
     const better = edits.every(({ settles }) => !left.has(keyOf(settles)));

@@ -23,11 +23,13 @@ export interface LintLimits {
 
 const LIMITS: LintLimits = { rules: 100_000, comparisons: 5_000_000 };
 
-/** Rules that never decide a call, since others come before them: within each policy, and among those that apply here and are enforced. */
+/** Rules that never decide a call, since others come before them: within each policy, and among those that apply here and are enforced.
+ *  `nameFile` says how messages name the files of other rules. */
 export function lintReach(
   policies: readonly PolicyModel[],
   options: PolicyOptions,
   limits: LintLimits = LIMITS,
+  nameFile: (file: string) => string = (file) => file,
 ): readonly Warning[] {
   const placed = policies
     .flatMap((policy) => policy.rules.map((rule) => ({ policy, rule })))
@@ -37,7 +39,7 @@ export function lintReach(
   const ports = enforced.flatMap((one) => portsOfNobody(one, options));
   if (placed.length > limits.rules) return [...ports, tooMany(placed)];
   const home = homeTrustDomains(options);
-  const budget: Budget = { left: limits.comparisons, home };
+  const comparing: Comparing = { left: limits.comparisons, home, nameFile };
   const found: Warning[] = [];
   for (const direction of ["INBOUND", "OUTBOUND"] as const) {
     const of = (action: PolicyModel["action"]) =>
@@ -45,29 +47,30 @@ export function lintReach(
     const [deny, allow] = [of("DENY"), of("ALLOW")];
     const denyIndex = coverIndex(deny, ruleOf, home);
     const allowIndex = coverIndex(allow, ruleOf, home);
-    for (const one of allow) found.push(...blockedBy(denyIndex, one, budget));
-    for (const one of allow) found.push(...shadowed(allowIndex, one, budget));
-    for (const one of deny) found.push(...shadowed(denyIndex, one, budget));
+    for (const one of allow) found.push(...blockedBy(denyIndex, one, comparing));
+    for (const one of allow) found.push(...shadowed(allowIndex, one, comparing));
+    for (const one of deny) found.push(...shadowed(denyIndex, one, comparing));
   }
   for (const [policy, rules] of Map.groupBy(placed, (one) => one.policy)) {
     const isPooled = here.has(policy) && (policy.action === "ALLOW" || policy.action === "DENY");
     const index = coverIndex(isPooled ? [] : rules, ruleOf, home);
-    for (const one of rules) found.push(...shadowed(index, one, budget));
+    for (const one of rules) found.push(...shadowed(index, one, comparing));
   }
-  return [...found, ...ports, ...(budget.left > 0 ? [] : [tooMany(placed)])];
+  return [...found, ...ports, ...(comparing.left > 0 ? [] : [tooMany(placed)])];
 }
 
 const ruleOf = ({ rule }: Placed): RuleModel => rule;
 
-interface Budget {
+interface Comparing {
   /** Pairs that may still be compared. */
   left: number;
+  readonly nameFile: (file: string) => string;
   readonly home: readonly string[];
 }
 
-function compare(wide: Placed, narrow: Placed, budget: Budget): boolean {
-  budget.left--;
-  return budget.left > 0 && ruleCovers(wide.rule, narrow.rule, budget.home);
+function compare(wide: Placed, narrow: Placed, comparing: Comparing): boolean {
+  comparing.left--;
+  return comparing.left > 0 && ruleCovers(wide.rule, narrow.rule, comparing.home);
 }
 
 /** The first of those that fit. */
@@ -81,38 +84,38 @@ function firstOf(index: CoverIndex<Placed>, one: Placed, fits: (other: Placed) =
   return first;
 }
 
-function placeOf({ rule: { at } }: Placed): string {
-  return `${at.file}:${at.line ?? 1}`;
+function placeOf({ rule: { at } }: Placed, { nameFile }: Comparing): string {
+  return `${nameFile(at.file)}:${at.line ?? 1}`;
 }
 
 /** An ALLOW that a DENY takes back wholly. */
-function blockedBy(deny: CoverIndex<Placed>, one: Placed, budget: Budget): readonly Warning[] {
-  const blocker = firstOf(deny, one, (other) => compare(other, one, budget));
+function blockedBy(deny: CoverIndex<Placed>, one: Placed, comparing: Comparing): readonly Warning[] {
+  const blocker = firstOf(deny, one, (other) => compare(other, one, comparing));
   if (blocker === undefined) return [];
   const { at } = one.rule;
   const id = ruleIdOf(one.policy, one.rule);
   const other = ruleIdOf(blocker.policy, blocker.rule);
-  if (compare(one, blocker, budget)) {
-    const message = `${id} allows exactly what ${other} (${placeOf(blocker)}) denies: they contradict each other, and the DENY wins`;
+  if (compare(one, blocker, comparing)) {
+    const message = `${id} allows exactly what ${other} (${placeOf(blocker, comparing)}) denies: they contradict each other, and the DENY wins`;
     return [{ code: "W_POLICY_CONTRADICTION", message, at, fix: "remove one of the two" }];
   }
-  const message = `${id} never allows a call: ${other} (${placeOf(blocker)}) denies whatever it matches`;
+  const message = `${id} never allows a call: ${other} (${placeOf(blocker, comparing)}) denies whatever it matches`;
   return [{ code: "W_POLICY_UNREACHABLE", message, at, fix: "remove it, or narrow the DENY" }];
 }
 
 /** A rule of which another one matches everything. Of two that match the same, the later one. */
-function shadowed(index: CoverIndex<Placed>, one: Placed, budget: Budget): readonly Warning[] {
+function shadowed(index: CoverIndex<Placed>, one: Placed, comparing: Comparing): readonly Warning[] {
   const wider = firstOf(
     index,
     one,
     (other) =>
-      other !== one && compare(other, one, budget) && (other.order < one.order || !compare(one, other, budget)),
+      other !== one && compare(other, one, comparing) && (other.order < one.order || !compare(one, other, comparing)),
   );
   if (wider === undefined) return [];
   const name =
     wider.policy === one.policy
       ? `rule ${wider.rule.index}`
-      : `${ruleIdOf(wider.policy, wider.rule)} (${placeOf(wider)})`;
+      : `${ruleIdOf(wider.policy, wider.rule)} (${placeOf(wider, comparing)})`;
   const message = `${ruleIdOf(one.policy, one.rule)} changes nothing: ${name} matches whatever it matches`;
   return [{ code: "W_POLICY_SHADOWED", message, at: one.rule.at, fix: "remove it, or narrow the other" }];
 }
