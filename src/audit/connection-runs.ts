@@ -1,11 +1,11 @@
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import type { Peer } from "../core/identity.ts";
-import { asciiRun } from "./record-bytes.ts";
+import { asciiRun, copyOf, putRun, putText } from "./record-bytes.ts";
 import { limits } from "./record-limits.ts";
 import { integer, object, text } from "./record-members.ts";
 import { formatTimeMs } from "./record-time.ts";
 
-export type RecordedDecision = CallOutcome["decision"] | "would-deny";
+type RecordedDecision = CallOutcome["decision"] | "would-deny";
 
 /** What the calls of one connection share, ready to be copied into their records. */
 export interface ConnectionRuns {
@@ -13,16 +13,18 @@ export interface ConnectionRuns {
   readonly head: string;
   /** The app and TLS. */
   readonly tail: string;
-  /** Kind to authority as last written, with what they were made of: the calls of a connection mostly share them, and of the
+  /** Kind to protocol as last written, with what they were made of: the calls of a connection mostly share them, and of the
    *  destinations that an outbound one may see, calls in a row do. */
   kind: CallOutcome["kind"] | undefined;
   destination: CallOutcome["destination"];
   destinationAddress: string | undefined;
   protocol: CallOutcome["protocol"] | undefined;
+  ends: Uint8Array;
+  /** Method and authority as last written. */
   method: string | undefined;
   authority: string | undefined;
   target: Uint8Array;
-  /** The verdict last written, for the same reason. */
+  /** Decision to reason as last written. */
   decision: RecordedDecision | undefined;
   policyVersion: string | undefined;
   rule: string | undefined;
@@ -30,7 +32,14 @@ export interface ConnectionRuns {
   verdict: Uint8Array;
 }
 
-const NOTHING = new Uint8Array(0);
+const CLOSE = 0x7d;
+const METHOD = asciiRun(',"method":');
+const AUTHORITY = asciiRun(',"authority":');
+const DECISION = asciiRun(',"decision":');
+const POLICY_VERSION = asciiRun(',"policy":{"version":');
+const RULE = asciiRun(',"rule":');
+const REASON = asciiRun(',"reason":');
+const NOTHING = asciiRun("");
 const connections = new WeakMap<ConnectionContext, ConnectionRuns>();
 
 /** Of a connection, made when its first record is written. */
@@ -58,6 +67,7 @@ function newRuns(connection: ConnectionContext): ConnectionRuns {
     destination: undefined,
     destinationAddress: undefined,
     protocol: undefined,
+    ends: NOTHING,
     method: undefined,
     authority: undefined,
     target: NOTHING,
@@ -95,32 +105,39 @@ function destinationMember(destination: CallOutcome["destination"], address: str
   return object("destination", members + text("address", address || undefined, limits.address));
 }
 
-/** Kind to authority. */
-export function targetRun(runs: ConnectionRuns, outcome: CallOutcome): Uint8Array {
-  const { connection, kind, protocol, method, authority } = outcome;
+/** Writes kind to protocol. */
+export function putEnds(bytes: Buffer, at: number, runs: ConnectionRuns, outcome: CallOutcome): number {
+  const { connection, kind, protocol } = outcome;
   const destination = outcome.destination ?? connection.destination;
   const address = outcome.destinationAddress ?? connection.destinationAddress;
   if (
     kind !== runs.kind ||
     destination !== runs.destination ||
     address !== runs.destinationAddress ||
-    protocol !== runs.protocol ||
-    method !== runs.method ||
-    authority !== runs.authority
+    protocol !== runs.protocol
   ) {
     runs.kind = kind;
     runs.destination = destination;
     runs.destinationAddress = address;
     runs.protocol = protocol;
-    runs.method = method;
-    runs.authority = authority;
-    runs.target = asciiRun(
-      `,"kind":"${kind}"${runs.head}${destinationMember(destination, address)}${runs.tail},"protocol":"${protocol}"` +
-        text("method", method, limits.method) +
-        text("authority", authority, limits.authority),
+    runs.ends = asciiRun(
+      `,"kind":"${kind}"${runs.head}${destinationMember(destination, address)}${runs.tail},"protocol":"${protocol}"`,
     );
   }
-  return runs.target;
+  return putRun(bytes, at, runs.ends);
+}
+
+/** Writes method and authority. */
+export function putTarget(bytes: Buffer, from: number, runs: ConnectionRuns, outcome: CallOutcome): number {
+  const { method, authority } = outcome;
+  if (method === runs.method && authority === runs.authority) return putRun(bytes, from, runs.target);
+  let at = from;
+  if (method !== undefined) at = putText(bytes, putRun(bytes, at, METHOD), method, limits.method);
+  if (authority !== undefined) at = putText(bytes, putRun(bytes, at, AUTHORITY), authority, limits.authority);
+  runs.method = method;
+  runs.authority = authority;
+  runs.target = copyOf(bytes, from, at);
+  return at;
 }
 
 /** An allowed call that policies in a dry run would have denied says so. */
@@ -128,26 +145,28 @@ function recordedDecision({ decision, notes }: CallOutcome): RecordedDecision {
   return decision === "allow" && notes?.dryRun?.verdict === "deny" ? "would-deny" : decision;
 }
 
-/** Decision to reason. */
-export function verdictRun(runs: ConnectionRuns, outcome: CallOutcome): Uint8Array {
+/** Writes decision to reason. */
+export function putVerdict(bytes: Buffer, from: number, runs: ConnectionRuns, outcome: CallOutcome): number {
   const { policyVersion, rule, reason } = outcome;
   const decision = recordedDecision(outcome);
   if (
-    decision !== runs.decision ||
-    policyVersion !== runs.policyVersion ||
-    rule !== runs.rule ||
-    reason !== runs.reason
-  ) {
-    runs.decision = decision;
-    runs.policyVersion = policyVersion;
-    runs.rule = rule;
-    runs.reason = reason;
-    runs.verdict = asciiRun(
-      `,"decision":"${decision}"` +
-        object("policy", text("version", policyVersion, limits.code)) +
-        text("rule", rule, limits.rule) +
-        text("reason", reason, limits.code),
-    );
+    decision === runs.decision &&
+    policyVersion === runs.policyVersion &&
+    rule === runs.rule &&
+    reason === runs.reason
+  )
+    return putRun(bytes, from, runs.verdict);
+  let at = putText(bytes, putRun(bytes, from, DECISION), decision, limits.code);
+  if (policyVersion !== undefined) {
+    at = putText(bytes, putRun(bytes, at, POLICY_VERSION), policyVersion, limits.code);
+    bytes[at++] = CLOSE;
   }
-  return runs.verdict;
+  if (rule !== undefined) at = putText(bytes, putRun(bytes, at, RULE), rule, limits.rule);
+  if (reason !== undefined) at = putText(bytes, putRun(bytes, at, REASON), reason, limits.code);
+  runs.decision = decision;
+  runs.policyVersion = policyVersion;
+  runs.rule = rule;
+  runs.reason = reason;
+  runs.verdict = copyOf(bytes, from, at);
+  return at;
 }

@@ -17,7 +17,15 @@ IS_PLAIN[0x5c] = 0;
 
 /** Bytes that come in many records. `text` is ASCII. */
 export function asciiRun(text: string): Uint8Array {
-  return Buffer.from(text, "latin1");
+  return new Uint8Array(Buffer.from(text, "latin1"));
+}
+
+/** The same of what stands in `bytes` from `start` to `end`. It has memory of its own: of a pool, a connection that stays open would keep
+ *  far more than its part. */
+export function copyOf(bytes: Buffer, start: number, end: number): Uint8Array {
+  const copy = new Uint8Array(end - start);
+  bytes.copy(copy, 0, start, end);
+  return copy;
 }
 
 export function putRun(bytes: Buffer, at: number, run: Uint8Array): number {

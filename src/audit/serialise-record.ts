@@ -1,7 +1,7 @@
 import type { CallOutcome } from "../core/call-outcome.ts";
 import type { DecisionNotes, NearestRule } from "../core/decision.ts";
 import type { Peer } from "../core/identity.ts";
-import { identityMembers, runsOf, targetRun, verdictRun } from "./connection-runs.ts";
+import { identityMembers, putEnds, putTarget, putVerdict, runsOf } from "./connection-runs.ts";
 import {
   asciiRun,
   putAgain,
@@ -63,13 +63,13 @@ export function putOutcome(bytes: Buffer, from: number, outcome: CallOutcome): n
   const idAt = at;
   if (id !== "") at = putText(bytes, at, id, limits.id);
   const idEnd = at;
-  at = putRun(bytes, at, targetRun(runs, outcome));
+  at = putTarget(bytes, putEnds(bytes, at, runs, outcome), runs, outcome);
   if (path !== undefined) at = putText(bytes, putShortRun(bytes, at, PATH), path, limits.path);
   if (outcome.principal !== undefined)
     at = putAscii(bytes, at, object("request", text("principal", outcome.principal, limits.principal)));
   if (outcome.grpcService !== undefined || outcome.grpcMethod !== undefined || outcome.grpcStatus !== undefined)
     at = putGrpc(bytes, at, outcome);
-  at = putRun(bytes, at, verdictRun(runs, outcome));
+  at = putVerdict(bytes, at, runs, outcome);
   if (outcome.detail !== undefined || outcome.nearest !== undefined || outcome.notes !== undefined)
     at = putAscii(bytes, at, reasons(outcome));
   at = putNumber(bytes, putStatus(bytes, at, outcome.status), outcome.bytesIn);

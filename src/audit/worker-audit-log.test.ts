@@ -45,10 +45,10 @@ async function start(over: Partial<AuditOptions> = {}): Promise<Setup> {
   const silent = { info: () => undefined, warn: () => undefined, error: () => undefined };
   const main = createAuditLog(options, clock, silent, sink, cells);
   await main.opened;
-  // as a message would: cloned, and in a later turn
+  // as a message would: its bytes given away, the rest cloned, and in a later turn
   const workers = [0, 1].map((worker) =>
     createWorkerAuditLog(options, cells, worker, clock, (records) => {
-      const clone = structuredClone(records);
+      const clone = structuredClone(records, { transfer: [records.bytes.buffer] });
       setImmediate(() => main.addRecords(clone));
     }),
   );

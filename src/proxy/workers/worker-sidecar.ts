@@ -51,7 +51,7 @@ export async function runWorkerSidecar(
   const telemetry = createTelemetry();
   const lag = createLagMeter();
   const audit = createWorkerAuditLog(start.config.audit, start.cells, start.worker, systemClock, (records) =>
-    post({ kind: "audit", records }),
+    port.postMessage({ kind: "audit", records } satisfies FromWorker, [records.bytes.buffer]),
   );
   const svidRequests = new Map<
     number,
