@@ -95,6 +95,8 @@ measure("serialise, new connection a record", () => {
   const fresh = shared.map((one) => ({ ...one, connection: { ...kept } }));
   return batch(fresh);
 });
+const mixed = shared.map((one, i) => ({ ...one, method: i % 2 === 0 ? "GET" : "POST" }));
+measure("serialise, methods in turn", () => batch(mixed));
 const hostile = shared.map((one) => ({ ...one, path: "/orders/\u001b[2J\u202e/x" }));
 measure("serialise, path with controls", () => batch(hostile));
 

@@ -40,7 +40,7 @@ export function putShortRun(bytes: Buffer, at: number, run: Uint8Array): number 
   return at + size;
 }
 
-/** A copy of what stands in `bytes` from `start` to `end`. */
+/** What stands in `bytes` from `start` to `end`, once more. */
 export function putAgain(bytes: Buffer, at: number, start: number, end: number): number {
   let to = at;
   for (let from = start; from < end; from++) bytes[to++] = bytes[from] as number;

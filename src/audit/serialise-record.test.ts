@@ -207,6 +207,14 @@ describe("serialiseOutcome", () => {
     );
   });
 
+  it.each(["call-1", 'a"b', "x".repeat(200)])(
+    "writes the id %j also as the id of a request that brought none",
+    (id) => {
+      const outcome = callOutcome({ id, requestId: id });
+      expect(serialiseOutcome(outcome, 1)).toBe(`${printed(expected(outcome, 1))}\n`);
+    },
+  );
+
   it("follows an outbound connection from one destination to the next and back", () => {
     const connection = connectionContext({ direction: "outbound", destination: undefined, destinationAddress: "" });
     const to = (name: string): unknown =>
