@@ -11,6 +11,7 @@ import { ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR } from "./http2/frames.ts";
 import { Http2Codec, type Http2Handler, type Http2Violation } from "./http2/http2-codec.ts";
 import type { Http2Fault } from "./http2/http2-fault.ts";
 import type { Http2Stream } from "./http2/http2-stream.ts";
+import { STALL_LIMIT, StallGuard } from "./http2/stall-guard.ts";
 import { WindowAllowance } from "./http2/window-allowance.ts";
 import { asUpgrade, ServerStream, type StreamUser, writeResponse } from "./http2-server-stream.ts";
 import { LINGER_MS } from "./linger.ts";
@@ -58,6 +59,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   #headDeadlineMs = Number.POSITIVE_INFINITY;
   #headUnderWay = 0;
   readonly #allowance = new WindowAllowance();
+  readonly #stalls = new StallGuard(STALL_LIMIT);
   #draining = false;
   /** By when a caller must have heard of a drain. */
   #drainDeadlineMs = Number.POSITIVE_INFINITY;
@@ -118,7 +120,17 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 
   /** About twice a second. */
   onTick(): void {
-    for (const { user } of this.#codec.streams()) user?.onTick();
+    const codec = this.#codec;
+    let waiting = 0;
+    for (const { user, awaitsDrain, queuedBytes } of codec.streams()) {
+      user?.onTick();
+      // a tunnel may rest for long
+      if (user?.isTunnel === false && (awaitsDrain || queuedBytes > 0)) waiting++;
+    }
+    if (!this.#stalls.passes(waiting, codec.sentBytes, monotonicMs())) return;
+    const stalled: Http2Violation = { code: "E_HTTP2_FLOOD", detail: "too many: streams that wait for window" };
+    codec.abandon(ENHANCE_YOUR_CALM, stalled.code, stalled.detail);
+    this.#violated(stalled);
   }
 
   /** Takes no new stream once the caller has heard of it; open ones go on. */
@@ -424,6 +436,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 class TunnelStream implements StreamUser {
   readonly deadlineMs = Number.POSITIVE_INFINITY;
   readonly calls = 0;
+  readonly isTunnel = true;
   readonly #transport: StreamTransport<StreamUser>;
 
   constructor(transport: StreamTransport<StreamUser>) {

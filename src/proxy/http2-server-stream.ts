@@ -22,6 +22,8 @@ export interface StreamUser {
   onDeadline(nowMs: number): void;
   /** Calls that this connection answers for: those of a tunnel are its listener's. */
   readonly calls: number;
+  /** Carries bytes both ways, as long as its ends like. */
+  readonly isTunnel: boolean;
   reauthorize(): void;
   onTick(): void;
   cut(code: ErrorCode, detail: string): void;
@@ -84,6 +86,10 @@ export class ServerStream implements StreamUser, DownstreamStream, CallOwner {
 
   get calls(): number {
     return this.#call === undefined || this.#call.done ? 0 : 1;
+  }
+
+  get isTunnel(): boolean {
+    return this.#tunnel;
   }
 
   reauthorize(): void {

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { STALL_LIMIT, StallGuard } from "../../src/proxy/http2/stall-guard.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
 import { ATTACKS, LARGE_ANSWER_PATH, mount } from "../support/http2-attacks.ts";
@@ -91,4 +92,23 @@ describe("calls that a client makes many of at once", () => {
     client.destroy();
     await mesh.close();
   });
+});
+
+it("a client that takes nothing of many answers for long is cut off, with the reason in the audit log", async () => {
+  // a minute in a moment
+  vi.spyOn(StallGuard.prototype, "passes").mockImplementation((stalled) => stalled >= STALL_LIMIT.streams);
+  const large = Buffer.alloc(MIB);
+  const app = await startApp((_, response) => response.end(large));
+  const mesh = await startMesh({ appPort: app.port });
+  const attacker = await http2RawClient(mesh.meshPort, {
+    identity: mesh.ca.issue({ spiffeId: WEB }),
+    settings: [[4, 0]],
+  });
+  for (let at = 0; at < 60; at++) attacker.send(headers(2 * at + 1, requestFields("/")));
+  expect(await attacker.end()).toEqual({ code: 11, detail: "too many: streams that wait for window" });
+  const record = await mesh.inbound.audit.next(({ kind }) => kind === "refusal");
+  expect(record).toMatchObject({ reason: "E_HTTP2_FLOOD", detail: "too many: streams that wait for window" });
+  vi.restoreAllMocks();
+  await mesh.close();
+  await app.close();
 });

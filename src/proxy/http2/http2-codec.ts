@@ -174,6 +174,11 @@ export class Http2Codec<User> implements FrameSink {
     return this.#streams.size;
   }
 
+  /** Bytes of bodies that were sent so far. */
+  get sentBytes(): number {
+    return this.#queue.sentBytes;
+  }
+
   /** The open streams, in no order. */
   streams(): Http2Stream<User>[] {
     return this.#streams.list();

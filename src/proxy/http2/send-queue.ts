@@ -21,6 +21,8 @@ export class SendQueue<User> {
   #left = DEFAULT_WINDOW;
   /** Window of a stream at its start, as the other side has set it. */
   #initial = DEFAULT_WINDOW;
+  /** All that was sent of bodies. */
+  sentBytes = 0;
   /** Streams of which bytes wait. */
   #waiting: Http2Stream<User>[] = [];
 
@@ -59,6 +61,7 @@ export class SendQueue<User> {
       this.#left -= size;
       at += size;
     }
+    this.sentBytes += at;
     return at;
   }
 
