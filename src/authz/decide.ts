@@ -39,14 +39,14 @@ function askingFirst(
   decision: Decision,
   call: CallView,
 ): CallDecision {
-  const [first, ...more] = providers;
+  const first = providers[0];
   if (first === undefined) return decision;
   const blocked = providers.find((request) => !canAsk(policy, request.provider, call));
   if (blocked !== undefined) {
     const why = `CUSTOM rule ${blocked.rule} matched, and its provider ${JSON.stringify(blocked.provider)} cannot be asked`;
     return denied(policy, "E_POLICY_PROVIDER", blocked.rule, why, decision.notes ?? faultsOf(call));
   }
-  return { kind: "ask", providers: [first, ...more], decision, policyVersion: policy.version };
+  return { kind: "ask", providers: [first, ...providers.slice(1)], decision, policyVersion: policy.version };
 }
 
 /** The same for callers that ask no providers: a call that needs one is denied. */
@@ -70,12 +70,12 @@ export function decideOutboundCall(
   fallback: "allow" | "deny" = "allow",
 ): CallDecision {
   const side: Side = { direction: "outbound", fallback };
-  const [first = "", ...more] = facts.destinationPrincipals ?? [];
-  const call = viewOf(policy, facts, first);
+  const principals = facts.destinationPrincipals ?? NO_PRINCIPALS;
+  const call = viewOf(policy, facts, principals[0] ?? "");
   let providers = matchingProviders(policy, policy.outbound, call, "outbound");
   let decision = decideView(policy, policy.outbound, call, side);
-  for (const principal of more) {
-    const other = viewOf(policy, facts, principal);
+  for (let i = 1; i < principals.length; i++) {
+    const other = viewOf(policy, facts, principals[i] ?? "");
     for (const request of matchingProviders(policy, policy.outbound, other, "outbound"))
       if (!providers.some(({ provider }) => provider === request.provider)) providers = [...providers, request];
     if (decision.kind === "allow") decision = decideView(policy, policy.outbound, other, side);
@@ -201,6 +201,7 @@ class DefaultDenial {
   }
 }
 
+const NO_PRINCIPALS: readonly string[] = [];
 const NO_PROVIDERS: readonly ProviderRequest[] = [];
 
 function matchingProviders(
