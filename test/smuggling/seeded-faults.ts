@@ -64,8 +64,8 @@ export const seededFaults: readonly SeededFault[] = [
   {
     name: "a WebSocket that the app did not open looks open",
     route: "http1",
-    file: "proxy/http-call.ts",
-    find: "head.status >= 200 &&\n",
-    replace: "head.status === 0 &&\n",
+    file: "proxy/tunnel-answer.ts",
+    find: "status >= 200 &&",
+    replace: "status === 0 &&",
   },
 ];
