@@ -57,7 +57,7 @@ export const seededFaults: readonly SeededFault[] = [
   {
     name: "DATA may be more than content-length announces",
     route: "http2",
-    file: "proxy/http2/http2-codec.ts",
+    file: "proxy/http2/data-frame.ts",
     find: "if (stream.expected < 0) {",
     replace: "if (stream.expected < -1e9) {",
   },

@@ -1,8 +1,10 @@
 import type { Fields, RequestHead, ResponseHead } from "../../src/proxy/http1/http1-events.ts";
 import { OutputBuffer } from "../../src/proxy/http1/output-buffer.ts";
 import { FLOOD_LIMITS } from "../../src/proxy/http2/flood-guard.ts";
-import { Http2Codec, type Http2Handler, type Http2Limits } from "../../src/proxy/http2/http2-codec.ts";
+import { Http2Codec } from "../../src/proxy/http2/http2-codec.ts";
 import type { Http2Fault } from "../../src/proxy/http2/http2-fault.ts";
+import type { Http2Handler } from "../../src/proxy/http2/http2-handler.ts";
+import type { Http2Limits } from "../../src/proxy/http2/http2-limits.ts";
 import type { Http2Stream } from "../../src/proxy/http2/http2-stream.ts";
 
 export const HTTP2_LIMITS: Http2Limits = {

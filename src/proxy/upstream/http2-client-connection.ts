@@ -6,7 +6,8 @@ import type { Fields, Http1Limits, ResponseHead } from "../http1/http1-events.ts
 import { CONNECTION_WINDOW } from "../http2/connection-window.ts";
 import { FLOOD_LIMITS } from "../http2/flood-guard.ts";
 import { CANCEL, REFUSED_STREAM } from "../http2/frames.ts";
-import { Http2Codec, type Http2Handler } from "../http2/http2-codec.ts";
+import { Http2Codec } from "../http2/http2-codec.ts";
+import type { Http2Handler } from "../http2/http2-handler.ts";
 import type { Http2Stream } from "../http2/http2-stream.ts";
 import { monotonicMs } from "../monotonic.ts";
 import { StreamTransport } from "../stream-transport.ts";
