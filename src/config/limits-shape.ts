@@ -1,7 +1,57 @@
-import type { LimitsConfig, UpstreamConfig } from "./sidecar-config.ts";
+import type { Http2LimitsConfig, LimitsConfig, RateLimitConfig, UpstreamConfig } from "./sidecar-config.ts";
 import { object, optional, withDefault } from "./yaml-collections.ts";
 import { duration, integer, size } from "./yaml-scalars.ts";
 import type { Shape } from "./yaml-shape.ts";
+
+/** Neither is ever none: a peer that may do something without end is what these limits are against. */
+function rate(burst: number, perSecond: number): Shape<RateLimitConfig> {
+  const number = integer({ min: 1, max: 1_000_000 });
+  return object({
+    burst: withDefault(number, burst, "So many at once."),
+    perSecond: withDefault(number, perSecond, "And so many more a second."),
+  });
+}
+
+/** The defaults are what no well-behaved peer comes near. */
+const http2: Shape<Http2LimitsConfig> = object({
+  resets: withDefault(
+    rate(200, 100),
+    {},
+    "Streams that the peer opens and resets; one that ends in order makes up for one.",
+  ),
+  provokedResets: withDefault(
+    rate(100, 20),
+    {},
+    "Streams that the peer's faults make us reset, or that are above limits.streams.",
+  ),
+  pings: withDefault(rate(100, 10), {}, "PING. Each frame of a message, in either direction, pays for four."),
+  settings: withDefault(rate(30, 2), {}, "SETTINGS."),
+  priorities: withDefault(rate(300, 50), {}, "PRIORITY."),
+  windowUpdates: withDefault(
+    rate(1000, 200),
+    {},
+    "WINDOW_UPDATE. Each frame of a message, in either direction, pays for four.",
+  ),
+  emptyFrames: withDefault(rate(50, 5), {}, "Frames that carry nothing, and those of unknown types."),
+  continuations: withDefault(integer({ min: 1, max: 10_000 }), 32, "CONTINUATION frames of one header block."),
+  headerTable: withDefault(
+    size({ min: 0, max: 64 * 1024 }),
+    "4KiB",
+    "HPACK's table of a connection, which the peer fills (SETTINGS_HEADER_TABLE_SIZE).",
+  ),
+  stalledStreams: withDefault(
+    object({
+      streams: withDefault(
+        integer({ min: 1, max: 10_000 }),
+        50,
+        "So many of a caller's calls that wait for its window.",
+      ),
+      for: withDefault(duration({ min: 1000 }), "60s", "So long, while it takes nothing at all."),
+    }),
+    {},
+    "Calls whose answers a caller does not take.",
+  ),
+});
 
 /** What a peer can take of us, at most. */
 export const limits: Shape<LimitsConfig> = object({
@@ -16,6 +66,7 @@ export const limits: Shape<LimitsConfig> = object({
     "0B",
     "Resident memory of the process above which new calls are turned away. 0B: no limit.",
   ),
+  http2: withDefault(http2, {}, "What a peer may do too often on an HTTP/2 connection."),
 });
 
 /** A limit on what a peer may take its time for: it cannot be none. */

@@ -158,6 +158,30 @@ export interface LimitsConfig {
   readonly streamBuffer: number;
   /** Octets resident; 0: no limit. */
   readonly memory: number;
+  readonly http2: Http2LimitsConfig;
+}
+
+/** How often: a bucket of `burst` that leaks `perSecond`. */
+export interface RateLimitConfig {
+  readonly burst: number;
+  readonly perSecond: number;
+}
+
+/** What a peer may do too often on one HTTP/2 connection. */
+export interface Http2LimitsConfig {
+  readonly resets: RateLimitConfig;
+  readonly provokedResets: RateLimitConfig;
+  readonly pings: RateLimitConfig;
+  readonly settings: RateLimitConfig;
+  readonly priorities: RateLimitConfig;
+  readonly windowUpdates: RateLimitConfig;
+  readonly emptyFrames: RateLimitConfig;
+  /** Frames of one header block. */
+  readonly continuations: number;
+  /** Octets of HPACK's table that the peer fills. */
+  readonly headerTable: number;
+  /** `for` in milliseconds. */
+  readonly stalledStreams: { readonly streams: number; readonly for: number };
 }
 
 /** A listener's upstream. Times in milliseconds, 0 is "none". */
