@@ -16,8 +16,9 @@ import { adoptPlainSocket } from "./socket-reads.ts";
 import { TUNNEL_ALPN } from "./tunnel-names.ts";
 import type { OpenInbounds } from "./tunnelled-connection.ts";
 import { addressText } from "./upstream/dial.ts";
-import { HttpPool, type PlaintextVersion } from "./upstream/http-pool.ts";
+import { HttpPool } from "./upstream/http-pool.ts";
 import type { NameTtl } from "./upstream/name-ttl.ts";
+import type { PlaintextVersion } from "./upstream/pool-options.ts";
 import type { ResolveName } from "./upstream/system-resolve.ts";
 import { Upstream, type UpstreamEvents, type UpstreamOptions, type UpstreamTuning } from "./upstream/upstream.ts";
 

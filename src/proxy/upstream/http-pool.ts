@@ -1,59 +1,18 @@
-import type { PeerVerifier } from "../../certs/peer-verifier.ts";
-import type { Address, ExpectedIdentity } from "../../config/sidecar-config.ts";
 import type { CallOutcome } from "../../core/call-outcome.ts";
 import type { Permit } from "../../core/decision.ts";
 import { CountersignError } from "../../core/errors.ts";
-import type { IdentitySnapshot, Svid } from "../../core/identity.ts";
-import { drainLeadMs } from "../connection-life.ts";
-import type { Deadlines } from "../deadlines.ts";
+import type { IdentitySnapshot } from "../../core/identity.ts";
 import type { OutgoingRequest, UpstreamStream } from "../http-streams.ts";
-import type { Http1Limits } from "../http1/http1-events.ts";
 import { monotonicMs } from "../monotonic.ts";
 import { type ReachedTcp, reachedByDial } from "../tcp-relay.ts";
 import { TUNNEL_ALPN } from "../tunnel-names.ts";
-import type { Dialed } from "./dial.ts";
 import { dialAny } from "./dial-any.ts";
-import type { EndpointLoad, UpstreamCounts } from "./endpoint-load.ts";
 import { type ClientConnectionOwner, Http1ClientConnection } from "./http1-client-connection.ts";
 import { Http2ClientConnection, type Http2ClientOwner } from "./http2-client-connection.ts";
-import type { PooledConnection } from "./pooled-connection.ts";
-
-export interface OurIdentity {
-  readonly svid: Svid;
-  readonly snapshot: IdentitySnapshot;
-}
-
-/** What a plaintext upstream speaks: one version always, or the one that the call asks for. A mesh peer says by ALPN. */
-export type PlaintextVersion = "http1" | "http2" | "asked";
-
-export interface PoolOptions {
-  readonly endpoint: Address;
-  readonly source: string | undefined;
-  /** Of DialOptions. */
-  readonly serverName?: string | undefined;
-  readonly load: EndpointLoad;
-  /** Shared by all pools of an upstream. */
-  readonly counts: UpstreamCounts;
-  /** Who we are and who the server must be, and the ALPN names to offer; undefined: plaintext, toward our own app. */
-  readonly mesh: { readonly expected: readonly ExpectedIdentity[]; readonly alpn: readonly string[] } | undefined;
-  readonly plaintext: PlaintextVersion;
-  /** Our SVID for new connections now, or why there is none. Asked only for a mesh pool. */
-  readonly identity: () => OurIdentity | CountersignError;
-  readonly limits: Http1Limits & { readonly streams: number; readonly streamBuffer: number };
-  readonly maxConnections: number;
-  readonly connectTimeoutMs: number;
-  readonly handshakeTimeoutMs: number;
-  /** How long an unused connection is kept. Shorter than the server's own patience, so that the server rarely closes first. */
-  readonly idleMs: number;
-  readonly deadlines: Deadlines;
-  readonly verifyPeer: PeerVerifier;
-}
-
-/** Of a pool's options what a reload may change while it is open. */
-export type PoolTuning = Pick<
-  PoolOptions,
-  "limits" | "maxConnections" | "connectTimeoutMs" | "handshakeTimeoutMs" | "idleMs"
->;
+import type { OurIdentity, PoolOptions, PoolTuning } from "./pool-options.ts";
+import { type Connected, type PooledConnection, pooledParts } from "./pooled-connection.ts";
+import { ProtocolMemory } from "./protocol-memory.ts";
+import { type SharedDial, SharedDials, type SharedWaiter } from "./shared-dials.ts";
 
 /** Who waits for a connection. */
 export interface PoolWaiter {
@@ -64,32 +23,10 @@ export interface PoolWaiter {
   onAcquireFailed(error: CountersignError): void;
 }
 
-/** Who waits for a connection that others can share. */
-interface Waiting {
-  /** It needs a peer that takes extended CONNECT. */
-  readonly upgrades: boolean;
-  /** Takes its place on the connection. */
-  serve(connection: Http2ClientConnection): void;
-  /** The connection has no place for it, or there is no such connection: it asks again. */
-  again(): void;
-  fail(error: CountersignError): void;
-}
-
-/** A shared connection that is being made, with those who will be on it. */
-interface SharedDial {
-  readonly fingerprint: string;
-  readonly waiting: Waiting[];
-}
-
 /** ALPN names that mean HTTP/2. */
 const HTTP2_ALPN: ReadonlySet<string> = new Set(["h2", TUNNEL_ALPN]);
 const ONLY_HTTP1: readonly string[] = ["http/1.1"];
 const NO_ALPN: readonly string[] = [];
-/** How long an upstream that turned out not to speak HTTP/2 is taken for one that doesn't. */
-const HTTP1_MEMORY_MS = 60_000;
-const SILENT_MEMORY_MS = 2000;
-/** How long a peer that is no sidecar of our kind is taken for none: finding out costs a handshake. */
-const NO_TUNNELS_MEMORY_MS = 600_000;
 
 /** Connections of one listener to one address. The pool belongs to its listener, and inside it a connection is found only by the
  *  fingerprint of the SVID that opened it: a call never rides on another identity, nor on an older one of ours. */
@@ -100,15 +37,8 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   readonly #idle: Http1ClientConnection[] = [];
   /** HTTP/2. */
   #shared: Http2ClientConnection[] = [];
-  #sharedDials: SharedDial[] = [];
-  /** Plaintext HTTP/2 connections whose other side has not said yet that it speaks it. */
-  readonly #unsettled = new Map<Http2ClientConnection, readonly Waiting[]>();
-  /** Holds the address once it has refused our ALPN names: it is dialled without from then on. */
-  readonly #withoutAlpn = new Set<string>();
-  /** Until then (monotonic) the upstream is taken for one that speaks HTTP/1.1 only. */
-  #http1UntilMs = Number.NEGATIVE_INFINITY;
-  /** Until then the other side is taken for no sidecar of our kind. */
-  #noTunnelsUntilMs = Number.NEGATIVE_INFINITY;
+  readonly #dials = new SharedDials();
+  readonly #memory = new ProtocolMemory();
   #closed = false;
 
   constructor(options: PoolOptions) {
@@ -188,7 +118,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   }
 
   get #isHttp1Now(): boolean {
-    return this.#options.plaintext !== "http2" && this.#http1UntilMs > monotonicMs();
+    return this.#options.plaintext !== "http2" && this.#memory.isHttp1;
   }
 
   #takeShared(fingerprint: string, request: OutgoingRequest, waiter: PoolWaiter): boolean {
@@ -201,7 +131,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     return false;
   }
 
-  #callWaiting(permit: Permit, request: OutgoingRequest, waiter: PoolWaiter): Waiting {
+  #callWaiting(permit: Permit, request: OutgoingRequest, waiter: PoolWaiter): SharedWaiter {
     return {
       upgrades: request.upgrade !== undefined,
       serve: (connection) => void waiter.onAcquired(connection.place(), connection.destination, connection.address),
@@ -214,7 +144,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
    *  other side is no such sidecar: it gets plain TLS. Only a call that holds a Permit may ask. */
   tunnel(permit: Permit, inbound: string, done: (reached: ReachedTcp | CountersignError | undefined) => void): void {
     const { mesh, identity } = this.#options;
-    if (mesh === undefined || this.#noTunnelsUntilMs > monotonicMs()) {
+    if (mesh === undefined || this.#memory.takesNoTunnels) {
       done(undefined);
       return;
     }
@@ -280,23 +210,16 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   }
 
   /** Joins a connection that is being made, or begins one. */
-  #awaitShared(ours: OurIdentity | undefined, fingerprint: string, waiting: Waiting): void {
-    const underWay = this.#sharedDials.find(
-      (one) => one.fingerprint === fingerprint && one.waiting.length < this.#options.limits.streams,
-    );
-    if (underWay !== undefined) {
-      underWay.waiting.push(waiting);
-      return;
-    }
+  #awaitShared(ours: OurIdentity | undefined, fingerprint: string, waiter: SharedWaiter): void {
+    if (this.#dials.join(fingerprint, waiter, this.#options.limits.streams)) return;
     if (this.#isFull) {
-      waiting.fail(this.#tooMany());
+      waiter.fail(this.#tooMany());
       return;
     }
-    const dial: SharedDial = { fingerprint, waiting: [waiting] };
-    this.#sharedDials.push(dial);
+    const dial = this.#dials.begin(fingerprint, waiter);
     this.#dial(ours, this.#options.mesh?.alpn, (connected) => {
       if (connected instanceof CountersignError) {
-        this.#endDial(dial);
+        this.#dials.end(dial);
         for (const one of dial.waiting) one.fail(connected);
         return;
       }
@@ -308,16 +231,12 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     return connection.svidFingerprint === fingerprint && connection.isSettled && !connection.takesExtendedConnect;
   }
 
-  #endDial(dial: SharedDial): void {
-    this.#sharedDials = this.#sharedDials.filter((one) => one !== dial);
-  }
-
   #sharedConnected(dial: SharedDial, ours: OurIdentity | undefined, connected: Connected): void {
     if (ours !== undefined && !HTTP2_ALPN.has(connected.dialed.alpn)) {
       // the peer chose HTTP/1.1, or none: each call gets a connection of its own, the first of them this one
-      this.#endDial(dial);
-      this.#http1UntilMs = monotonicMs() + HTTP1_MEMORY_MS;
-      this.#noTunnelsUntilMs = monotonicMs() + NO_TUNNELS_MEMORY_MS;
+      this.#dials.end(dial);
+      this.#memory.noteHttp1();
+      this.#memory.noteNoTunnels();
       const connection = this.#addOwn(ours, connected);
       const isUseful = this.#options.mesh?.alpn.includes("http/1.1") === true;
       if (isUseful && this.#changedMeanwhile(ours, connection) === undefined) this.onIdle(connection);
@@ -328,32 +247,30 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     const connection = this.#addShared(ours, connected);
     const problem = ours === undefined ? undefined : this.#changedMeanwhile(ours, connection);
     if (problem !== undefined) {
-      this.#endDial(dial);
+      this.#dials.end(dial);
       for (const one of dial.waiting) one.fail(problem);
       return;
     }
     // a peer that was asked by ALPN has said so already; an app is believed once it has answered in HTTP/2
-    if (!connection.takesTunnels) this.#noTunnelsUntilMs = monotonicMs() + NO_TUNNELS_MEMORY_MS;
+    if (!connection.takesTunnels) this.#memory.noteNoTunnels();
     if (ours !== undefined && !dial.waiting.some((one) => one.upgrades)) {
-      this.#endDial(dial);
+      this.#dials.end(dial);
       this.#shared.push(connection);
       this.#serve(connection, dial.waiting);
     } else {
       // who comes meanwhile still joins: the dial ends when the answer is there
-      this.#unsettled.set(connection, dial.waiting);
+      this.#dials.awaitSettings(connection, dial);
     }
   }
 
   onSettled(connection: Http2ClientConnection): void {
-    const waiting = this.#unsettled.get(connection);
+    const waiting = this.#dials.settle(connection);
     if (waiting === undefined) return;
-    this.#unsettled.delete(connection);
-    this.#sharedDials = this.#sharedDials.filter((one) => one.waiting !== waiting);
     this.#shared.push(connection);
     this.#serve(connection, waiting);
   }
 
-  #serve(connection: Http2ClientConnection, waiting: readonly Waiting[]): void {
+  #serve(connection: Http2ClientConnection, waiting: readonly SharedWaiter[]): void {
     for (const one of waiting) {
       const fits = !one.upgrades || connection.takesExtendedConnect;
       if (fits && connection.hasRoom && !this.#closed) one.serve(connection);
@@ -366,13 +283,11 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     this.#forget(connection);
     this.#options.deadlines.delete(connection);
     this.#shared = this.#shared.filter((one) => one !== connection);
-    const waiting = this.#unsettled.get(connection);
+    const waiting = this.#dials.settle(connection);
     if (waiting === undefined) return;
-    this.#unsettled.delete(connection);
-    this.#sharedDials = this.#sharedDials.filter((one) => one.waiting !== waiting);
     const notHttp2 = error === undefined || error.code === "E_UPSTREAM_NOT_HTTP2";
-    // one that said nothing may have been about to start, or to end: it is asked again soon
-    if (notHttp2) this.#http1UntilMs = monotonicMs() + (connection.hasSpoken ? HTTP1_MEMORY_MS : SILENT_MEMORY_MS);
+    if (notHttp2 && connection.hasSpoken) this.#memory.noteHttp1();
+    else if (notHttp2) this.#memory.noteSilent();
     for (const one of waiting) {
       if (notHttp2 && this.#options.plaintext !== "http2") one.again();
       else one.fail(error ?? NOT_HTTP2);
@@ -418,7 +333,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
     const { endpoint, mesh, counts, load } = this.#options;
     counts.connections++;
     const identity = mesh === undefined || ours === undefined ? undefined : { ...ours, expected: mesh.expected, alpn };
-    const plan = { ...this.#options, endpoints: [endpoint] as const, identity, withoutAlpn: this.#withoutAlpn };
+    const plan = { ...this.#options, endpoints: [endpoint] as const, identity, withoutAlpn: this.#memory.withoutAlpn };
     dialAny(plan, 0, (result) => {
       if (result.kind === "connected") {
         done({ dialed: result.dialed, address: result.address, load });
@@ -432,7 +347,7 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
 
   #addOwn(ours: OurIdentity | undefined, connected: Connected): Http1ClientConnection {
     const { limits } = this.#options;
-    const connection = new Http1ClientConnection({ ...lifeOf(ours, connected), limits }, this);
+    const connection = new Http1ClientConnection({ ...pooledParts(ours, connected), limits }, this);
     this.#add(connection);
     return connection;
   }
@@ -450,8 +365,8 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
 
   #addShared(ours: OurIdentity | undefined, connected: Connected): Http2ClientConnection {
     const { limits, idleMs, connectTimeoutMs } = this.#options;
-    const life = lifeOf(ours, connected);
-    const connection = new Http2ClientConnection({ ...life, limits, idleMs, settleMs: connectTimeoutMs }, this);
+    const parts = pooledParts(ours, connected);
+    const connection = new Http2ClientConnection({ ...parts, limits, idleMs, settleMs: connectTimeoutMs }, this);
     this.#add(connection);
     return connection;
   }
@@ -533,31 +448,4 @@ export class HttpPool implements ClientConnectionOwner, Http2ClientOwner {
   }
 }
 
-interface Connected {
-  readonly dialed: Dialed;
-  readonly address: string;
-  readonly load: EndpointLoad;
-}
-
 const NOT_HTTP2 = new CountersignError("E_UPSTREAM_NOT_HTTP2", "the app does not speak HTTP/2, which this call needs");
-
-/** Whose a new connection is, and until when. */
-function lifeOf(
-  ours: OurIdentity | undefined,
-  { dialed, address, load }: Connected,
-): Connected & { readonly fingerprint: string; readonly validUntilMs: number; readonly expiresMs: number } {
-  if (dialed.peer === undefined || ours === undefined) {
-    return {
-      dialed,
-      address,
-      load,
-      fingerprint: "",
-      validUntilMs: Number.POSITIVE_INFINITY,
-      expiresMs: Number.POSITIVE_INFINITY,
-    };
-  }
-  const expiresMs = Math.min(dialed.peer.validUntilMs, ours.svid.notAfterMs);
-  // the server drains at its lead; leaving a little earlier spares the race
-  const validUntilMs = expiresMs - drainLeadMs(expiresMs - Date.now()) * 1.25;
-  return { dialed, address, load, fingerprint: ours.svid.fingerprint, validUntilMs, expiresMs };
-}

@@ -1,15 +1,21 @@
 import type { CallOutcome } from "../../core/call-outcome.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot } from "../../core/identity.ts";
+import { drainLeadMs } from "../connection-life.ts";
 import type { Dialed } from "./dial.ts";
 import type { EndpointLoad } from "./endpoint-load.ts";
+import type { OurIdentity } from "./pool-options.ts";
 
-/** A connection that was dialled, with the identities that opened it. */
-export interface PooledParts {
+/** A connection that was dialled. */
+export interface Connected {
   readonly dialed: Dialed;
   readonly address: string;
   /** What is counted of that address. */
   readonly load: EndpointLoad;
+}
+
+/** A connection that was dialled, with the identities that opened it. */
+export interface PooledParts extends Connected {
   /** Fingerprint of our SVID that opened it, "" for plaintext. */
   readonly fingerprint: string;
   /** Wall clock from which it takes no new call. */
@@ -62,4 +68,22 @@ export abstract class PooledConnection {
 /** Whether a connection that ended with this error says something against its server: what our own side ended does not. */
 export function isServersFault({ code }: CountersignError): boolean {
   return code === "E_UPSTREAM_CLOSED" || code === "E_UPSTREAM_PROTOCOL" || code === "E_UPSTREAM_TIMEOUT";
+}
+
+/** Whose a new connection is, and until when. */
+export function pooledParts(ours: OurIdentity | undefined, { dialed, address, load }: Connected): PooledParts {
+  if (dialed.peer === undefined || ours === undefined) {
+    return {
+      dialed,
+      address,
+      load,
+      fingerprint: "",
+      validUntilMs: Number.POSITIVE_INFINITY,
+      expiresMs: Number.POSITIVE_INFINITY,
+    };
+  }
+  const expiresMs = Math.min(dialed.peer.validUntilMs, ours.svid.notAfterMs);
+  // the server drains at its lead; leaving a little earlier spares the race
+  const validUntilMs = expiresMs - drainLeadMs(expiresMs - Date.now()) * 1.25;
+  return { dialed, address, load, fingerprint: ours.svid.fingerprint, validUntilMs, expiresMs };
 }

@@ -1,0 +1,38 @@
+import { monotonicMs } from "../monotonic.ts";
+
+/** How long an upstream that turned out not to speak HTTP/2 is taken for one that doesn't. */
+const HTTP1_MEMORY_MS = 60_000;
+const SILENT_MEMORY_MS = 2000;
+/** How long a peer that is no sidecar of our kind is taken for none. */
+const NO_TUNNELS_MEMORY_MS = 600_000;
+
+/** What the other side of a pool turned out not to speak, for a while: finding out costs a handshake. */
+export class ProtocolMemory {
+  /** Holds the address once it has refused our ALPN names: it is dialled without from then on. */
+  readonly withoutAlpn: Set<string> = new Set();
+  #http1UntilMs = Number.NEGATIVE_INFINITY;
+  #noTunnelsUntilMs = Number.NEGATIVE_INFINITY;
+
+  /** It speaks HTTP/1.1 only. */
+  get isHttp1(): boolean {
+    return this.#http1UntilMs > monotonicMs();
+  }
+
+  /** It is no sidecar of our kind. */
+  get takesNoTunnels(): boolean {
+    return this.#noTunnelsUntilMs > monotonicMs();
+  }
+
+  noteHttp1(): void {
+    this.#http1UntilMs = monotonicMs() + HTTP1_MEMORY_MS;
+  }
+
+  /** It said nothing at all: it may have been about to start, or to end, and is asked again soon. */
+  noteSilent(): void {
+    this.#http1UntilMs = monotonicMs() + SILENT_MEMORY_MS;
+  }
+
+  noteNoTunnels(): void {
+    this.#noTunnelsUntilMs = monotonicMs() + NO_TUNNELS_MEMORY_MS;
+  }
+}
