@@ -18,7 +18,7 @@ import { WindowAllowance } from "./http2/window-allowance.ts";
 import { asUpgrade, ServerStream, type StreamUser, writeResponse } from "./http2-server-stream.ts";
 import { LINGER_MS } from "./linger.ts";
 import { localAnswer } from "./local-answer.ts";
-import { monotonicMs } from "./monotonic.ts";
+import { clockMs, monotonicMs } from "./monotonic.ts";
 import type { ServerTimeouts } from "./server-timeouts.ts";
 import { StreamTransport } from "./stream-transport.ts";
 import { currentTurn, type Transport, type TransportOwner } from "./transport.ts";
@@ -163,7 +163,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 
   #read(chunk: Uint8Array): void {
     if (this.#lingering) return;
-    const startedMs = monotonicMs();
+    const startedMs = clockMs();
     this.#nowMs = startedMs;
     const turn = currentTurn();
     if (turn !== this.#turn) {
@@ -194,12 +194,12 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   #beginCalls(startedMs: number): void {
     const waiting = this.#waiting;
     let begun = 0;
-    let nowMs = monotonicMs();
+    let nowMs = clockMs();
     this.#spentMs += nowMs - startedMs;
     while (begun < waiting.length && (this.#spentMs < SHARE_MS || begun === 0)) {
       (waiting[begun++] as ServerStream).start();
       const beforeMs = nowMs;
-      nowMs = monotonicMs();
+      nowMs = clockMs();
       this.#spentMs += nowMs - beforeMs;
     }
     if (begun === waiting.length) waiting.length = 0;
@@ -213,7 +213,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   #goOn(): void {
     this.#yields = false;
     this.#spentMs = 0;
-    this.#beginCalls(monotonicMs());
+    this.#beginCalls(clockMs());
     while (!this.#isYielding()) {
       const chunk = this.#kept.shift();
       if (chunk === undefined) break;
