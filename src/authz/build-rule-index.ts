@@ -1,6 +1,7 @@
 import type { CompiledField, CompiledRule } from "./compiled-policy.ts";
 import type { GrowingWords } from "./growing-words.ts";
 import { NO_CHECK, NO_RULE, type PackedMemory } from "./policy-memory.ts";
+import { isIdentity } from "./policy-model.ts";
 import { checkKey, ruleCheck } from "./rule-check.ts";
 import { type IndexLayout, IS_NODE, IS_PAIR, IS_RULE, IS_SPLIT, VALUE_BITS } from "./rule-index.ts";
 import { type Grouping, groupByKeys, type KeyTable, keyTable, type Shape } from "./rule-keys.ts";
@@ -76,15 +77,25 @@ export function* buildRuleIndex(
       roots.push(NOTHING);
       continue;
     }
-    const keys = yield* keyTable(alive, shape);
+    const possible = shape.hasIdentity || isOutbound ? alive : alive.filter((rule) => !needsIdentity(rule));
+    const keys = yield* keyTable(explains ? alive : possible, shape);
+    const groupings = yield* groupByKeys(explains ? alive : possible, keys, []);
     // A rule may stand in several branches; this bounds how often, for the sake of memory.
-    const building = { keys, memory, budget: { left: 100_000 + 32 * alive.length } };
-    roots.push(yield* buildNode(alive, building, { used: [], hit: [] }));
-    if (explains) likely[roots.length - 1] = yield* buildLikely(alive, keys, memory);
+    const building = { keys, memory, budget: { left: 100_000 + 32 * possible.length } };
+    const isWhole = !explains || possible.length === alive.length;
+    roots.push(yield* buildNode(possible, building, { used: [], hit: [] }, isWhole ? groupings : undefined));
+    if (explains) likely[roots.length - 1] = yield* buildLikely(groupings, memory);
   }
   const rulesAt = memory.words.length;
   for (const { order } of rules) memory.words.add(order);
   return { ruleCount: rules.length, rulesAt, roots, likely: Array.from(SHAPES, (_, i) => likely[i] ?? NOTHING) };
+}
+
+/** Whether an ALLOW rule says whom it allows, in each of its sources or for all: nobody is then not allowed, in either mode (section 5). */
+function needsIdentity({ action, sources, conditions }: CompiledRule): boolean {
+  if (action !== "ALLOW") return false;
+  const names = ({ model: { kind, negated } }: CompiledField): boolean => isIdentity(kind) && !negated;
+  return conditions.some(names) || (sources.length > 0 && sources.every((group) => group.some(names)));
 }
 
 interface Building {
@@ -129,13 +140,19 @@ function leafOf(rules: readonly CompiledRule[], building: Building, place: Place
   return building.memory.words.add(rules[0]?.order ?? NO_RULE, rules.length, ...pairs);
 }
 
-function* buildNode(rules: readonly CompiledRule[], building: Building, place: Place): Generator<void, number> {
+/** `known` are the groupings of these rules, where somebody has them already. */
+function* buildNode(
+  rules: readonly CompiledRule[],
+  building: Building,
+  place: Place,
+  known?: readonly Grouping[],
+): Generator<void, number> {
   const { keys, budget, memory } = building;
   if (rules.length <= LEAF_RULES || place.used.length >= MAX_DEPTH) {
     yield;
     return leafOf(rules, building, place);
   }
-  const grouping = best(yield* groupByKeys(rules, keys, place.used), rules.length);
+  const grouping = best(known ?? (yield* groupByKeys(rules, keys, place.used)), rules.length);
   if (grouping === undefined || grouping.size > budget.left) return leafOf(rules, building, place);
   budget.left -= grouping.size;
   const { dimension } = grouping;
@@ -192,9 +209,9 @@ function best(groupings: readonly Grouping[], count: number): Grouping | undefin
   return found !== undefined && found.worst <= count * 0.75 ? found : undefined;
 }
 
-function* buildLikely(rules: readonly CompiledRule[], keys: KeyTable, memory: BuildingMemory): Generator<void, number> {
+function* buildLikely(groupings: readonly Grouping[], memory: BuildingMemory): Generator<void, number> {
   const branches: number[] = [];
-  for (const { dimension, exact, prefix, suffix } of yield* groupByKeys(rules, keys, [])) {
+  for (const { dimension, exact, prefix, suffix } of groupings) {
     if (!LIKELY_DIMENSIONS.includes(dimension)) continue;
     const entries = (map: ReadonlyMap<string, readonly CompiledRule[]>, form: TrieEntry["form"]): TrieEntry[] =>
       [...map].map(([text, found]) => {

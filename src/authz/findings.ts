@@ -9,6 +9,8 @@ export interface Findings {
   warn(code: `W_POLICY_${string}`, at: SourcePosition, message: string, fix: string): void;
   /** Something that Istio accepts although it can never match: an error in strict mode, a warning in istio mode. */
   neverMatches(code: ErrorCode, at: SourcePosition, message: string, fix: string): void;
+  /** The result forgets all that is found from now on. */
+  mark(): () => void;
   /** Throws CountersignErrors, in the order of the files' lines, when there was any error. */
   throwIfAny(): void;
 }
@@ -32,6 +34,13 @@ export function collectFindings(mode: PolicyMode): Findings {
     neverMatches: (code, at, message, fix) => {
       if (mode === "strict") findings.error(code, at, message, fix);
       else findings.warn("W_POLICY_NEVER_MATCHES", at, `${message}, so it can never match`, fix);
+    },
+    mark: () => {
+      const [errorCount, warningCount] = [errors.length, warnings.length];
+      return () => {
+        errors.length = errorCount;
+        warnings.length = warningCount;
+      };
     },
     throwIfAny: () => {
       if (errors.length === 0) return;

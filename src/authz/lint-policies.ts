@@ -5,6 +5,7 @@ import type { FieldGroup, FieldModel, PolicyModel, RuleModel } from "./policy-mo
 import type { PolicyOptions } from "./policy-options.ts";
 import { covers, ruleCovers } from "./rule-cover.ts";
 import { homeTrustDomains, unknownTrustDomain } from "./trust-domains.ts";
+import { widerRules } from "./wider-rules.ts";
 
 /** Pairs of rules that are compared in one load, about 50 ms: beyond it no rule is called shadowed. */
 const MAX_COMPARISONS = 300_000;
@@ -128,6 +129,12 @@ function warnOfSplitRules(policy: PolicyModel, findings: Findings): void {
   }
 }
 
+/** Of two rules that match the same the later one is shadowed. */
+function isWider(candidate: RuleModel, rule: RuleModel, home: readonly string[]): boolean {
+  if (candidate === rule || !ruleCovers(candidate, rule, home)) return false;
+  return candidate.index < rule.index || !ruleCovers(rule, candidate, home);
+}
+
 /** Within a policy, which has 512 rules at most. */
 function* warnOfShadows(
   policy: PolicyModel,
@@ -135,14 +142,16 @@ function* warnOfShadows(
   home: readonly string[],
   findings: Findings,
 ): Generator<void, void> {
-  budget.left -= policy.rules.length ** 2;
-  if (budget.left < 0) return;
-  for (const [index, rule] of policy.rules.entries()) {
+  const all = widerRules(policy.rules);
+  for (const rule of policy.rules) {
     yield;
-    const wider = policy.rules.find(
-      (candidate, i) =>
-        i !== index && ruleCovers(candidate, rule, home) && (i < index || !ruleCovers(rule, candidate, home)),
-    );
+    let wider: RuleModel | undefined;
+    for (const some of all.candidates(rule)) {
+      budget.left -= some.length;
+      if (budget.left < 0) return;
+      const found = some.find((candidate) => isWider(candidate, rule, home));
+      if (wider === undefined || (found !== undefined && found.index < wider.index)) wider = found;
+    }
     if (wider === undefined) continue;
     const message = `${ruleIdOf(policy, rule)} changes nothing: rule ${wider.index} matches whatever it matches`;
     findings.warn("W_POLICY_SHADOWED", rule.at, message, "remove it, or narrow the other");

@@ -55,6 +55,17 @@ describe("loading in turns", () => {
     expect(() => loadPolicies([named], options)).toThrow(/p\.yaml:39:\d+: E_POLICY_UNKNOWN_KEY/);
   });
 
+  it("takes nothing twice of a file that turns out to need the whole of YAML", () => {
+    const [simple, other] = ["a", "b"].map((name) => fileOf(1, () => "{}").text.replace("name: a", `name: ${name}`));
+    const text = `${simple}---\n${(other ?? "").replace("rules:", "rules: # caf\u00e9")}`;
+    const selects = text.replace("spec:\n", "spec:\n  selector: { matchLabels: { app: x } }\n");
+    const { documents, warnings } = loadPolicies([{ file: "p.yaml", text: selects }], options);
+    expect(documents.policies.map(({ name }) => name)).toEqual(["a", "b"]);
+    expect(warnings.map(({ code }) => code)).toEqual(["W_POLICY_SELECTOR"]);
+    const late = selects.replace("# caf\u00e9", "").replace("name: b", "name: &b b");
+    expect(loadPolicies([{ file: "p.yaml", text: late }], options).documents.policies).toHaveLength(2);
+  });
+
   it("reads long lists with anchors, comments and several documents as short ones", () => {
     const long = fileOf(20, (i) =>
       i === 0

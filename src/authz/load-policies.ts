@@ -113,10 +113,18 @@ function* loadInSteps(files: readonly PolicyFile[], options: PolicyOptions): Gen
   const findings = collectFindings(options.mode);
   const read: DocumentModel[] = [];
   for (const { file, text } of files) {
-    yield* readYamlDocuments(file, text, findings, function* (document) {
-      const model = yield* readDocument(document, options, findings);
-      if (model !== undefined) read.push(model);
-      yield;
+    const count = read.length;
+    const forget = findings.mark();
+    yield* readYamlDocuments(file, text, findings, {
+      *take(document) {
+        const model = yield* readDocument(document, options, findings);
+        if (model !== undefined) read.push(model);
+        yield;
+      },
+      takeBack() {
+        read.length = count;
+        forget();
+      },
     });
   }
   const documents: PolicyDocuments = {

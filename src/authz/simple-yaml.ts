@@ -46,18 +46,14 @@ export type TakeDocument = (document: YamlValue) => Generator<void, void>;
 
 /** Reads YAML as people write it, many times faster than a parser of the whole language: ASCII, block mappings and sequences, flow collections on
  *  one line, plain texts without spaces, quoted texts without escapes, comments. What `take` gets is exactly what the library gives. For everything
- *  else, and for everything that is wrong, the result is false and `take` gets nothing: whoever asks must then ask the library. */
+ *  else, and for everything that is wrong, the result is false: whoever asks must then forget what was taken, and ask the library. */
 export function* readSimpleYaml(file: string, text: string, take: TakeDocument): Generator<void, boolean> {
   for (let from = 0; from < text.length; from += STEP_CHARS) {
     if (!SIMPLE_CHARS.test(text.slice(from, from + STEP_CHARS))) return false;
     yield;
   }
-  // Read twice rather than kept: what a document was read into can be collected when its policy is made.
-  return (yield* readDocuments(file, text, takeNothing)) && (yield* readDocuments(file, text, take));
+  return yield* readDocuments(file, text, take);
 }
-
-// oxlint-disable-next-line no-empty-function
-function* takeNothing(): Generator<void, void> {}
 
 function* readDocuments(file: string, text: string, take: TakeDocument): Generator<void, boolean> {
   const cursor: Cursor = { file, text, at: -1, line: 0, lineStart: 0, indent: 0, values: 0, pauseAt: STEP_VALUES };

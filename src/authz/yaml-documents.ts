@@ -43,13 +43,20 @@ interface Reading {
   readonly budget: { values: number; aliases: number };
 }
 
+/** Who gets the documents of a file. */
+export interface DocumentTaker {
+  readonly take: TakeDocument;
+  /** All that was taken from this file comes again. */
+  readonly takeBack: () => void;
+}
+
 /** Reads a file of any number of YAML 1.2 documents, which `take` gets one by one; empty ones are skipped. Everything that is wrong is in
  *  `findings`, a document with errors is left out. */
 export function* readYamlDocuments(
   file: string,
   text: string,
   findings: Findings,
-  take: TakeDocument,
+  { take, takeBack }: DocumentTaker,
 ): Generator<void, void> {
   const start = { file, line: 1, column: 1 };
   if (text.length > MAX_FILE_CHARS) {
@@ -57,6 +64,7 @@ export function* readYamlDocuments(
     return;
   }
   if (yield* readSimpleYaml(file, text, take)) return;
+  takeBack();
   for (const document of yield* readAnyYaml(file, text, findings)) yield* take(document);
 }
 
