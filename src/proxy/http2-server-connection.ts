@@ -4,16 +4,16 @@ import { finishOutcome } from "./call-outcomes.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
 import { HttpCall } from "./http-call.ts";
 import type { HttpService } from "./http-service.ts";
-import type { Fields, Http1Limits, RequestHead } from "./http1/http1-events.ts";
+import type { Fields, RequestHead } from "./http1/http1-events.ts";
 import { CONNECTION_WINDOW } from "./http2/connection-window.ts";
-import { FLOOD_LIMITS } from "./http2/flood-guard.ts";
 import { ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR } from "./http2/frames.ts";
 import { Http2Codec } from "./http2/http2-codec.ts";
 import type { Http2Fault } from "./http2/http2-fault.ts";
 import type { Http2Handler } from "./http2/http2-handler.ts";
+import type { Http2Options } from "./http2/http2-limits.ts";
 import type { Http2Stream } from "./http2/http2-stream.ts";
 import type { Http2Violation } from "./http2/peer-conduct.ts";
-import { STALL_LIMIT, StallGuard } from "./http2/stall-guard.ts";
+import { StallGuard } from "./http2/stall-guard.ts";
 import { WindowAllowance } from "./http2/window-allowance.ts";
 import { asUpgrade, ServerStream, type StreamUser, writeResponse } from "./http2-server-stream.ts";
 import { LINGER_MS } from "./linger.ts";
@@ -36,7 +36,7 @@ export interface Http2ServerOptions {
   readonly tunnels: TunnelEntrance | undefined;
   /** HTTP calls are served as well. */
   readonly servesHttp: boolean;
-  readonly limits: Http1Limits & { readonly streams: number; readonly streamBuffer: number };
+  readonly limits: Http2Options;
   readonly timeouts: ServerTimeouts;
   readonly onClosed: () => void;
 }
@@ -61,7 +61,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   #headDeadlineMs = Number.POSITIVE_INFINITY;
   #headUnderWay = 0;
   readonly #allowance = new WindowAllowance();
-  readonly #stalls = new StallGuard(STALL_LIMIT);
+  readonly #stalls: StallGuard;
   #draining = false;
   /** By when a caller must have heard of a drain. */
   #drainDeadlineMs = Number.POSITIVE_INFINITY;
@@ -88,11 +88,11 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     this.#service = service;
     this.#options = options;
     const { limits } = options;
+    this.#stalls = new StallGuard(limits.http2.stalledStreams);
     this.#codec = new Http2Codec("server", transport.out, this, {
       ...limits,
       streamWindow: limits.streamBuffer,
       connectionWindow: CONNECTION_WINDOW,
-      flood: FLOOD_LIMITS,
     });
     this.#idleDeadlineMs = deadlineAfter(options.timeouts.head);
     transport.owner = this;

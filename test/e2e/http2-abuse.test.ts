@@ -1,11 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { STALL_LIMIT, StallGuard } from "../../src/proxy/http2/stall-guard.ts";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startApp, type TestApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
 import { ATTACKS, LARGE_ANSWER_PATH, mount } from "../support/http2-attacks.ts";
-import { FLAG, headers, requestFields, reset } from "../support/http2-frames.ts";
+import { FLAG, FRAME, frame, headerBlock, headers, requestFields, reset } from "../support/http2-frames.ts";
 import { http2RawClient } from "../support/http2-raw-client.ts";
-import { type Mesh, startMesh, WEB } from "../support/mesh.ts";
+import { ALLOW_WEB, type Mesh, startMesh, WEB } from "../support/mesh.ts";
 import { deadPort } from "../support/upstream-servers.ts";
 
 const MIB = 1024 * 1024;
@@ -95,20 +94,61 @@ describe("calls that a client makes many of at once", () => {
 });
 
 it("a client that takes nothing of many answers for long is cut off, with the reason in the audit log", async () => {
-  // a minute in a moment
-  vi.spyOn(StallGuard.prototype, "passes").mockImplementation((stalled) => stalled >= STALL_LIMIT.streams);
   const large = Buffer.alloc(MIB);
   const app = await startApp((_, response) => response.end(large));
-  const mesh = await startMesh({ appPort: app.port });
+  const mesh = await startMesh({
+    appPort: app.port,
+    both: "limits: { http2: { stalledStreams: { streams: 20, for: 1s } } }",
+  });
   const attacker = await http2RawClient(mesh.meshPort, {
     identity: mesh.ca.issue({ spiffeId: WEB }),
     settings: [[4, 0]],
   });
-  for (let at = 0; at < 60; at++) attacker.send(headers(2 * at + 1, requestFields("/")));
+  for (let at = 0; at < 20; at++) attacker.send(headers(2 * at + 1, requestFields("/")));
   expect(await attacker.end()).toEqual({ code: 11, detail: "too many: streams that wait for window" });
   const record = await mesh.inbound.audit.next(({ kind }) => kind === "refusal");
   expect(record).toMatchObject({ reason: "E_HTTP2_FLOOD", detail: "too many: streams that wait for window" });
-  vi.restoreAllMocks();
   await mesh.close();
   await app.close();
 });
+
+describe("limits.http2", () => {
+  const ping = frame(FRAME.PING, 0, 0, Buffer.alloc(8));
+
+  it("holds on the wire, and after a reload for new connections", async () => {
+    const app = await startApp((_, response) => response.end("ok"));
+    const mesh = await startMesh({
+      appPort: app.port,
+      both: "limits: { http2: { pings: { burst: 3, perSecond: 1 }, headerTable: 1KiB } }",
+    });
+    const { inbound } = mesh;
+    const identity = mesh.ca.issue({ spiffeId: WEB });
+    // both sidecars keep to the smaller table
+    expect((await ask(mesh.port, "/")).status).toBe(200);
+    const first = await http2RawClient(mesh.meshPort, { identity });
+    const announced = await first.next(({ type, flags }) => type === FRAME.SETTINGS && (flags & FLAG.ACK) === 0);
+    expect(settingsOf(announced.payload).get(1)).toBe(1024);
+    for (let at = 0; at < 6; at++) first.send(ping);
+    expect(await first.end()).toEqual({ code: 11, detail: "too many: pings" });
+    expect(await inbound.audit.next(({ kind }) => kind === "refusal")).toMatchObject({
+      reason: "E_HTTP2_FLOOD",
+      detail: "too many: pings",
+    });
+    const { limits } = inbound.config;
+    const http2 = { ...limits.http2, pings: { burst: 100, perSecond: 10 }, continuations: 1 };
+    await inbound.sidecar.setConfig({ ...inbound.config, limits: { ...limits, http2 } }, inbound.compile(ALLOW_WEB));
+    const second = await http2RawClient(mesh.meshPort, { identity });
+    for (let at = 0; at < 6; at++) second.send(ping);
+    second.send(frame(FRAME.HEADERS, 0, 1, headerBlock(requestFields("/"))));
+    for (let at = 0; at < 2; at++) second.send(frame(FRAME.CONTINUATION, 0, 1, headerBlock([["a", "b"]])));
+    expect(await second.end()).toEqual({ code: 11, detail: "too many: CONTINUATION frames" });
+    await mesh.close();
+    await app.close();
+  });
+});
+
+function settingsOf(payload: Buffer): ReadonlyMap<number, number> {
+  const found = new Map<number, number>();
+  for (let at = 0; at < payload.length; at += 6) found.set(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
+  return found;
+}

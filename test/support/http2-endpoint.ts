@@ -1,6 +1,6 @@
+import { parseSidecarConfig } from "../../src/config/load-sidecar-config.ts";
 import type { Fields, RequestHead, ResponseHead } from "../../src/proxy/http1/http1-events.ts";
 import { OutputBuffer } from "../../src/proxy/http1/output-buffer.ts";
-import { FLOOD_LIMITS } from "../../src/proxy/http2/flood-guard.ts";
 import { Http2Codec } from "../../src/proxy/http2/http2-codec.ts";
 import type { Http2Fault } from "../../src/proxy/http2/http2-fault.ts";
 import type { Http2Handler } from "../../src/proxy/http2/http2-handler.ts";
@@ -14,7 +14,8 @@ export const HTTP2_LIMITS: Http2Limits = {
   streams: 100,
   streamWindow: 65_536,
   connectionWindow: 1 << 20,
-  flood: FLOOD_LIMITS,
+  http2: parseSidecarConfig("{}", "countersign.yaml", { SPIFFE_ENDPOINT_SOCKET: "unix:///agent.sock" }).config.limits
+    .http2,
 };
 
 /** What a codec has told of one stream. */

@@ -19,19 +19,8 @@ export interface FloodLimit {
 
 export type FloodLimits = Readonly<Record<FloodKind, FloodLimit>>;
 
-/** What no well-behaved peer comes near. PINGs and WINDOW_UPDATEs come with traffic (a gRPC client measures its path with one PING per round
- *  trip): each DATA or HEADERS frame, in either direction, pays for some of them. */
-export const FLOOD_LIMITS: FloodLimits = {
-  resets: { burst: 200, perSecond: 100 },
-  provokedResets: { burst: 100, perSecond: 20 },
-  pings: { burst: 100, perSecond: 10 },
-  settings: { burst: 30, perSecond: 2 },
-  priorities: { burst: 300, perSecond: 50 },
-  windowUpdates: { burst: 1000, perSecond: 200 },
-  emptyFrames: { burst: 50, perSecond: 5 },
-};
-
-/** How many PINGs and WINDOW_UPDATEs a frame of traffic pays for. */
+/** How many PINGs and WINDOW_UPDATEs a DATA or HEADERS frame pays for, in either direction: they come with traffic (a gRPC client measures its
+ *  path with one PING per round trip). */
 const PAID_BY_TRAFFIC = 4;
 
 class Bucket {

@@ -1,12 +1,13 @@
 import type { OutputBuffer } from "../http1/output-buffer.ts";
 import * as frames from "./frames.ts";
+import { DEFAULT_TABLE } from "./hpack-dynamic-table.ts";
 import { type Http2Limits, OUR_MAX_FRAME } from "./http2-limits.ts";
 import type { Http2Role } from "./stream-numbers.ts";
 
 /** Writes what a connection begins with on our side (RFC 9113 section 3.4): our settings, behind a client's preface, and the connection's
  *  window. */
 export function writeGreeting(role: Http2Role, out: OutputBuffer, limits: Http2Limits): void {
-  const { streams, streamWindow, connectionWindow, headBytes } = limits;
+  const { streams, streamWindow, connectionWindow, headBytes, http2 } = limits;
   const common = [
     frames.SETTINGS_INITIAL_WINDOW_SIZE,
     streamWindow,
@@ -15,6 +16,7 @@ export function writeGreeting(role: Http2Role, out: OutputBuffer, limits: Http2L
     frames.SETTINGS_MAX_HEADER_LIST_SIZE,
     headBytes,
   ];
+  if (http2.headerTable !== DEFAULT_TABLE) common.push(frames.SETTINGS_HEADER_TABLE_SIZE, http2.headerTable);
   if (role === "client") {
     out.latin1(frames.CLIENT_PREFACE);
     frames.writeSettings(out, [frames.SETTINGS_ENABLE_PUSH, 0, ...common]);

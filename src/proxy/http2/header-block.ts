@@ -2,7 +2,6 @@ import type { FloodGuard } from "./flood-guard.ts";
 import * as frames from "./frames.ts";
 import type { PeerConduct } from "./peer-conduct.ts";
 
-const MAX_CONTINUATIONS = 32;
 const NO_BYTES = Buffer.alloc(0);
 
 /** Receives a whole header block. Returns false if the connection is over. */
@@ -17,6 +16,7 @@ export class HeaderBlock {
   readonly #conduct: PeerConduct;
   readonly #guard: FloodGuard;
   readonly #maxBytes: number;
+  readonly #maxContinuations: number;
   readonly #sink: BlockSink;
   #stream = 0;
   #frame = 0;
@@ -24,11 +24,12 @@ export class HeaderBlock {
   #bytes: Uint8Array = NO_BYTES;
   #continuations = 0;
 
-  /** `maxBytes`: of a block, compressed. */
-  constructor(conduct: PeerConduct, guard: FloodGuard, maxBytes: number, sink: BlockSink) {
+  /** `maxBytes`: of a block, compressed. `maxContinuations`: frames of a block behind its first. */
+  constructor(conduct: PeerConduct, guard: FloodGuard, maxBytes: number, maxContinuations: number, sink: BlockSink) {
     this.#conduct = conduct;
     this.#guard = guard;
     this.#maxBytes = maxBytes;
+    this.#maxContinuations = maxContinuations;
     this.#sink = sink;
   }
 
@@ -73,7 +74,7 @@ export class HeaderBlock {
     const conduct = this.#conduct;
     if (this.#stream === 0) return conduct.fail(frames.PROTOCOL_ERROR, "CONTINUATION without a header block");
     this.#continuations++;
-    if (this.#continuations > MAX_CONTINUATIONS) {
+    if (this.#continuations > this.#maxContinuations) {
       return conduct.fail(frames.ENHANCE_YOUR_CALM, "too many: CONTINUATION frames", "E_HTTP2_FLOOD");
     }
     if (start === end && conduct.floods("emptyFrames")) return false;

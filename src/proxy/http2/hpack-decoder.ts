@@ -6,8 +6,10 @@ import { FIRST_DYNAMIC, STATIC_TABLE } from "./hpack-static-table.ts";
 import { decodeHuffman } from "./huffman.ts";
 
 export interface HpackLimits {
-  /** What our SETTINGS_HEADER_TABLE_SIZE announces: the most that the dynamic table may hold. Default 4096. */
+  /** The most that the dynamic table may hold, before the peer has acknowledged our settings. Default 4096. */
   readonly tableBytes: number;
+  /** And after it: what our SETTINGS_HEADER_TABLE_SIZE announces. Absent: the same. */
+  readonly announcedTableBytes?: number;
   /** Names and values of a block with 32 bytes for each field, as SETTINGS_MAX_HEADER_LIST_SIZE counts. Default 61 440. */
   readonly listBytes: number;
   /** Fields of a block. Default 100. */
@@ -19,6 +21,7 @@ const INTEGER = "a number in a header block is too large";
 const INDEX = "a header block refers to no entry of the tables";
 const HUFFMAN = "a string in a header block is no valid Huffman code";
 const LATE_RESIZE = "a header block changes the table size behind a field";
+const NO_RESIZE = "a header block does not reduce the table to the size that was announced";
 const LARGE_RESIZE = "a header block asks for a table larger than was announced";
 
 const NOTHING = Buffer.alloc(0);
@@ -38,6 +41,9 @@ export class HpackDecoder {
   readonly #limits: HpackLimits;
   readonly #table: DynamicTable;
   readonly #names = new NameFinder();
+  #maxTable: number;
+  /** The next block must begin with a smaller size of the table. */
+  #mustResize = false;
   #listBytes = 0;
   #reason = "";
   /** Behind the number or string that was read last. */
@@ -56,7 +62,15 @@ export class HpackDecoder {
 
   constructor(limits: HpackLimits) {
     this.#limits = limits;
-    this.#table = new DynamicTable(limits.tableBytes);
+    const { tableBytes, announcedTableBytes = tableBytes } = limits;
+    this.#maxTable = tableBytes;
+    this.#table = new DynamicTable(tableBytes, Math.max(tableBytes, announcedTableBytes));
+  }
+
+  /** The peer has acknowledged the table's announced size. To a smaller one it goes itself, with its next block (RFC 9113 section 4.3.1). */
+  settingsAcknowledged(): void {
+    this.#maxTable = this.#limits.announcedTableBytes ?? this.#maxTable;
+    this.#mustResize = this.#table.maxBytes > this.#maxTable;
   }
 
   /** Decodes one whole header block, bytes[start … end). Returns undefined, or a short reason why the connection must end with
@@ -77,6 +91,10 @@ export class HpackDecoder {
 
   #read(block: Buffer, start: number, end: number): string | undefined {
     let at = start;
+    if (this.#mustResize) {
+      if (at >= end || ((block[at] as number) & 0xe0) !== 0x20) return NO_RESIZE;
+      this.#mustResize = false;
+    }
     let fieldSeen = false;
     while (at < end) {
       const first = block[at++] as number;
@@ -103,7 +121,7 @@ export class HpackDecoder {
           if (size === BROKEN) return this.#reason;
           at = this.#next;
         }
-        if (size > this.#limits.tableBytes) return LARGE_RESIZE;
+        if (size > this.#maxTable) return LARGE_RESIZE;
         this.#table.resize(size);
       }
     }

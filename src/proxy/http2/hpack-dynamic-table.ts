@@ -1,5 +1,8 @@
 import { FIELD_OVERHEAD, type HeaderField } from "./hpack-field.ts";
 
+/** Octets that a table holds until the decoder's side says otherwise (RFC 9113 section 6.5.2). */
+export const DEFAULT_TABLE = 4096;
+
 /** A decoder's dynamic table (RFC 7541 section 2.3.2): newest first, oldest evicted. */
 export class DynamicTable {
   /** Bytes that its entries may have together, as the peer last set it. */
@@ -12,9 +15,9 @@ export class DynamicTable {
   #ring: (HeaderField | undefined)[] = [];
   readonly #capacity: number;
 
-  /** `limitBytes` is the most that `resize` will ever be given. */
-  constructor(limitBytes: number) {
-    this.#maxBytes = limitBytes;
+  /** `maxBytes`: at the start; `limitBytes`: the most that `resize` will ever be given. */
+  constructor(maxBytes: number, limitBytes: number) {
+    this.#maxBytes = maxBytes;
     let capacity = 1;
     while (capacity * FIELD_OVERHEAD < limitBytes) capacity *= 2;
     this.#capacity = capacity;

@@ -50,10 +50,10 @@ export class Http2Codec<User> implements FrameSink {
   #prefaceAt: number;
 
   constructor(role: Http2Role, out: OutputBuffer, handler: Http2Handler<User>, limits: Http2Limits) {
-    const { streams, streamWindow, fullWindow, connectionWindow, flood, headBytes } = limits;
+    const { streams, streamWindow, fullWindow, connectionWindow, http2, headBytes } = limits;
     this.#role = role;
     this.#limits = limits;
-    this.#guard = new FloodGuard(flood);
+    this.#guard = new FloodGuard(http2);
     this.#numbers = new StreamNumbers(role, streams);
     this.#conduct = new PeerConduct(out, this.#guard, this.#numbers);
     this.#prefaceAt = role === "server" ? 0 : frames.CLIENT_PREFACE.length;
@@ -84,7 +84,7 @@ export class Http2Codec<User> implements FrameSink {
     this.#control = new ControlFrames(parts, this.#endings, this.#shutdown);
     this.#data = new DataFrame(parts, this.#endings, this.#delivery);
     const heads = new ReceivedHeads(parts, this.#endings, this.#delivery, this.#peer, this.#shutdown);
-    this.#block = new HeaderBlock(this.#conduct, this.#guard, headBytes, heads);
+    this.#block = new HeaderBlock(this.#conduct, this.#guard, headBytes, http2.continuations, heads);
     writeGreeting(role, out, limits);
   }
 

@@ -3,6 +3,7 @@ import type { CodecParts } from "./codec-parts.ts";
 import * as frames from "./frames.ts";
 import type { BlockSink } from "./header-block.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
+import { DEFAULT_TABLE } from "./hpack-dynamic-table.ts";
 import type { Http2Fault } from "./http2-fault.ts";
 import { Http2Stream } from "./http2-stream.ts";
 import type { PeerSettings } from "./peer-settings.ts";
@@ -13,7 +14,6 @@ import type { StreamEndings } from "./stream-endings.ts";
 
 /** Interim responses that one stream may have, as in HTTP/1.1. Counted by stream: one upstream's 102s must not end its neighbours. */
 const MAX_INTERIM_RESPONSES = 100;
-const TABLE_BYTES = 4096;
 const HEAD_TOO_LARGE: Http2Fault = {
   code: "E_HTTP_HEAD_TOO_LARGE",
   detail: "the header section is larger than the limit",
@@ -27,6 +27,7 @@ export class ReceivedHeads<User> implements BlockSink {
   readonly #peer: PeerSettings;
   readonly #shutdown: Shutdown<User>;
   readonly #decoder: HpackDecoder;
+  #settingsInForce = false;
 
   constructor(
     parts: CodecParts<User>,
@@ -40,12 +41,21 @@ export class ReceivedHeads<User> implements BlockSink {
     this.#delivery = delivery;
     this.#peer = peer;
     this.#shutdown = shutdown;
-    const { headBytes, headFields } = parts.limits;
-    this.#decoder = new HpackDecoder({ tableBytes: TABLE_BYTES, listBytes: headBytes, fields: headFields });
+    const { headBytes, headFields, http2 } = parts.limits;
+    this.#decoder = new HpackDecoder({
+      tableBytes: DEFAULT_TABLE,
+      announcedTableBytes: http2.headerTable,
+      listBytes: headBytes,
+      fields: headFields,
+    });
   }
 
   onBlock(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
     const { conduct, streams, numbers, role } = this.#parts;
+    if (!this.#settingsInForce && this.#peer.knowsOurs) {
+      this.#settingsInForce = true;
+      this.#decoder.settingsAcknowledged();
+    }
     // decoded whatever becomes of it: the table is the connection's
     const broken = this.#decoder.decode(bytes, start, end);
     if (broken !== undefined) return conduct.fail(frames.COMPRESSION_ERROR, broken, "E_HTTP2_COMPRESSION");

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { StallGuard } from "./stall-guard.ts";
 
-const limit = { streams: 3, forMs: 10_000 };
+const limit = { streams: 3, for: 10_000 };
 
 /** Asked once a second; when it says that it is too much, if ever. */
 function firstPass(rounds: readonly (readonly [stalled: number, sent: number])[]): number | undefined {

@@ -2,13 +2,11 @@
 export interface StallLimit {
   readonly streams: number;
   /** Milliseconds. */
-  readonly forMs: number;
+  readonly for: number;
 }
 
-/** A caller that is only slow takes something now and then; one that has paused a few streams goes on with others. */
-export const STALL_LIMIT: StallLimit = { streams: 50, forMs: 60_000 };
-
-/** Tells a caller that has us hold answers it does not take from one that is slow. Asked now and then. Pure: time is handed in. */
+/** Tells a caller that has us hold answers it does not take from one that is slow, which takes something now and then, or has paused a few
+ *  streams and goes on with others. Asked now and then. Pure: time is handed in. */
 export class StallGuard {
   readonly #limit: StallLimit;
   #sentBytes = -1;
@@ -20,7 +18,7 @@ export class StallGuard {
 
   /** True if too many streams have waited for too long. `sentBytes`: all that was sent of bodies so far; `nowMs` is monotonic. */
   passes(stalled: number, sentBytes: number, nowMs: number): boolean {
-    const { streams, forMs } = this.#limit;
+    const { streams, for: forMs } = this.#limit;
     if (stalled < streams || sentBytes !== this.#sentBytes) {
       this.#sentBytes = stalled < streams ? -1 : sentBytes;
       this.#sinceMs = nowMs;

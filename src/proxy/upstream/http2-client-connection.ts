@@ -2,12 +2,12 @@ import type { ErrorCode } from "../../core/error-codes.ts";
 import { CountersignError } from "../../core/errors.ts";
 import { deadlineAfter, type HasDeadline } from "../deadlines.ts";
 import type { UpstreamStream } from "../http-streams.ts";
-import type { Fields, Http1Limits, ResponseHead } from "../http1/http1-events.ts";
+import type { Fields, ResponseHead } from "../http1/http1-events.ts";
 import { CONNECTION_WINDOW } from "../http2/connection-window.ts";
-import { FLOOD_LIMITS } from "../http2/flood-guard.ts";
 import { CANCEL, REFUSED_STREAM } from "../http2/frames.ts";
 import { Http2Codec } from "../http2/http2-codec.ts";
 import type { Http2Handler } from "../http2/http2-handler.ts";
+import type { Http2Options } from "../http2/http2-limits.ts";
 import type { Http2Stream } from "../http2/http2-stream.ts";
 import { monotonicMs } from "../monotonic.ts";
 import { StreamTransport } from "../stream-transport.ts";
@@ -20,7 +20,7 @@ import { isServersFault, PooledConnection, type PooledParts } from "./pooled-con
 import { TunnelClientStream } from "./tunnel-client-stream.ts";
 
 export interface Http2ClientParts extends PooledParts {
-  readonly limits: Http1Limits & { readonly streams: number; readonly streamBuffer: number };
+  readonly limits: Http2Options;
   /** How long a connection without calls is kept. */
   readonly idleMs: number;
   /** How long the other side may take to say that it speaks HTTP/2. */
@@ -72,7 +72,6 @@ export class Http2ClientConnection
       streamWindow: Math.min(FIRST_WINDOW, limits.streamBuffer),
       fullWindow: limits.streamBuffer,
       connectionWindow: CONNECTION_WINDOW,
-      flood: FLOOD_LIMITS,
     });
     this.#idleDeadlineMs = deadlineAfter(parts.settleMs);
     this.#transport.touch();

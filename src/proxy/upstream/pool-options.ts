@@ -3,7 +3,7 @@ import type { Address, ExpectedIdentity } from "../../config/sidecar-config.ts";
 import type { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot, Svid } from "../../core/identity.ts";
 import type { Deadlines } from "../deadlines.ts";
-import type { Http1Limits } from "../http1/http1-events.ts";
+import type { Http2Options } from "../http2/http2-limits.ts";
 import type { EndpointLoad, UpstreamCounts } from "./endpoint-load.ts";
 
 /** Who we are on a connection that is made now. */
@@ -28,7 +28,7 @@ export interface PoolOptions {
   readonly plaintext: PlaintextVersion;
   /** Our SVID for new connections now, or why there is none. Asked only for a mesh pool. */
   readonly identity: () => OurIdentity | CountersignError;
-  readonly limits: Http1Limits & { readonly streams: number; readonly streamBuffer: number };
+  readonly limits: Http2Options;
   readonly maxConnections: number;
   readonly connectTimeoutMs: number;
   readonly handshakeTimeoutMs: number;
