@@ -55,6 +55,7 @@ export function newOutcome(
     reason: undefined,
     detail: undefined,
     nearest: undefined,
+    notes: undefined,
     status: undefined,
     grpcService: undefined,
     grpcMethod: undefined,
