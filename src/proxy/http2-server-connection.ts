@@ -2,6 +2,7 @@ import type { ErrorCode } from "../core/error-codes.ts";
 import { CountersignError } from "../core/errors.ts";
 import { finishOutcome } from "./call-outcomes.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
+import { fairTurns, TurnShare } from "./fair-turns.ts";
 import { HttpCall } from "./http-call.ts";
 import type { HttpService } from "./http-service.ts";
 import type { Fields, RequestHead } from "./http1/http1-events.ts";
@@ -18,10 +19,10 @@ import { WindowAllowance } from "./http2/window-allowance.ts";
 import { asUpgrade, ServerStream, type StreamUser, writeResponse } from "./http2-server-stream.ts";
 import { LINGER_MS } from "./linger.ts";
 import { localAnswer } from "./local-answer.ts";
-import { clockMs, monotonicMs } from "./monotonic.ts";
+import { monotonicMs } from "./monotonic.ts";
 import type { ServerTimeouts } from "./server-timeouts.ts";
 import { StreamTransport } from "./stream-transport.ts";
-import { currentTurn, type Transport, type TransportOwner } from "./transport.ts";
+import type { Transport, TransportOwner } from "./transport.ts";
 import { TUNNEL_PROTOCOL, tunnelNameOf } from "./tunnel-names.ts";
 import { UNREADABLE_HEAD } from "./unreadable-head.ts";
 
@@ -44,8 +45,6 @@ export interface Http2ServerOptions {
 /** Far more than the bodies that are let go ahead, bytes: beyond it a caller leaves its answers unread. */
 const MAX_BACKLOG = 1024 * 1024;
 
-/** A connection's share of an event-loop turn, milliseconds: with more to do it goes on in the next one, behind all others. */
-const SHARE_MS = 1;
 /** Calls of one read that may begin with it, since their body is there already. */
 const MAX_EARLY = 16;
 
@@ -69,11 +68,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   /** Nothing is read until the caller has read. */
   #unread = false;
   #nowMs = 0;
-  /** Of the share of `#turn`. */
-  #spentMs = 0;
-  #turn = -1;
-  /** Nothing is read until the next turn. */
-  #yields = false;
+  readonly #share = new TurnShare(fairTurns, () => this.#goOn());
   /** What came nevertheless: the rest of one read of TLS records. */
   #kept: Buffer[] = [];
   /** Calls that have not begun: those of one read begin behind it, so that one which it takes back costs the upstream nothing. */
@@ -157,19 +152,15 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   // ── socket events ──
 
   onBytes(chunk: Uint8Array): void {
-    if (this.#yields) this.#kept.push(Buffer.from(chunk));
+    if (this.#share.waits) this.#kept.push(Buffer.from(chunk));
     else this.#read(chunk);
   }
 
   #read(chunk: Uint8Array): void {
     if (this.#lingering) return;
-    const startedMs = clockMs();
+    const startedMs = monotonicMs();
     this.#nowMs = startedMs;
-    const turn = currentTurn();
-    if (turn !== this.#turn) {
-      this.#turn = turn;
-      this.#spentMs = 0;
-    }
+    this.#share.begin();
     this.#early = 0;
     const violation = this.#codec.push(chunk, startedMs);
     if (this.#refusedStreams > 0) this.#recordRefusedStreams();
@@ -187,44 +178,35 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
       this.#unread = true;
       this.#transport.pause();
     }
-    this.#beginCalls(startedMs);
+    this.#beginCalls();
   }
 
   /** Begins what the last read asked for, as far as the share goes. */
-  #beginCalls(startedMs: number): void {
+  #beginCalls(): void {
     const waiting = this.#waiting;
     let begun = 0;
-    let nowMs = clockMs();
-    this.#spentMs += nowMs - startedMs;
-    while (begun < waiting.length && (this.#spentMs < SHARE_MS || begun === 0)) {
+    let isSpent = this.#share.isSpent();
+    while (begun < waiting.length && (!isSpent || begun === 0)) {
       (waiting[begun++] as ServerStream).start();
-      const beforeMs = nowMs;
-      nowMs = clockMs();
-      this.#spentMs += nowMs - beforeMs;
+      isSpent = this.#share.isSpent();
     }
     if (begun === waiting.length) waiting.length = 0;
     else this.#waiting = waiting.slice(begun);
-    if (this.#spentMs < SHARE_MS || this.#yields) return;
-    this.#yields = true;
+    if (!isSpent || this.#share.waits) return;
     this.#transport.pause();
-    setImmediate(() => this.#goOn());
+    this.#share.wait();
   }
 
+  /** There is a share again. */
   #goOn(): void {
-    this.#yields = false;
-    this.#spentMs = 0;
-    this.#beginCalls(clockMs());
-    while (!this.#isYielding()) {
+    this.#share.begin();
+    this.#beginCalls();
+    while (!this.#share.waits) {
       const chunk = this.#kept.shift();
       if (chunk === undefined) break;
       this.#read(chunk);
     }
-    if (!this.#isYielding() && !this.#unread) this.#transport.resume();
-  }
-
-  /** Read anew: what is begun changes it. */
-  #isYielding(): boolean {
-    return this.#yields;
+    if (!this.#share.waits && !this.#unread) this.#transport.resume();
   }
 
   onFin(): void {
@@ -237,12 +219,14 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   onWritable(): void {
     if (this.#unread) {
       this.#unread = false;
-      if (!this.#yields) this.#transport.resume();
+      if (!this.#share.waits) this.#transport.resume();
     }
     for (const { user } of this.#codec.streams()) user?.onTransportWritable();
   }
 
   onGone(): void {
+    // what it still asked for is not begun
+    this.#kept.length = 0;
     this.#endCalls("caller-closed");
     this.#options.onClosed();
   }

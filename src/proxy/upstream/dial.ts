@@ -7,6 +7,7 @@ import type { Address, ExpectedIdentity } from "../../config/sidecar-config.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot, Peer, Svid } from "../../core/identity.ts";
 import { type Deadlines, deadlineAfter, type HasDeadline } from "../deadlines.ts";
+import { fairTurns } from "../fair-turns.ts";
 import { newPlainSocket } from "../socket-reads.ts";
 import { holdSvid } from "../svid-use.ts";
 
@@ -47,6 +48,9 @@ export type DialResult =
   | { readonly kind: "connected"; readonly dialed: Dialed }
   | { readonly kind: "failed"; readonly error: CountersignError; readonly noAlpn: boolean };
 
+/** What a connection costs in the turns to come (connecting, being heard of, the first write, closing), milliseconds. */
+const DIAL_MS = 1;
+
 /** Opens one connection: TCP or Unix, then for a mesh peer TLS 1.3 with our SVID, and the proof that the server is who the
  *  configuration says, before a byte of any call is written. Calls `done` once. */
 export function dial(options: DialOptions, done: (result: DialResult) => void): void {
@@ -57,6 +61,7 @@ export function dial(options: DialOptions, done: (result: DialResult) => void): 
     const source = options.source === undefined ? {} : { localAddress: options.source };
     raw.connect({ host: address.host, port: address.port, ...source });
   }
+  fairTurns.owe(DIAL_MS);
   let finished = false;
   let tls: TLSSocket | undefined;
   const where = addressText(address);

@@ -1,5 +1,6 @@
 import { CountersignError } from "../../core/errors.ts";
 import type { HasDeadline } from "../deadlines.ts";
+import { fairTurns } from "../fair-turns.ts";
 import type { OutgoingRequest, UpstreamReceiver, UpstreamStream } from "../http-streams.ts";
 import type {
   Fields,
@@ -111,7 +112,10 @@ export class Http1ClientConnection
     this.#receiver = undefined;
     if (timedOut) this.load.failed();
     this.#callOver();
-    this.#transport.destroy();
+    // a caller may give up a hundred at once, and closing costs: nothing comes or goes on it any more, and it closes when there is time
+    this.#transport.out.reset();
+    this.#transport.pause();
+    fairTurns.tidy(() => this.#transport.destroy());
   }
 
   #callOver(): void {
