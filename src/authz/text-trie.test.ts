@@ -50,6 +50,36 @@ describe("a trie of texts", () => {
     );
   });
 
+  it.each([false, true])("finds numbered texts, alone and with what follows them (from the end: %s)", (fromEnd) => {
+    const [number, end] = [fc.stringMatching(/^[0-3]{1,4}$/), fc.constantFrom("", "", "/", "/ab", "/abc")];
+    const numbered = fc.tuple(number, end).map(([one, after]) => (fromEnd ? `${after}${one}` : `/a${one}${after}`));
+    const form = fc.constantFrom("exact" as const, "affix" as const);
+    const dense = fc.record({ count: fc.nat(260), digits: fc.integer({ min: 1, max: 4 }), end, form });
+    fc.assert(
+      fc.property(
+        dense,
+        fc.array(numbered, { maxLength: 3 }),
+        fc.array(numbered),
+        ({ count, digits, ...all }, more, asked) => {
+          const names = Array.from({ length: count }, (_, i) => i.toString(4).padStart(digits, "0"));
+          const texts = names.map((name) => (fromEnd ? `${all.end}${name}` : `/a${name}${all.end}`));
+          const entries = [...new Set([...texts, ...more])].map((one, value) => ({ text: one, form: all.form, value }));
+          const trie = build(entries, fromEnd);
+          for (const one of [...asked, ...more, ...texts.slice(-20), "", "/a", "/a0"]) {
+            const expected = entries.filter(({ text: each }) => {
+              if (all.form === "exact") return one === each;
+              return fromEnd ? one.endsWith(each) : one.startsWith(each);
+            });
+            expect(valuesOf(trie, one)).toEqual(expected.map(({ value }) => value));
+            const near = nearest(trie, one);
+            expect(entries.length === 0 ? near === -1 : near in entries).toBe(true);
+            if (all.form === "exact" && expected.length > 0) expect(near).toBe(expected[0]?.value);
+          }
+        },
+      ),
+    );
+  });
+
   it("finds templates, which stand for one segment each", () => {
     const piece = fc.constantFrom("a", "b", "/", "ab/", "\uffff", SEGMENT);
     const pattern = fc.array(piece, { maxLength: 6 }).map((pieces) => pieces.join(""));
