@@ -123,7 +123,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
       if (!trimmed)
         systemClock.after(START_OVER_MS, () => {
           returnFreeMemory();
-          dropStartPages();
+          void dropStartPages();
         });
       trimmed = true;
     }

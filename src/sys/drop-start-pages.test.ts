@@ -43,7 +43,7 @@ describe.runIf(process.platform === "linux")("dropping them", () => {
       import { dropStartPages } from ${JSON.stringify(join(import.meta.dirname, "drop-start-pages.ts"))};
       const fileKb = () => Number(/RssFile:\\s+(\\d+)/.exec(readFileSync("/proc/self/status", "latin1"))[1]);
       const before = fileKb();
-      dropStartPages();
+      await dropStartPages();
       const after = fileKb();
       JSON.parse(JSON.stringify({ a: new Intl.DateTimeFormat("de").format(0), b: [3, 1, 2].toSorted() }));
       console.log(JSON.stringify({ before, after }));`;
