@@ -1,7 +1,6 @@
 import type { Socket } from "node:net";
 import type { Address, OutboundConfig } from "../config/sidecar-config.ts";
 import type { ConnectionFacts } from "../core/call-facts.ts";
-import type { ConnectionContext } from "../core/call-outcome.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
 import type { CountersignError } from "../core/errors.ts";
 import type { IdentitySnapshot } from "../core/identity.ts";
@@ -12,9 +11,9 @@ import { decideConfiguredNow, principalsOf } from "./decide-call.ts";
 import { askableProviders } from "./ext-authz/askable-providers.ts";
 import { outboundQuestion } from "./ext-authz/check-question.ts";
 import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
-import { attestCaller, type LocalCaller, UNKNOWN_CALLER } from "./local-caller.ts";
+import { attestCaller } from "./local-caller.ts";
+import { LocalContext } from "./local-context.ts";
 import type { OpenConnection } from "./open-connection.ts";
-import { outboundContext, sourceAddressOf } from "./outbound-context.ts";
 import { type OutboundContext, OutboundHttp } from "./outbound-http.ts";
 import { recordRefusal } from "./refusals.ts";
 import type { Runtime } from "./runtime.ts";
@@ -39,11 +38,8 @@ export class OutboundConnection implements OpenConnection {
   readonly #raw: Socket;
   readonly #onClosed: () => void;
   readonly #startedMs = performance.now();
-  readonly #sourceAddress: string;
   readonly #end: ConnectionEnd;
-  #caller: LocalCaller = UNKNOWN_CALLER;
-  #context: ConnectionContext;
-  #contextOf: object | undefined;
+  readonly #context: LocalContext;
   #outbound: OutboundContext | undefined;
   readonly #served = new ServedProtocol();
   #draining = false;
@@ -54,8 +50,7 @@ export class OutboundConnection implements OpenConnection {
     this.#parts = parts;
     this.#raw = raw;
     this.#onClosed = onClosed;
-    this.#sourceAddress = sourceAddressOf(raw);
-    this.#context = this.#makeContext();
+    this.#context = new LocalContext(runtime, parts.config, raw, addressText(parts.endpoints[0]));
     this.#end = connectionEnd(Number.POSITIVE_INFINITY, runtime.timeouts.connectionAge);
   }
 
@@ -68,8 +63,7 @@ export class OutboundConnection implements OpenConnection {
       this.#onClosed();
     });
     const { caller, refused } = attestCaller(raw, config.listen.kind === "unix", config.allowUids);
-    this.#caller = caller;
-    this.#context = this.#makeContext();
+    this.#context.attested(caller);
     if (refused !== undefined) {
       this.#refuse(refused);
       return;
@@ -129,7 +123,7 @@ export class OutboundConnection implements OpenConnection {
     const { config, pool } = this.#parts;
     const { jwtSvid } = config;
     this.#outbound = {
-      currentContext: () => this.#currentContext(),
+      currentContext: () => this.#context.current,
       facts: this.#facts(),
       listenPort: this.#raw.localPort,
       principals: principalsOf(config.identity),
@@ -151,14 +145,14 @@ export class OutboundConnection implements OpenConnection {
     const principals = principalsOf(config.identity);
     const relay: TcpRelayParts = {
       runtime: this.#runtime,
-      context: this.#currentContext(),
+      context: this.#context.current,
       facts: this.#facts(),
       decide: (facts) => decideConfiguredNow(this.#runtime.inForce.policy, facts, principals),
       ask: (decision, call, outcome, signal) => {
         const { policy, providers } = this.#runtime.inForce;
         return askProviders(decision, call, {
           providers: askableProviders(this.#raw.localPort, providers),
-          question: () => outboundQuestion(this.#currentContext(), call.connection, principals, outcome.startedUs),
+          question: () => outboundQuestion(this.#context.current, call.connection, principals, outcome.startedUs),
           // what is said of headers has no meaning here
           changed: (asked) => asked,
           decide: (asked) => decideConfiguredNow(policy, asked, principals),
@@ -183,23 +177,9 @@ export class OutboundConnection implements OpenConnection {
     };
   }
 
-  /** The source of a call is the SVID that it will show: the context is made anew when that changes. */
-  #currentContext(): ConnectionContext {
-    if (this.#contextOf !== this.#runtime.identity) {
-      this.#contextOf = this.#runtime.identity;
-      this.#context = this.#makeContext();
-    }
-    return this.#context;
-  }
-
-  #makeContext(): ConnectionContext {
-    const { config, endpoints } = this.#parts;
-    return outboundContext(this.#runtime, config, this.#caller, this.#sourceAddress, addressText(endpoints[0]));
-  }
-
   #refuse(error: CountersignError): void {
     if (this.#closed) return;
-    recordRefusal(this.#runtime, this.#context, error, this.#startedMs);
+    recordRefusal(this.#runtime, this.#context.current, error, this.#startedMs);
     this.#raw.destroy();
   }
 

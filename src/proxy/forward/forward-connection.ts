@@ -1,6 +1,5 @@
 import type { Socket } from "node:net";
 import type { ConnectionFacts } from "../../core/call-facts.ts";
-import type { ConnectionContext } from "../../core/call-outcome.ts";
 import type { ErrorCode } from "../../core/error-codes.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot } from "../../core/identity.ts";
@@ -10,9 +9,9 @@ import { deadlineAfter, type HasDeadline } from "../deadlines.ts";
 import type { RequestHead } from "../http1/http1-events.ts";
 import { Http1ServerConnection } from "../http1-server-connection.ts";
 import { endGently } from "../linger.ts";
-import { attestCaller, type LocalCaller, UNKNOWN_CALLER } from "../local-caller.ts";
+import { attestCaller } from "../local-caller.ts";
+import { LocalContext } from "../local-context.ts";
 import type { OpenConnection } from "../open-connection.ts";
-import { outboundContext, sourceAddressOf } from "../outbound-context.ts";
 import { recordRefusal } from "../refusals.ts";
 import type { Runtime } from "../runtime.ts";
 import { ServedProtocol } from "../served-protocol.ts";
@@ -42,11 +41,9 @@ export class ForwardConnection implements OpenConnection {
   readonly #onClosed: () => void;
   readonly #startedMs = performance.now();
   readonly #end: ConnectionEnd;
-  #caller: LocalCaller = UNKNOWN_CALLER;
   /** Why this caller gets nothing. It is told in answer to what it asks. */
   #forbidden: CountersignError | undefined;
-  #context: ConnectionContext;
-  #contextOf: object | undefined;
+  readonly #context: LocalContext;
   #front: Http1ServerConnection | undefined;
   #http: ForwardHttpContext | undefined;
   #tunnel: ForwardTunnel | undefined;
@@ -59,7 +56,7 @@ export class ForwardConnection implements OpenConnection {
     this.#parts = parts;
     this.#raw = raw;
     this.#onClosed = onClosed;
-    this.#context = this.#makeContext();
+    this.#context = new LocalContext(runtime, parts.config, raw, "");
     this.#end = connectionEnd(Number.POSITIVE_INFINITY, runtime.timeouts.connectionAge);
   }
 
@@ -68,9 +65,8 @@ export class ForwardConnection implements OpenConnection {
     const raw = this.#raw;
     raw.on("error", IGNORED);
     const attested = attestCaller(raw, config.listen.kind === "unix", config.allowUids);
-    this.#caller = attested.caller;
+    this.#context.attested(attested.caller);
     this.#forbidden = attested.refused;
-    this.#context = this.#makeContext();
     const transport = new SocketTransport(raw, NOBODY);
     raw.once("close", () => {
       this.#closed = true;
@@ -133,7 +129,7 @@ export class ForwardConnection implements OpenConnection {
 
   #makeHttp(tunnel: Destination | undefined): ForwardHttpContext {
     const http: ForwardHttpContext = {
-      currentContext: () => this.#currentContext(),
+      currentContext: () => this.#context.current,
       facts: this.#facts(),
       parts: this.#parts,
       forbidden: this.#forbidden,
@@ -194,7 +190,7 @@ export class ForwardConnection implements OpenConnection {
     early: Uint8Array | undefined,
   ): void {
     if (destination instanceof CountersignError) {
-      const id = recordRefusal(this.#runtime, this.#currentContext(), destination, this.#startedMs, undefined, {
+      const id = recordRefusal(this.#runtime, this.#context.current, destination, this.#startedMs, undefined, {
         method,
         authority: asked,
       });
@@ -205,7 +201,7 @@ export class ForwardConnection implements OpenConnection {
       {
         runtime: this.#runtime,
         listener: this.#parts,
-        context: this.#currentContext(),
+        context: this.#context.current,
         facts: this.#facts(),
         headers,
         method,
@@ -218,7 +214,7 @@ export class ForwardConnection implements OpenConnection {
           else this.#served.serveHttp2(this.#runtime, transport, service, first);
         },
         onMeshBytes: (addresses, facts, first) => {
-          const context = this.#currentContext();
+          const context = this.#context.current;
           const relay = meshRelay(this.#runtime, this.#parts, context, destination, addresses, facts);
           this.#served.serveTcp(relay, transport, first, this.#startedMs);
         },
@@ -234,21 +230,9 @@ export class ForwardConnection implements OpenConnection {
     return { peer: undefined, sourceIp, remoteIp: sourceIp, destinationIp: "", destinationPort: 0, sni: "" };
   }
 
-  #currentContext(): ConnectionContext {
-    if (this.#contextOf !== this.#runtime.identity) {
-      this.#contextOf = this.#runtime.identity;
-      this.#context = this.#makeContext();
-    }
-    return this.#context;
-  }
-
-  #makeContext(): ConnectionContext {
-    return outboundContext(this.#runtime, this.#parts.config, this.#caller, sourceAddressOf(this.#raw), "");
-  }
-
   #refuse(transport: SocketTransport, error: CountersignError): void {
     if (this.#closed) return;
-    recordRefusal(this.#runtime, this.#currentContext(), error, this.#startedMs);
+    recordRefusal(this.#runtime, this.#context.current, error, this.#startedMs);
     endGently(transport, this.#runtime.deadlines);
   }
 
