@@ -1,3 +1,4 @@
+import { buildTextTrie, type TrieEntry } from "./build-text-trie.ts";
 import type { CompiledField, CompiledRule } from "./compiled-policy.ts";
 import type { GrowingWords } from "./growing-words.ts";
 import { NO_CHECK, NO_RULE, type PackedMemory } from "./policy-memory.ts";
@@ -6,7 +7,6 @@ import { checkKey, ruleCheck } from "./rule-check.ts";
 import { type IndexLayout, IS_NODE, IS_PAIR, IS_RULE, IS_SPLIT, VALUE_BITS } from "./rule-index.ts";
 import { type Grouping, groupByKeys, type KeyTable, keyTable, type Shape } from "./rule-keys.ts";
 import { fieldsOf } from "./rule-store.ts";
-import { buildTextTrie, type TrieEntry } from "./text-trie.ts";
 
 /** Fewer rules than this are asked one by one. */
 const LEAF_RULES = 2;

@@ -1,9 +1,10 @@
+import { buildTextTrie, type TrieEntry } from "./build-text-trie.ts";
 import type { GrowingWords } from "./growing-words.ts";
 import { type PackedTexts, packTexts, textAt } from "./packed-texts.ts";
 import { compilePathTemplate, isPathTemplate, matchesPathTemplate, type PathTemplate } from "./path-template.ts";
 import type { PolicyMode } from "./policy-options.ts";
 import { parseTextPattern } from "./text-pattern.ts";
-import { buildTextTrie, collectValues, type TrieEntry } from "./text-trie.ts";
+import { collectValues } from "./text-trie.ts";
 
 /** All different path values of a set of policies, each with a number: tries in the memory of the set. */
 export interface PathIndex {

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { buildTextTrie, type TrieEntry } from "./build-text-trie.ts";
 import { growingWords } from "./growing-words.ts";
-import { buildTextTrie, collectValues, nearestValue, SEGMENT, type TrieEntry } from "./text-trie.ts";
+import { collectValues, nearestValue, SEGMENT } from "./text-trie.ts";
 
 interface Trie {
   readonly words: Int32Array;
