@@ -25,7 +25,6 @@ export interface StatusListener {
   readonly protocol: string;
   readonly connections: number;
   readonly upstreamConnections: number;
-  /** Absent: an egress proxy. */
   readonly upstream?: StatusUpstream | undefined;
 }
 
@@ -48,6 +47,13 @@ export interface StatusUpstream {
   readonly pending: number;
   /** Calls turned away at a limit. */
   readonly limited: number;
+  /** Of an egress proxy: all its destinations' addresses together; `endpoints` has the 50 most notable. */
+  readonly destinations?: {
+    readonly known: number;
+    readonly ejected: number;
+    readonly failures: number;
+    readonly ejections: number;
+  };
   /** Names that could not be resolved the last time. */
   readonly problems: readonly StatusProblem[];
 }

@@ -106,6 +106,8 @@ export interface ForwardConfig {
   readonly name: string;
   readonly listen: Address;
   readonly forward: ForwardRules;
+  /** Of all destinations together. */
+  readonly upstream: UpstreamConfig;
   readonly svidHint: string;
   readonly origins: readonly string[];
   readonly browser: "refuse" | "allow";

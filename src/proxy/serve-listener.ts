@@ -25,9 +25,7 @@ import { Upstream, type UpstreamEvents, type UpstreamOptions, type UpstreamTunin
 /** A listener as it is served. */
 export interface Served {
   readonly accept: MakeConnection;
-  readonly pool: Pick<HttpPool, "size" | "onIdentity" | "end" | "expire" | "close">;
-  /** Of all but an egress proxy. */
-  readonly upstream?: Upstream;
+  readonly pool: Pick<Upstream, "size" | "status" | "onIdentity" | "end" | "expire" | "close">;
   /** For records of connections that are not served: where they would have led; "" where only the caller could say. */
   readonly target: string;
   /** Of an inbound: as tunnels reach it. */
@@ -54,8 +52,8 @@ export function serveListener(
   direction: "inbound" | "outbound",
   one: ListenerConfig,
 ): Served {
-  const tuningBy = (by: SidecarConfig): UpstreamTuning => tuningOf(by, "upstream" in one ? one.upstream : undefined);
-  let tuning = tuningBy(config);
+  const tuningBy = (by: SidecarConfig): UpstreamTuning => tuningOf(by, one.upstream);
+  const tuning = tuningBy(config);
   const common = {
     identity: () => currentSvid(runtime, one.svidHint),
     deadlines: runtime.deadlines,
@@ -63,21 +61,11 @@ export function serveListener(
   };
   if ("forward" in one) {
     const { onEjected } = eventsOf(runtime, direction, one.name);
-    const { accept, pools } = assembleForward(
-      one,
-      surroundings,
-      runtime.deadlines,
-      onEjected,
-      (endpoint, serverName, host, to) => {
-        const mesh = host === undefined ? undefined : { expected: host.identity, alpn: HTTP_ALPN };
-        const at = { endpoint, serverName, source: undefined };
-        return new HttpPool({ ...common, ...tuning, ...to, ...at, mesh, plaintext: "asked" });
-      },
-    );
-    const retune = (by: SidecarConfig): void => {
-      tuning = tuningBy(by);
-      pools.retune(tuning);
-    };
+    const { accept, pools } = assembleForward(one, surroundings, runtime.deadlines, onEjected, tuning, (to, host) => {
+      const mesh = host === undefined ? undefined : { expected: host.identity, alpn: HTTP_ALPN };
+      return new HttpPool({ ...common, ...to, source: undefined, mesh, plaintext: "asked" });
+    });
+    const retune = (by: SidecarConfig): void => pools.retune(tuningBy(by));
     return { accept, pool: pools, target: "", retune };
   }
   const events = eventsOf(runtime, direction, one.name);
@@ -90,7 +78,7 @@ export function serveListener(
     const parts: InboundListenerParts = { config: one, pool, tunnels };
     const accept: MakeConnection = (by, socket, onClosed) => new InboundConnection(by, parts, socket, onClosed);
     const retune = (by: SidecarConfig): void => pool.retune(tuningBy(by));
-    return { accept, pool, upstream: pool, target: addressText(one.app), inbound: parts, retune };
+    return { accept, pool, target: addressText(one.app), inbound: parts, retune };
   }
   const endpoints = endpointsOf(one);
   const mesh = { expected: one.identity, alpn: one.protocol === "tcp" ? TCP_ALPN : HTTP_ALPN };
@@ -99,7 +87,7 @@ export function serveListener(
   const accept: MakeConnection = (by, socket, onClosed) =>
     new OutboundConnection(by, parts, adoptPlainSocket(socket), onClosed);
   const retune = (by: SidecarConfig): void => pool.retune(tuningBy(by));
-  return { accept, pool, upstream: pool, target: addressText(endpoints[0]), retune };
+  return { accept, pool, target: addressText(endpoints[0]), retune };
 }
 
 function eventsOf(runtime: Runtime, direction: "inbound" | "outbound", listener: string): UpstreamEvents {
@@ -117,17 +105,17 @@ function eventsOf(runtime: Runtime, direction: "inbound" | "outbound", listener:
 }
 
 /** What a listener's upstream may take, by its own configuration, else by what holds for all. */
-function tuningOf({ limits, timeouts }: SidecarConfig, own: UpstreamConfig | undefined): UpstreamTuning {
+function tuningOf({ limits, timeouts }: SidecarConfig, own: UpstreamConfig): UpstreamTuning {
   return {
     limits,
     handshakeTimeoutMs: timeouts.handshake,
-    maxConnections: own?.maxConnections ?? limits.connections,
-    maxPending: own?.maxPending ?? Number.POSITIVE_INFINITY,
-    maxRequests: own?.maxRequests ?? Number.POSITIVE_INFINITY,
-    connectTimeoutMs: own?.connectTimeout ?? timeouts.connect,
-    idleMs: own?.idleTimeout ?? timeouts.idle * 0.9,
-    requestTimeoutMs: own?.requestTimeout ?? 0,
-    streamTimeoutMs: own?.streamTimeout ?? 0,
+    maxConnections: own.maxConnections ?? limits.connections,
+    maxPending: own.maxPending,
+    maxRequests: own.maxRequests,
+    connectTimeoutMs: own.connectTimeout ?? timeouts.connect,
+    idleMs: own.idleTimeout ?? timeouts.idle * 0.9,
+    requestTimeoutMs: own.requestTimeout,
+    streamTimeoutMs: own.streamTimeout,
   };
 }
 

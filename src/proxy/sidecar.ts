@@ -54,8 +54,7 @@ export interface ListenerStatus {
   readonly protocol: string;
   readonly connections: number;
   readonly upstreamConnections: number;
-  /** Absent for an egress proxy. */
-  readonly upstream?: UpstreamStatus;
+  readonly upstream: UpstreamStatus;
 }
 
 export interface Sidecar {
@@ -421,7 +420,7 @@ function describe(entry: Entry): ListenerStatus {
     protocol: "forward" in config ? "egress proxy" : config.protocol,
     connections: listener.connections.size,
     upstreamConnections: served.pool.size,
-    ...(served.upstream === undefined ? {} : { upstream: served.upstream.status }),
+    upstream: served.pool.status,
   };
 }
 

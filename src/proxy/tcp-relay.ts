@@ -14,7 +14,6 @@ import type { Runtime } from "./runtime.ts";
 import { TcpCall } from "./tcp-call.ts";
 import { NOBODY, SocketTransport, type Transport } from "./transport.ts";
 import type { Dialed } from "./upstream/dial.ts";
-import { type DialPlan, dialAny } from "./upstream/dial-any.ts";
 
 export interface TcpRelayParts {
   readonly runtime: Runtime;
@@ -32,17 +31,9 @@ export interface TcpRelayParts {
     outcome: CallOutcome,
     signal: AbortSignal,
   ) => Promise<Asked<CallFacts> | Refusal>;
-  /** Reaches the upstream and calls `done` once; the other two are not asked then. */
-  readonly reach?: (permit: Permit, done: (reached: ReachedTcp | CountersignError) => void) => void;
-  /** Where to, or why nowhere. Asked once the connection is allowed. */
-  readonly dial?: () => TcpTarget | CountersignError;
-  /** A way that is tried before: a stream of a connection that others share. Calls `done` once, with undefined where there is no such way. */
-  readonly tunnel?:
-    | ((permit: Permit, done: (reached: ReachedTcp | CountersignError | undefined) => void) => void)
-    | undefined;
+  /** Reaches the upstream and calls `done` once. Asked once the connection is allowed. */
+  readonly reach: (permit: Permit, done: (reached: ReachedTcp | CountersignError) => void) => void;
 }
-
-export type TcpTarget = Pick<DialPlan, "endpoints" | "serverName" | "source" | "identity" | "withoutAlpn">;
 
 /** The upstream's side of a connection. */
 export interface ReachedTcp {
@@ -54,8 +45,6 @@ export interface ReachedTcp {
   /** Wall clock at which the identities that opened it are over. */
   readonly expiresMs: number;
 }
-
-const NO_WAY = new CountersignError("E_UPSTREAM_CONNECT", "no way leads to the upstream");
 
 /** How long an open connection waits between its progress records. */
 const PROGRESS_MS = 5 * 60_000;
@@ -108,7 +97,7 @@ export class TcpRelay {
     else if (this.#decide()) this.#open(down);
   }
 
-  /** Allowed: dials and relays. */
+  /** Allowed: reaches the upstream and relays. */
   #open(down: Transport): void {
     const { runtime } = this.#parts;
     const slot = this.#slot ?? runtime.audit.reserve();
@@ -117,43 +106,10 @@ export class TcpRelay {
       return;
     }
     this.#slot = slot;
-    const { reach, tunnel } = this.#parts;
-    const way = reach ?? tunnel;
-    if (way === undefined || this.#permit === undefined) {
-      this.#dial(down, slot);
-      return;
-    }
-    way(this.#permit, (reached: ReachedTcp | CountersignError | undefined) => {
-      if (reached === undefined) this.#dial(down, slot);
-      else if (reached instanceof CountersignError) this.#fail(reached);
+    if (this.#permit === undefined) throw new TypeError("opened before it was allowed");
+    this.#parts.reach(this.#permit, (reached) => {
+      if (reached instanceof CountersignError) this.#fail(reached);
       else this.#reached(reached, down, slot);
-    });
-  }
-
-  #dial(down: Transport, slot: AuditSlot): void {
-    if (this.#done) return;
-    const { runtime } = this.#parts;
-    const target = this.#parts.dial?.() ?? NO_WAY;
-    if (target instanceof CountersignError) {
-      this.#fail(target);
-      return;
-    }
-    const { connect, handshake } = runtime.timeouts;
-    const plan: DialPlan = {
-      ...target,
-      connectTimeoutMs: connect,
-      handshakeTimeoutMs: handshake,
-      deadlines: runtime.deadlines,
-      verifyPeer: runtime.verifyPeer,
-    };
-    dialAny(plan, 0, (result) => {
-      if (result.kind === "failed") {
-        if (this.#outcome !== undefined) this.#outcome.destinationAddress = result.address;
-        this.#fail(result.error);
-        return;
-      }
-      const { dialed, address } = result;
-      this.#reached(reachedByDial(dialed, address, target.identity?.svid.notAfterMs), down, slot);
     });
   }
 

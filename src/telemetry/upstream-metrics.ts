@@ -2,23 +2,22 @@
 export interface UpstreamMetricsState {
   readonly name: string;
   readonly direction: "inbound" | "outbound";
-  /** Absent: an egress proxy, whose destinations callers name. */
-  readonly upstream?:
-    | {
-        readonly connections: number;
-        readonly active: number;
-        readonly pending: number;
-        readonly limited: number;
-        readonly endpoints: readonly {
-          readonly address: string;
-          readonly state: string;
-          readonly active: number;
-          readonly latencyMs?: number;
-          readonly failures: number;
-          readonly ejections: number;
-        }[];
-      }
-    | undefined;
+  readonly upstream: {
+    readonly connections: number;
+    readonly active: number;
+    readonly pending: number;
+    readonly limited: number;
+    readonly endpoints: readonly {
+      readonly address: string;
+      readonly state: string;
+      readonly active: number;
+      readonly latencyMs?: number;
+      readonly failures: number;
+      readonly ejections: number;
+    }[];
+    /** Of an egress proxy, whose destinations callers name. */
+    readonly destinations?: { readonly ejected: number; readonly failures: number; readonly ejections: number };
+  };
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -33,18 +32,25 @@ type Make = (
 const LISTENER = ["direction", "listener"];
 const ENDPOINT = [...LISTENER, "endpoint"];
 
-/** The metrics of upstreams and of their addresses. There are as many series as configuration and DNS name addresses: bounded. */
+type Upstream = UpstreamMetricsState["upstream"];
+/** One address, or the sum of many. */
+type Endpoint = Omit<Upstream["endpoints"][number], "state"> & { readonly ejected: number };
+
+function endpointsOf({ endpoints, destinations, active }: Upstream): readonly Endpoint[] {
+  if (destinations !== undefined) return [{ address: "*", active, ...destinations }];
+  return endpoints.map((one) => ({ ...one, ejected: one.state === "ejected" ? 1 : 0 }));
+}
+
+/** The metrics of upstreams and of their addresses. There are as many series as configuration and DNS name addresses: bounded. An
+ *  egress proxy, whose destinations callers name, has one of all its addresses together. */
 export function addUpstreamMetrics(gauge: Make, counter: Make, state: () => readonly UpstreamMetricsState[]): void {
-  type Upstream = NonNullable<UpstreamMetricsState["upstream"]>;
-  type Endpoint = Upstream["endpoints"][number];
   const each = (read: (upstream: Upstream) => number) => (set: (labels: Labels, value: number) => void) => {
-    for (const { name, direction, upstream } of state())
-      if (upstream !== undefined) set({ direction, listener: name }, read(upstream));
+    for (const { name, direction, upstream } of state()) set({ direction, listener: name }, read(upstream));
   };
   const eachEndpoint =
     (read: (endpoint: Endpoint) => number | undefined) => (set: (labels: Labels, value: number) => void) => {
       for (const { name, direction, upstream } of state()) {
-        for (const endpoint of upstream?.endpoints ?? []) {
+        for (const endpoint of endpointsOf(upstream)) {
           const value = read(endpoint);
           if (value !== undefined) set({ direction, listener: name, endpoint: endpoint.address }, value);
         }
@@ -84,7 +90,7 @@ export function addUpstreamMetrics(gauge: Make, counter: Make, state: () => read
     "countersign_upstream_endpoint_ejected",
     "1 while an address gets no calls because it failed.",
     ENDPOINT,
-    eachEndpoint((one) => (one.state === "ejected" ? 1 : 0)),
+    eachEndpoint((one) => one.ejected),
   );
   gauge(
     "countersign_upstream_endpoint_latency_seconds",

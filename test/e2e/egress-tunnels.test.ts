@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startApp, startTcpApp, type TestApp, type TestTcpApp } from "../support/app.ts";
+import { ask } from "../support/ask.ts";
 import { createTestCa, type TestCa } from "../support/cert-factory.ts";
 import {
   allowOutbound,
@@ -12,8 +13,10 @@ import {
   startTlsApp,
   type TlsApp,
 } from "../support/egress.ts";
+import { eventually } from "../support/eventually.ts";
 import { ALLOW_WEB, ORDERS, startTestSidecar, TRUST_DOMAIN } from "../support/mesh.ts";
 import { type RawClient, rawClient, wrapRawClient } from "../support/raw-client.ts";
+import { startSilent, upstreamOf } from "../support/upstream-servers.ts";
 
 let ca: TestCa;
 let server: TlsApp;
@@ -515,5 +518,55 @@ describe("a tunnel into the mesh", () => {
     expect(egress.sidecar.audit.ended).toMatchObject([
       { kind: "request", path: "/x", destination: { spiffeId: ORDERS } },
     ]);
+  });
+});
+
+describe("limits toward destinations", () => {
+  const limited = (limit: string): Promise<Egress> => start({ listener: `upstream: { ${limit} }` });
+
+  it.each(["maxRequests: 1", "maxConnections: 1"])(
+    "of %s hold for tunnels and calls together, and are told",
+    async (limit) => {
+      const egress = await limited(limit);
+      const first = await connectTo(egress, `api.test:${server.port}`);
+      expect(first.received).toMatch(/^HTTP\/1.1 200 /);
+      expect(upstreamOf(egress.sidecar, "egress")).toMatchObject({ active: 1, connections: 1, limited: 0 });
+      const second = await connectTo(egress, `other.test:${server.port}`);
+      expect(second.received).toMatch(/^HTTP\/1.1 503 E_UPSTREAM_LIMIT/);
+      const { reply } = await socksTo(egress, socksName("api.test", server.port));
+      expect(reply).toBe(1);
+      expect(await ask(egress.port, `http://api.test:${app.port}/`)).toMatchObject({ status: 503 });
+      expect(upstreamOf(egress.sidecar, "egress")).toMatchObject({ active: 1, limited: 3 });
+      first.socket.destroy();
+      await eventually(() => expect(upstreamOf(egress.sidecar, "egress").connections).toBe(0));
+      expect(await ask(egress.port, `http://api.test:${app.port}/`)).toMatchObject({ status: 200 });
+      expect(upstreamOf(egress.sidecar, "egress")).toMatchObject({ active: 0, pending: 0 });
+    },
+  );
+
+  it("count a tunnel that carries HTTP by its calls alone", async () => {
+    const egress = await limited("maxRequests: 1, maxConnections: 1");
+    const client = await connectTo(egress, `api.test:${app.port}`);
+    client.send(`GET /in HTTP/1.1\r\nHost: api.test:${app.port}\r\n\r\n`);
+    expect(await client.until((text) => text.includes("GET /in"))).toMatch(/200 OK/);
+    expect(upstreamOf(egress.sidecar, "egress")).toMatchObject({ active: 0, connections: 1, limited: 0 });
+  });
+
+  it("of a call's time hold", async () => {
+    const silent = await startSilent();
+    cleanups.push(() => silent.close());
+    const egress = await limited("requestTimeout: 300ms");
+    const answer = await ask(egress.port, `http://api.test:${silent.port}/`);
+    expect([answer.status, answer.headers["x-countersign-code"]]).toEqual([504, "E_UPSTREAM_TIMEOUT"]);
+  });
+
+  it("show how destinations fare, by name and address", async () => {
+    const egress = await limited("");
+    expect(await ask(egress.port, `http://api.test:${app.port}/`)).toMatchObject({ status: 200 });
+    const { endpoints, destinations } = upstreamOf(egress.sidecar, "egress");
+    expect(endpoints).toMatchObject([
+      { address: `127.0.0.1:${app.port}`, name: "api.test", state: "healthy", connections: 1, active: 0, failures: 0 },
+    ]);
+    expect(destinations).toEqual({ known: 1, ejected: 0, failures: 0, ejections: 0 });
   });
 });

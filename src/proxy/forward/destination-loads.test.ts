@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { CountersignError } from "../../core/errors.ts";
 import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
+import { newCounts } from "../upstream/endpoint-load.ts";
 import type { Destination } from "./destination.ts";
 import { DestinationLoads, nextAddress } from "./destination-loads.ts";
 
@@ -9,7 +10,9 @@ const BOTH: CheckedAddresses = ["10.0.0.1", "10.0.0.2"];
 
 function made(): { readonly loads: DestinationLoads; readonly ejected: string[] } {
   const ejected: string[] = [];
-  return { loads: new DestinationLoads((address) => void ejected.push(address)), ejected };
+  const onEjected = (address: string): void => void ejected.push(address);
+  // of two choices the first is the resolver's first
+  return { loads: new DestinationLoads(newCounts(), onEjected, () => 0), ejected };
 }
 
 function fail(loads: DestinationLoads, destination: Destination, host: string, times: number): void {
@@ -25,6 +28,30 @@ describe("the addresses of a destination", () => {
     fail(loads, API, "10.0.0.1", 1);
     expect(loads.inOrder(API, BOTH)).toEqual(["10.0.0.2", "10.0.0.1"]);
     expect(ejected).toEqual(["10.0.0.1:443"]);
+  });
+
+  it("are chosen by open calls and latency", () => {
+    const { loads } = made();
+    loads.inOrder(API, BOTH);
+    loads.of(API, "10.0.0.1").begin();
+    expect(loads.inOrder(API, BOTH)).toEqual(["10.0.0.2", "10.0.0.1"]);
+    loads.of(API, "10.0.0.1").ended();
+    expect(loads.inOrder(API, BOTH)).toEqual(BOTH);
+  });
+
+  it("are counted all together, and the notable ones are told: in trouble, busy, new", () => {
+    const { loads } = made();
+    for (let at = 0; at < 2000; at++) loads.inOrder({ ...API, host: `x${at}.test` }, BOTH);
+    fail(loads, { ...API, host: "x1990.test" }, "10.0.0.1", 5);
+    loads.of({ ...API, host: "x1995.test" }, "10.0.0.2").begin();
+    expect(loads.totals).toEqual({ known: 2048, ejected: 1, failures: 5, ejections: 1 });
+    expect(loads.notable(3).map(({ destination, host }) => [destination.host, host])).toEqual([
+      ["x1990.test", "10.0.0.1"],
+      ["x1995.test", "10.0.0.2"],
+      ["x1999.test", "10.0.0.2"],
+    ]);
+    for (let at = 0; at < 1024; at++) loads.inOrder({ ...API, host: `y${at}.test` }, BOTH);
+    expect(loads.totals).toEqual({ known: 2048, ejected: 0, failures: 5, ejections: 1 });
   });
 
   it("are judged among those that the name stands for now", () => {

@@ -171,9 +171,9 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     return {
       acquire: (permit, fresh, request, waiter) =>
         pools.acquire(facts.destination, judge, permit, fresh, request, waiter),
-      takeRetry: () => pools.retries.take(),
-      requestTimeoutMs: 0,
-      streamTimeoutMs: 0,
+      takeRetry: () => pools.takeRetry(),
+      requestTimeoutMs: pools.requestTimeoutMs,
+      streamTimeoutMs: pools.streamTimeoutMs,
     };
   }
 

@@ -1,12 +1,8 @@
 import type { ForwardConfig } from "../../config/sidecar-config.ts";
-import type { DestinationAddresses } from "./destination-addresses.ts";
 import type { ForwardPools } from "./forward-pools.ts";
 
 /** What the connections of one egress listener share. */
 export interface ForwardListenerParts {
   readonly config: ForwardConfig;
   readonly pools: ForwardPools;
-  readonly addresses: DestinationAddresses;
-  /** TCP endpoints that refused ALPN names. */
-  readonly withoutAlpn: Set<string>;
 }

@@ -1,4 +1,3 @@
-import type { Socket } from "node:net";
 import type { AuditSlot } from "../../core/audit-log.ts";
 import type { CallFacts } from "../../core/call-facts.ts";
 import type { CallOutcome } from "../../core/call-outcome.ts";
@@ -9,13 +8,12 @@ import { finishOutcome, newOutcome, noteDecision } from "../call-outcomes.ts";
 import { monotonicMs } from "../monotonic.ts";
 import { sinksOf } from "../refusals.ts";
 import { TcpCall } from "../tcp-call.ts";
-import { NOBODY, SocketTransport } from "../transport.ts";
+import { NOBODY, type Transport } from "../transport.ts";
 import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
 import { reasonOf } from "../upstream/dial.ts";
 import { decideForward } from "./decide-forward.ts";
 import { destinationText } from "./destination.ts";
 import { tunnelFacts } from "./destination-facts.ts";
-import { dialTunnel } from "./dial-tunnel.ts";
 import { type Opening, readOpening } from "./tunnel-opening.ts";
 import type { TunnelParts } from "./tunnel-parts.ts";
 import { TLS_ALERT, tlsAlert } from "./wire/client-hello.ts";
@@ -35,7 +33,8 @@ export class ForwardTunnel {
   #slot: AuditSlot | undefined;
   #addresses: CheckedAddresses | undefined;
   /** Outside the mesh: connected, and silent until the first bytes are judged. */
-  #up: Socket | undefined;
+  #up: Transport | undefined;
+  #upError: Error | undefined;
   #opening: Opening | undefined;
   #early: Uint8Array | undefined;
   #answered = false;
@@ -86,7 +85,7 @@ export class ForwardTunnel {
       this.#refuse(new CountersignError("E_AUDIT_UNAVAILABLE", "no audit record could be reserved"));
       return;
     }
-    listener.addresses.find(destination, (found) => {
+    listener.pools.find(destination, (found) => {
       if (this.#done) return;
       if (found instanceof CountersignError) this.#refuse(found);
       else this.#found(found);
@@ -115,18 +114,23 @@ export class ForwardTunnel {
 
   #dial(addresses: CheckedAddresses): void {
     const { runtime, listener, destination } = this.#parts;
-    dialTunnel(runtime, listener.pools.loads, destination, addresses, (result) => {
+    const permit = this.#permit;
+    if (permit === undefined) throw new TypeError("dialled before it was allowed");
+    listener.pools.connect(destination, addresses, permit, (result, { host, load }) => {
       if (this.#done) return false;
-      this.#outcome.destinationAddress = result.address;
-      if ("error" in result) {
-        this.#refuse(result.error);
+      this.#outcome.destinationAddress = load.address;
+      if (result instanceof CountersignError) {
+        this.#refuse(result);
         return true;
       }
-      const { host, socket } = result;
+      const up = result.transport;
       // held back, but for its end: nothing is relayed before the caller's first bytes are judged
-      socket.pause();
-      socket.on("error", () => undefined);
-      this.#up = socket;
+      up.pause();
+      const onGone = (error: Error | undefined): void => {
+        this.#upError = error;
+      };
+      up.owner = { ...NOBODY, onGone };
+      this.#up = up;
       this.#outcome.upstreamMs = monotonicMs() - this.#outcome.durationMs;
       this.#facts = this.#factsAt(host, "");
       if (this.#permit?.policyVersion !== runtime.inForce.policy.version && !this.#decide()) return true;
@@ -186,10 +190,24 @@ export class ForwardTunnel {
 
   /** Somebody else makes calls of what the tunnel carries, with records of their own. */
   #handOver(next: () => void): void {
-    this.#done = true;
-    if (this.#slot !== undefined) this.#parts.runtime.audit.release(this.#slot);
-    this.#up?.destroy();
-    next();
+    const goOn = (): void => {
+      if (this.#done) return;
+      if (this.#parts.transport.closed) {
+        this.#callerGone();
+        return;
+      }
+      this.#done = true;
+      if (this.#slot !== undefined) this.#parts.runtime.audit.release(this.#slot);
+      next();
+    };
+    const up = this.#up;
+    if (up === undefined || up.closed) {
+      goOn();
+      return;
+    }
+    // first its connection must not count as open any more: the calls may need its place
+    up.owner = { ...NOBODY, onGone: goOn };
+    up.destroy();
   }
 
   #judgeServerName(name: string | undefined, bytes: Uint8Array): void {
@@ -211,8 +229,8 @@ export class ForwardTunnel {
     const up = this.#up;
     const slot = this.#slot;
     if (up === undefined || slot === undefined) throw new TypeError("relayed before it was dialled");
-    if (up.destroyed) {
-      const why = up.errored === null ? "closed the connection" : reasonOf(up.errored);
+    if (up.closed) {
+      const why = this.#upError === undefined ? "closed the connection" : reasonOf(this.#upError);
       this.#refuse(new CountersignError("E_UPSTREAM_CLOSED", `${this.#outcome.destinationAddress ?? ""}: ${why}`));
       return;
     }
@@ -223,7 +241,7 @@ export class ForwardTunnel {
       if (this.#call !== undefined) runtime.deadlines.delete(this.#call);
     };
     const options = { sinks: this.#sinks, outcome: this.#outcome, slot, idleMs: runtime.timeouts.tunnelIdle, onEnded };
-    const call = new TcpCall(options, transport, new SocketTransport(up, NOBODY), bytes);
+    const call = new TcpCall(options, transport, up, bytes);
     this.#call = call;
     if (this.#done) return;
     runtime.deadlines.add(call);

@@ -1,7 +1,6 @@
 import type { CallFacts } from "../../core/call-facts.ts";
 import type { ConnectionContext } from "../../core/call-outcome.ts";
-import { CountersignError } from "../../core/errors.ts";
-import { currentSvid, type Runtime } from "../runtime.ts";
+import type { Runtime } from "../runtime.ts";
 import type { TcpRelayParts } from "../tcp-relay.ts";
 import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
 import { decideForward } from "./decide-forward.ts";
@@ -12,33 +11,23 @@ import type { ForwardListenerParts } from "./forward-listener-parts.ts";
  *  connection where its sidecar takes those, else on a connection of its own. */
 export function meshRelay(
   runtime: Runtime,
-  { config, pools, withoutAlpn }: ForwardListenerParts,
+  { pools }: ForwardListenerParts,
   context: ConnectionContext,
   destination: Destination,
   addresses: CheckedAddresses,
   facts: CallFacts,
 ): TcpRelayParts {
-  const { mesh, host, port } = destination;
-  if (mesh === undefined) throw new TypeError("only destinations in the mesh take any bytes");
-  const [first, ...others] = addresses;
-  const endpoint = (address: string) => ({ kind: "tcp", host: address, port }) as const;
+  if (destination.mesh === undefined) throw new TypeError("only destinations in the mesh take any bytes");
   return {
     runtime,
     context,
     facts: facts.connection,
     authority: destinationText(destination),
     decide: () => decideForward(runtime.inForce.policy, facts),
-    tunnel: (permit, done) => pools.tunnel(destination, first, permit, done),
-    dial: () => {
-      const ours = currentSvid(runtime, config.svidHint);
-      if (ours instanceof CountersignError) return ours;
-      return {
-        endpoints: [endpoint(first), ...others.map(endpoint)],
-        serverName: host,
-        source: undefined,
-        identity: { ...ours, expected: mesh.identity, alpn: [] },
-        withoutAlpn,
-      };
-    },
+    reach: (permit, done) =>
+      pools.connect(destination, addresses, permit, (reached) => {
+        done(reached);
+        return true;
+      }),
   };
 }

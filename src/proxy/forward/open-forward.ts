@@ -3,7 +3,9 @@ import type { Deadlines } from "../deadlines.ts";
 import type { MakeConnection } from "../listener.ts";
 import { monotonicMs } from "../monotonic.ts";
 import { adoptPlainSocket } from "../socket-reads.ts";
+import { CallLimits } from "../upstream/call-limits.ts";
 import type { CheckedLookup } from "../upstream/checked-lookup.ts";
+import type { UpstreamTuning } from "../upstream/upstream.ts";
 import { DestinationAddresses, type OwnPlaces } from "./destination-addresses.ts";
 import { DestinationLoads, type OnEjected } from "./destination-loads.ts";
 import { ForwardConnection } from "./forward-connection.ts";
@@ -22,11 +24,14 @@ export function assembleForward(
   { lookup, own }: EgressSurroundings,
   deadlines: Deadlines,
   onEjected: OnEjected,
-  makePool: MakeForwardPool,
+  tuning: UpstreamTuning,
+  make: MakeForwardPool,
 ): { readonly accept: MakeConnection; readonly pools: ForwardPools } {
   const addresses = new DestinationAddresses(lookup, config.forward, own, monotonicMs);
-  const pools = new ForwardPools(addresses, new DestinationLoads(onEjected), deadlines, makePool);
-  const parts: ForwardListenerParts = { config, pools, addresses, withoutAlpn: new Set() };
+  const limits = new CallLimits(tuning);
+  const loads = new DestinationLoads(limits.counts, onEjected);
+  const pools = new ForwardPools({ addresses, loads, limits, tuning, deadlines, make });
+  const parts: ForwardListenerParts = { config, pools };
   return {
     pools,
     accept: (runtime, socket, onClosed) => new ForwardConnection(runtime, parts, adoptPlainSocket(socket), onClosed),

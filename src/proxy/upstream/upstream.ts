@@ -5,18 +5,20 @@ import type { IdentitySnapshot } from "../../core/identity.ts";
 import type { OutgoingRequest, UpstreamStream } from "../http-streams.ts";
 import { monotonicMs } from "../monotonic.ts";
 import type { ReachedTcp } from "../tcp-relay.ts";
+import { type CallLimitOptions, CallLimits } from "./call-limits.ts";
 import { chooseEndpoint } from "./choose-endpoint.ts";
 import { addressText } from "./dial.ts";
 import { Ejection } from "./ejection.ts";
-import { EndpointLoad, newCounts } from "./endpoint-load.ts";
+import { EndpointLoad } from "./endpoint-load.ts";
 import { HttpPool, type PoolWaiter } from "./http-pool.ts";
 import type { NameTtl } from "./name-ttl.ts";
 import type { PoolOptions, PoolTuning } from "./pool-options.ts";
 import { ReachRace } from "./reach-race.ts";
+import { reachTcp } from "./reach-tcp.ts";
 import { keyOf, type ResolvedAddress, ResolvedEndpoints } from "./resolved-endpoints.ts";
 import { RetryBudget } from "./retry-budget.ts";
 import type { ResolveName } from "./system-resolve.ts";
-import type { EndpointStatus, UpstreamStatus } from "./upstream-status.ts";
+import { endpointStatus, type UpstreamStatus } from "./upstream-status.ts";
 
 /** What happens to an upstream that people want to hear of. */
 export interface UpstreamEvents {
@@ -25,14 +27,12 @@ export interface UpstreamEvents {
   onResolve(name: string, problem: CountersignError | undefined): void;
 }
 
-export interface UpstreamOptions extends Omit<PoolOptions, "endpoint" | "serverName" | "load" | "counts"> {
+export interface UpstreamOptions
+  extends Omit<PoolOptions, "endpoint" | "serverName" | "load" | "counts">,
+    CallLimitOptions {
   readonly endpoints: readonly [Address, ...Address[]];
   readonly resolve: ResolveName;
   readonly ttlOf: NameTtl;
-  /** Calls that may wait for a connection. */
-  readonly maxPending: number;
-  /** Calls, tunnels and TCP connections that may be open. */
-  readonly maxRequests: number;
   /** A whole call, from its head to the end of its response; 0: no limit. Not for upgrades. */
   readonly requestTimeoutMs: number;
   /** An open call without a byte either way; 0: no limit. Not for upgrades. */
@@ -70,20 +70,19 @@ export class Upstream implements CallUpstream {
   #options: UpstreamOptions;
   readonly #endpoints: ResolvedEndpoints;
   readonly #ejection: Ejection;
-  readonly #counts = newCounts();
+  readonly #limits: CallLimits;
   readonly #budget = new RetryBudget();
   #members: readonly Member[] = [];
   /** Set where there is no choice. */
   #only: Member | undefined;
   /** Of addresses that are gone and still have calls. */
   readonly #retired = new Set<HttpPool>();
-  /** Calls that were turned away at a limit. */
-  #limited = 0;
   #closed = false;
 
   constructor(options: UpstreamOptions) {
     const { endpoints, resolve, ttlOf, deadlines, events } = options;
     this.#options = options;
+    this.#limits = new CallLimits(options);
     this.#ejection = new Ejection({
       loads: () => this.#members.map(({ load }) => load),
       nowMs: monotonicMs,
@@ -117,21 +116,21 @@ export class Upstream implements CallUpstream {
   }
 
   #makeMember(resolved: ResolvedAddress): Member {
-    const load = new EndpointLoad(addressText(resolved.address), this.#counts, this.#ejection);
+    const load = new EndpointLoad(addressText(resolved.address), this.#limits.counts, this.#ejection);
     const pool = new HttpPool({
       ...this.#options,
       endpoint: resolved.address,
       serverName: resolved.name,
       load,
-      counts: this.#counts,
+      counts: this.#limits.counts,
     });
     return { resolved, load, pool };
   }
 
   acquire(permit: Permit, fresh: boolean, request: OutgoingRequest, waiter: PoolWaiter): void {
-    const { maxRequests } = this.#options;
-    if (this.#counts.active >= maxRequests) {
-      waiter.onAcquireFailed(this.#atLimit(`${maxRequests} calls are open already (upstream.maxRequests)`));
+    const full = this.#limits.whyFull("calls");
+    if (full !== undefined) {
+      waiter.onAcquireFailed(full);
       return;
     }
     if (!fresh) this.#budget.deposit();
@@ -155,22 +154,14 @@ export class Upstream implements CallUpstream {
   /** The upstream's side of a TCP connection: a stream of a shared connection to `inbound` where the other side is a sidecar of our kind, else
    *  a connection of its own. Only a call that holds a Permit may ask. */
   connect(permit: Permit, inbound: string, done: (reached: ReachedTcp | CountersignError) => void): void {
-    const { maxRequests } = this.#options;
-    if (this.#counts.active >= maxRequests) {
-      done(this.#atLimit(`${maxRequests} connections are open already (upstream.maxRequests)`));
+    const full = this.#limits.whyFull("connections");
+    if (full !== undefined) {
+      done(full);
       return;
     }
     this.#reach<ReachedTcp>(
       this.#only ?? this.#choose(undefined),
-      ({ pool }, reached) => {
-        const use = (result: ReachedTcp | CountersignError): void => {
-          if (!reached(result) && !(result instanceof CountersignError)) result.transport.destroy();
-        };
-        pool.tunnel(permit, inbound, (tunnel) => {
-          if (tunnel === undefined) pool.connect(permit, use);
-          else use(tunnel);
-        });
-      },
+      ({ pool }, reached) => reachTcp(pool, permit, inbound, reached),
       (result) => {
         done(result);
         return true;
@@ -189,6 +180,7 @@ export class Upstream implements CallUpstream {
   /** Other limits from now on. What is open stays. */
   retune(tuning: UpstreamTuning): void {
     this.#options = { ...this.#options, ...tuning };
+    this.#limits.retune(tuning);
     for (const pool of this.#pools()) pool.retune(tuning);
   }
 
@@ -211,20 +203,18 @@ export class Upstream implements CallUpstream {
     reach: (member: Member, done: (result: T | CountersignError) => boolean) => void,
     done: (result: T | CountersignError) => boolean,
   ): void {
-    const { maxPending, deadlines } = this.#options;
-    const counts = this.#counts;
-    if (counts.pending >= maxPending) {
-      done(this.#atLimit(`${maxPending} calls wait for a connection already (upstream.maxPending)`));
+    const { deadlines } = this.#options;
+    const full = this.#limits.wait();
+    if (full !== undefined) {
+      done(full);
       return;
     }
-    counts.pending++;
     const race = new ReachRace<Member, T>({
       deadlines,
       next: (tried) => (tried.length === 0 && first !== undefined ? first : this.#nextAfter(tried)),
       reach,
       done: (result) => {
-        counts.pending--;
-        if (result instanceof CountersignError && result.code === "E_UPSTREAM_LIMIT") this.#limited++;
+        this.#limits.waited(result);
         return done(result);
       },
     });
@@ -245,11 +235,6 @@ export class Upstream implements CallUpstream {
     return chooseEndpoint(others, undefined, nowMs, Math.random);
   }
 
-  #atLimit(what: string): CountersignError {
-    this.#limited++;
-    return new CountersignError("E_UPSTREAM_LIMIT", what);
-  }
-
   *#pools(): Generator<HttpPool> {
     for (const { pool } of this.#members) yield pool;
     yield* this.#retired;
@@ -264,24 +249,13 @@ export class Upstream implements CallUpstream {
 
   get status(): UpstreamStatus {
     const nowMs = monotonicMs();
-    const { pending, active, connections } = this.#counts;
-    const endpoints = this.#members.map(({ load, resolved, pool }): EndpointStatus => {
-      const latencyMs = load.latencyMs(nowMs);
-      const leftMs = Math.max(0, load.ejectedUntilMs - nowMs);
-      return {
-        address: load.address,
-        ...(resolved.name === undefined ? {} : { name: resolved.name }),
-        state: leftMs > 0 ? "ejected" : load.failuresInRow > 0 ? "failing" : load.answers > 0 ? "healthy" : "unused",
-        ...(leftMs > 0 ? { ejectedForMs: Math.round(leftMs) } : {}),
-        connections: pool.size,
-        active: load.outstanding,
-        ...(latencyMs === undefined ? {} : { latencyMs: Math.round(latencyMs * 100) / 100 }),
-        failures: load.failures,
-        ejections: load.totalEjections,
-      };
-    });
+    const { counts, limited } = this.#limits;
+    const { pending, active, connections } = counts;
+    const endpoints = this.#members.map(({ load, resolved, pool }) =>
+      endpointStatus(load, resolved.name, pool.size, nowMs),
+    );
     const problems = this.#endpoints.problems.map(({ problem }) => ({ code: problem.code, message: problem.message }));
-    return { endpoints, connections, active, pending, limited: this.#limited, problems };
+    return { endpoints, connections, active, pending, limited, problems };
   }
 
   onIdentity(snapshot: IdentitySnapshot, fingerprint: string): void {

@@ -81,6 +81,20 @@ it("adds up listeners by name; of an endpoint the worst verdict is shown", () =>
   ]);
 });
 
+it("adds up what workers know of an egress proxy's destinations, and shows a bounded number", () => {
+  const of = (worker: number): ListenerStatus => {
+    const one = listener(1, {});
+    const [endpoint] = one.upstream.endpoints;
+    const endpoints =
+      endpoint && Array.from({ length: 40 }, (_, at) => ({ ...endpoint, address: `10.0.${worker}.${at}:80` }));
+    const destinations = { known: 40, ejected: 1, failures: 2, ejections: 3 };
+    return { ...one, upstream: { ...one.upstream, endpoints: endpoints ?? [], destinations } };
+  };
+  const [total] = totalListeners([report({ listeners: [of(1)] }), report({ listeners: [of(2)] })]);
+  expect(total?.upstream.destinations).toEqual({ known: 80, ejected: 2, failures: 4, ejections: 6 });
+  expect(total?.upstream.endpoints).toHaveLength(50);
+});
+
 it("shows the oldest keys of an issuer, and none as fetched before every worker has them", () => {
   const source = {
     from: "https://idp",

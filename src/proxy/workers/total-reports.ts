@@ -1,7 +1,12 @@
 import type { JwksState } from "../../certs/jwt/jwks-source.ts";
 import type { ProviderChecks } from "../call-guards.ts";
 import type { ListenerStatus } from "../sidecar.ts";
-import type { EndpointStatus, UpstreamStatus } from "../upstream/upstream-status.ts";
+import {
+  type DestinationsStatus,
+  type EndpointStatus,
+  MOST_SHOWN,
+  type UpstreamStatus,
+} from "../upstream/upstream-status.ts";
 import { errorFromWire } from "./identity-wire.ts";
 import type { WorkerReport } from "./messages.ts";
 
@@ -14,9 +19,7 @@ export function totalListeners(reports: readonly WorkerReport[]): ListenerStatus
     ...first,
     connections: sum([first, ...others], ({ connections }) => connections),
     upstreamConnections: sum([first, ...others], ({ upstreamConnections }) => upstreamConnections),
-    ...(first.upstream === undefined
-      ? {}
-      : { upstream: totalUpstream([first, ...others].flatMap(({ upstream }) => upstream ?? [])) }),
+    upstream: totalUpstream([first, ...others].map(({ upstream }) => upstream)),
   }));
 }
 
@@ -29,13 +32,25 @@ function totalUpstream(parts: readonly UpstreamStatus[]): UpstreamStatus {
     parts.flatMap((part) => part.endpoints),
     ({ address, name }) => JSON.stringify([address, name]),
   ).map(totalEndpoint);
+  const destinations = parts.flatMap((part) => part.destinations ?? []);
   return {
-    endpoints,
+    endpoints: destinations.length === 0 ? endpoints : endpoints.slice(0, MOST_SHOWN),
+    ...(destinations.length === 0 ? {} : { destinations: totalDestinations(destinations) }),
     problems,
     connections: sum(parts, ({ connections }) => connections),
     active: sum(parts, ({ active }) => active),
     pending: sum(parts, ({ pending }) => pending),
     limited: sum(parts, ({ limited }) => limited),
+  };
+}
+
+/** Each worker knows its own: an address that several know counts for each. */
+function totalDestinations(all: readonly DestinationsStatus[]): DestinationsStatus {
+  return {
+    known: sum(all, ({ known }) => known),
+    ejected: sum(all, ({ ejected }) => ejected),
+    failures: sum(all, ({ failures }) => failures),
+    ejections: sum(all, ({ ejections }) => ejections),
   };
 }
 
