@@ -70,6 +70,8 @@ export abstract class HttpServiceBase {
     const outcome = newOutcome(this.context, "request", protocol, nowMs);
     outcome.method = head.method;
     outcome.authority = head.authority;
+    // as it came, until it is decided on: a call may be given up before that
+    if (head.path !== "") outcome.path = head.path;
     return outcome;
   }
 

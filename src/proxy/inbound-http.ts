@@ -72,7 +72,6 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
 
   prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {
     const { inForce } = this.runtime;
-    outcome.path = head.path;
     if (this.#trustedBy !== inForce) {
       this.#trustedBy = inForce;
       this.#sourceTrusted = isTrustedProxy(this.#inbound.facts.remoteIp, inForce);

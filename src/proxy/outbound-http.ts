@@ -63,7 +63,6 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
   }
 
   prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {
-    outcome.path = head.path;
     if (head.form === "authority") {
       return new CountersignError("E_HTTP_CONNECT", "this listener leads to one destination; it is no egress proxy");
     }
