@@ -27,6 +27,8 @@ const OUTBOUND_KEYS: Readonly<Record<string, FieldKind>> = {
 };
 const HEADER = /^request\.headers\[([A-Za-z0-9!#$%&'*+.^_`|~-]+)\]$/;
 const CLAIMS = /^request\.auth\.claims((?:\[[^[\]]+\])+)$/;
+/** Envoy compares the bytes of the request line, query included: a rule about them is dodged by another spelling. */
+const PSEUDO_FIELDS: Readonly<Record<string, string>> = { path: "paths", authority: "hosts", method: "methods" };
 
 type Target = Pick<FieldModel, "kind" | "header"> & Partial<Pick<FieldModel, "claim">>;
 
@@ -65,7 +67,16 @@ function conditionTarget(key: LocatedText, label: string, context: ReadContext):
   if (header !== undefined) return { kind: "header", header: header.toLowerCase() };
   const claim = direction === "OUTBOUND" ? undefined : CLAIMS.exec(key.text)?.[1];
   if (claim !== undefined) return { kind: "claim", header: "", claim: claim.slice(1, -1).split("][") };
-  if (/^(?:experimental\.|request\.headers\[:)/.test(key.text)) {
+  const pseudo = /^request\.headers\[:([a-z]+)\]$/.exec(key.text)?.[1];
+  if (pseudo !== undefined) {
+    const message = `${label}.key ${JSON.stringify(key.text)} compares what is no header, as it was written on the wire`;
+    const field = PSEUDO_FIELDS[pseudo];
+    const fix =
+      field === undefined
+        ? "remove the condition: a rule without it may allow more"
+        : `use \`${field}\` of an operation, which compares what the app will see`;
+    findings.error("E_POLICY_UNSUPPORTED", key.at, message, fix);
+  } else if (key.text.startsWith("experimental.")) {
     const message = `${label}.key ${JSON.stringify(key.text)} is not built in this version`;
     findings.error("E_POLICY_UNSUPPORTED", key.at, message, "remove the condition: a rule without it may allow more");
   } else {

@@ -75,7 +75,7 @@ interface Row extends Expected {
 }
 
 const folder = join(import.meta.dirname, "authorization");
-const files = readdirSync(folder).filter((file) => /^(?!wire-|sentences).*\.yaml$/.test(file));
+const files = readdirSync(folder).filter((file) => /^(?!wire-|sentences|sources).*\.yaml$/.test(file));
 
 function optionsOf({ options = {} }: Case, mode: PolicyMode): PolicyOptions {
   const trustDomain = options.trustDomain === undefined ? "example.org" : options.trustDomain;

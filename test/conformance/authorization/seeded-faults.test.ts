@@ -18,7 +18,7 @@ type Check = NonNullable<PolicyMemory["checks"][number]>;
 /** Splits and leaves by their places, as src/authz/rule-index.ts reads them. */
 const SPLIT = { forward: 3, backward: 4, rest: 5 } as const;
 /** The head of a trie's node, as src/authz/text-trie.ts reads it. */
-const TRIE = { hasExact: 1, hasPrefix: 2, hasChildren: 4, isSparse: 16, length: 5 } as const;
+const TRIE = { hasExact: 1, hasPrefix: 2, hasChildren: 4, isSparse: 16, isWide: 32, length: 7 } as const;
 /** As a value: a node without rules. */
 const NOBODY = 1;
 
@@ -33,9 +33,13 @@ function trieOf(words: Int32Array, root: number): { readonly nodes: readonly num
     const head = words[node] ?? 0;
     const label = labelOf(node, head);
     const span = (head & TRIE.hasChildren) === 0 ? 0 : (words[label - 1] ?? 0);
-    const first = label + (((head >> TRIE.length) + 1) >> 1);
+    const behind = label + (((head >> TRIE.length) + 1) >> 1);
     const isSparse = (head & TRIE.isSparse) !== 0;
-    for (let i = 0; i < (isSparse ? span : span & 511); i++) {
+    const isWide = (head & TRIE.isWide) !== 0;
+    // A wide table has rows, behind the span of their characters.
+    const first = isWide ? behind + 1 : behind;
+    const count = (span & 511) * (isWide ? (words[behind] ?? 0) & 511 : 1);
+    for (let i = 0; i < (isSparse ? span : count); i++) {
       const at = isSparse ? first + 2 * i + 1 : first + i;
       children.push(at);
       if ((words[at] ?? -1) >= 0) nodes.push(words[at] ?? 0);
