@@ -69,6 +69,8 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   #unread = false;
   #nowMs = 0;
   readonly #share = new TurnShare(fairTurns, () => this.#goOn());
+  /** Reading has used a share up: nothing is read until the next. */
+  #readsLater = false;
   /** What came nevertheless: the rest of one read of TLS records. */
   #kept: Buffer[] = [];
   /** Calls that have not begun: those of one read begin behind it, so that one which it takes back costs the upstream nothing. */
@@ -152,7 +154,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   // ── socket events ──
 
   onBytes(chunk: Uint8Array): void {
-    if (this.#share.waits) this.#kept.push(Buffer.from(chunk));
+    if (this.#readsLater && !this.#lingering) this.#kept.push(Buffer.from(chunk));
     else this.#read(chunk);
   }
 
@@ -178,35 +180,48 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
       this.#unread = true;
       this.#transport.pause();
     }
-    this.#beginCalls();
+    if (this.#share.isSpent()) {
+      this.#readsLater = true;
+      this.#transport.pause();
+      this.#share.wait();
+    } else if (!this.#share.waits) this.#beginCalls();
   }
 
-  /** Begins what the last read asked for, as far as the share goes. */
+  /** Begins calls as far as the share goes, and at least one. Reading goes on while the others wait, `limits.streams` of them at most: what is
+   *  taken back meanwhile, or the fault that ends the connection, spares the upstream those that have not begun. */
   #beginCalls(): void {
     const waiting = this.#waiting;
     let begun = 0;
-    let isSpent = this.#share.isSpent();
-    while (begun < waiting.length && (!isSpent || begun === 0)) {
+    let isSpent = false;
+    while (begun < waiting.length && !isSpent) {
       (waiting[begun++] as ServerStream).start();
       isSpent = this.#share.isSpent();
     }
-    if (begun === waiting.length) waiting.length = 0;
-    else this.#waiting = waiting.slice(begun);
-    if (!isSpent || this.#share.waits) return;
-    this.#transport.pause();
+    if (begun === waiting.length) {
+      waiting.length = 0;
+      return;
+    }
+    this.#waiting = waiting.slice(begun);
     this.#share.wait();
   }
 
   /** There is a share again. */
   #goOn(): void {
     this.#share.begin();
-    this.#beginCalls();
-    while (!this.#share.waits) {
+    const hadRead = !this.#readsLater;
+    this.#readsLater = false;
+    while (!this.#isReadingLater()) {
       const chunk = this.#kept.shift();
       if (chunk === undefined) break;
       this.#read(chunk);
     }
-    if (!this.#share.waits && !this.#unread) this.#transport.resume();
+    this.#beginCalls();
+    if (!hadRead && !this.#isReadingLater() && !this.#unread) this.#transport.resume();
+  }
+
+  /** Read anew: what is read changes it. */
+  #isReadingLater(): boolean {
+    return this.#readsLater;
   }
 
   onFin(): void {
@@ -219,7 +234,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   onWritable(): void {
     if (this.#unread) {
       this.#unread = false;
-      if (!this.#share.waits) this.#transport.resume();
+      if (!this.#readsLater) this.#transport.resume();
     }
     for (const { user } of this.#codec.streams()) user?.onTransportWritable();
   }
@@ -266,6 +281,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 
   #violated({ code, detail }: Http2Violation): void {
     this.#endCalls(code);
+    this.#waiting.length = 0;
     this.#refused(code, detail);
     this.#goodbye();
   }
@@ -363,7 +379,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     const last = this.#waiting.length - 1;
     const waiting = this.#waiting[last];
     // a body that follows its head need not be kept
-    if (waiting !== undefined && waiting === user && this.#early < MAX_EARLY) {
+    if (waiting !== undefined && waiting === user && this.#early < MAX_EARLY && !this.#share.waits) {
       this.#early++;
       this.#waiting.length = last;
       waiting.start();
