@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import type { PackedPolicies, PolicyFile } from "../authz/load-policies.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
@@ -59,8 +60,10 @@ export async function compileInThread(
   }
 }
 
-/** The bundle is one file, which finds out by itself what it runs in (bin.ts). */
+/** From source the module itself. The bundle has a file of its own for it, or, where that was not brought along, is one file that finds out
+ *  by itself what it runs in (bin.ts). */
 function entry(): URL {
-  const isSource = import.meta.url.endsWith(".ts");
-  return isSource ? new URL("policy-worker.ts", import.meta.url) : new URL(import.meta.url);
+  if (import.meta.url.endsWith(".ts")) return new URL("policy-worker.ts", import.meta.url);
+  const own = new URL("policy-worker.mjs", import.meta.url);
+  return existsSync(own) ? own : new URL(import.meta.url);
 }

@@ -1,4 +1,4 @@
-// What the thread that compiles policies runs: from source it is the thread's entry, in the bundle bin.ts loads it.
+// What the thread that compiles policies runs: its entry from source and in a bundle of its own; in the CLI's bundle bin.ts loads it.
 import { constants, setPriority } from "node:os";
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { readyForConditions } from "../authz/cel-libraries.ts";
