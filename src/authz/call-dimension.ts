@@ -3,7 +3,7 @@ import { addressBits } from "./address-bits.ts";
 import type { CallView } from "./call-view.ts";
 import { claimTexts } from "./claim-texts.ts";
 import { joinedHeader, nextHeaderLine } from "./header-lines.ts";
-import type { FieldKind, FieldModel } from "./policy-model.ts";
+import { FIELD_KINDS, type FieldKind, type FieldModel } from "./policy-model.ts";
 
 /** Something of a call by which rules are found. */
 export interface Dimension {
@@ -20,33 +20,12 @@ export function dimensionName({ kind, header, claim }: Pick<FieldModel, "kind" |
   return kind === "claim" ? `claim:${JSON.stringify(claim)}` : kind;
 }
 
-const KINDS: readonly FieldKind[] = [
-  "principal",
-  "namespace",
-  "serviceAccount",
-  "trustDomain",
-  "sourceIp",
-  "remoteIp",
-  "destinationIp",
-  "port",
-  "sni",
-  "destinationPrincipal",
-  "host",
-  "method",
-  "path",
-  "header",
-  "requestPrincipal",
-  "audience",
-  "presenter",
-  "claim",
-];
-
 /** The dimension that has the name. Throws TypeError when there is none. */
 export function dimensionOf(name: string): Dimension {
   const colon = name.indexOf(":");
   const [before, behind] = colon < 0 ? [name, ""] : [name.slice(0, colon), name.slice(colon + 1)];
   // Ours, not what came by a message: only texts of the program are compared by their place.
-  const kind = KINDS.find((one) => one === before);
+  const kind = FIELD_KINDS.find((one) => one === before);
   if (kind === undefined) throw new TypeError(`there is no dimension ${name}`);
   return {
     kind,

@@ -1,15 +1,22 @@
 import type { SourcePosition } from "../core/errors.ts";
 import type { TextPattern } from "./text-pattern.ts";
 
+const IDENTITY_KINDS = ["principal", "namespace", "serviceAccount", "trustDomain"] as const;
+const CONNECTION_KINDS = ["sourceIp", "remoteIp", "destinationIp", "port", "sni", "destinationPrincipal"] as const;
+const TOKEN_KINDS = ["requestPrincipal", "audience", "presenter", "claim"] as const;
+const HTTP_KINDS = ["host", "method", "path", "header", ...TOKEN_KINDS] as const;
+
 /** What a field of a rule looks at. One kind may be written in `from`, in `to` or as a `when` key. */
 export type FieldKind = IdentityKind | ConnectionKind | HttpKind;
 /** Only a caller with a verified identity has these (authorization, section 5). */
-export type IdentityKind = "principal" | "namespace" | "serviceAccount" | "trustDomain";
-export type ConnectionKind = "sourceIp" | "remoteIp" | "destinationIp" | "port" | "sni" | "destinationPrincipal";
+export type IdentityKind = (typeof IDENTITY_KINDS)[number];
+export type ConnectionKind = (typeof CONNECTION_KINDS)[number];
 /** Only an HTTP request has these (authorization, section 7). */
-export type HttpKind = "host" | "method" | "path" | "header" | TokenKind;
+export type HttpKind = (typeof HTTP_KINDS)[number];
 /** Only a request with a verified token has these. */
-export type TokenKind = "requestPrincipal" | "audience" | "presenter" | "claim";
+export type TokenKind = (typeof TOKEN_KINDS)[number];
+
+export const FIELD_KINDS: readonly FieldKind[] = [...IDENTITY_KINDS, ...CONNECTION_KINDS, ...HTTP_KINDS];
 
 /** One field of a source, an operation or a condition, with values that were checked. */
 export interface FieldModel {
@@ -78,25 +85,18 @@ export interface PolicyModel {
   readonly at: SourcePosition;
 }
 
-const HTTP_KINDS: ReadonlySet<FieldKind> = new Set<HttpKind>([
-  "host",
-  "method",
-  "path",
-  "header",
-  "requestPrincipal",
-  "audience",
-  "presenter",
-  "claim",
-]);
+const httpKinds: ReadonlySet<FieldKind> = new Set(HTTP_KINDS);
+const tokenKinds: ReadonlySet<FieldKind> = new Set(TOKEN_KINDS);
+const identityKinds: ReadonlySet<FieldKind> = new Set(IDENTITY_KINDS);
 
 export function isHttpOnly(kind: FieldKind): kind is HttpKind {
-  return HTTP_KINDS.has(kind);
+  return httpKinds.has(kind);
 }
 
 export function isToken(kind: FieldKind): kind is TokenKind {
-  return kind === "requestPrincipal" || kind === "audience" || kind === "presenter" || kind === "claim";
+  return tokenKinds.has(kind);
 }
 
 export function isIdentity(kind: FieldKind): kind is IdentityKind {
-  return kind === "principal" || kind === "namespace" || kind === "serviceAccount" || kind === "trustDomain";
+  return identityKinds.has(kind);
 }
