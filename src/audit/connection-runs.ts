@@ -79,15 +79,14 @@ function newRuns(connection: ConnectionContext): ConnectionRuns {
   };
 }
 
-/** The members of an identity: SPIFFE ID and SVID. A JWT-SVID has no serial. */
-export function identityMembers(
-  source:
-    | (Pick<Peer, "spiffeId" | "notAfterMs"> & {
-        readonly serial?: string | undefined;
-        readonly issuer?: string | undefined;
-      })
-    | undefined,
-): string {
+/** An SVID as records name it. A JWT-SVID has no serial. */
+export interface RecordedSvid extends Pick<Peer, "spiffeId" | "notAfterMs"> {
+  readonly serial?: string | undefined;
+  readonly issuer?: string | undefined;
+}
+
+/** The members of an identity: SPIFFE ID and SVID. */
+export function identityMembers(source: RecordedSvid | undefined): string {
   if (source === undefined) return "";
   const svid =
     text("serial", source.serial, limits.code) +

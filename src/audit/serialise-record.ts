@@ -1,7 +1,6 @@
 import type { CallOutcome } from "../core/call-outcome.ts";
 import type { DecisionNotes, NearestRule } from "../core/decision.ts";
-import type { Peer } from "../core/identity.ts";
-import { identityMembers, putEnds, putTarget, putVerdict, runsOf } from "./connection-runs.ts";
+import { identityMembers, putEnds, putTarget, putVerdict, type RecordedSvid, runsOf } from "./connection-runs.ts";
 import {
   asciiRun,
   putAgain,
@@ -170,13 +169,8 @@ export interface AuditEvent {
   readonly direction?: "inbound" | "outbound" | undefined;
   readonly listener?: string | undefined;
   readonly decision?: CallOutcome["decision"] | undefined;
-  /** The SVID that an identity event speaks of. A JWT-SVID has no serial. */
-  readonly source?:
-    | (Pick<Peer, "spiffeId" | "notAfterMs"> & {
-        readonly serial?: string | undefined;
-        readonly issuer?: string | undefined;
-      })
-    | undefined;
+  /** The SVID that an identity event speaks of. */
+  readonly source?: RecordedSvid | undefined;
   readonly policyVersion?: string | undefined;
   /** The local process that an identity event speaks of. */
   readonly local?: { readonly uid: number; readonly gid?: number; readonly pid?: number } | undefined;
