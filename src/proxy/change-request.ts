@@ -1,5 +1,6 @@
 import type { AnswerChanges } from "./ext-authz/provider.ts";
-import type { EditedFields } from "./http-service.ts";
+import type { EditedFields, PreparedCall } from "./http-service.ts";
+import type { RequestHead } from "./http1/http1-events.ts";
 
 /** A request's fields as a provider changed them: what is removed or set goes first, then what is set or appended follows. */
 export function changeRequest({ fields, query }: EditedFields, changes: AnswerChanges): EditedFields {
@@ -16,4 +17,15 @@ export function changeRequest({ fields, query }: EditedFields, changes: AnswerCh
   for (const [name, value] of changes.set) add(name, value);
   for (const [name, value] of changes.append) add(name, value);
   return { fields: { raw, lower }, query };
+}
+
+/** A call as a provider's answer changes it. `again` looks other fields through as if they had come so. */
+export function changeCall(
+  head: RequestHead,
+  call: PreparedCall,
+  changes: AnswerChanges,
+  again: (edited: EditedFields) => PreparedCall,
+): PreparedCall {
+  const edited = changeRequest(call.edited ?? { fields: head.fields, query: head.query }, changes);
+  return { ...again(edited), responseFields: [...(call.responseFields ?? []), ...changes.responseFields] };
 }

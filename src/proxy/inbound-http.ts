@@ -6,7 +6,7 @@ import type { AskDecision, CallDecision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import type { Peer, Svid } from "../core/identity.ts";
 import { type Asked, askProviders } from "./ask-providers.ts";
-import { changeRequest } from "./change-request.ts";
+import { changeCall } from "./change-request.ts";
 import { decideInboundNow } from "./decide-call.ts";
 import { connectionQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
@@ -153,11 +153,8 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     return askProviders(decision, call, {
       providers,
       question: (asked) => requestQuestion(connection, context.tlsVersion !== undefined, head, asked, outcome),
-      changed: (asked, changes) => {
-        const edited = changeRequest(asked.edited ?? { fields: head.fields, query: head.query }, changes);
-        const again = this.#again(head, asked, edited, asked.request.identity);
-        return { ...again, responseFields: [...(asked.responseFields ?? []), ...changes.responseFields] };
-      },
+      changed: (asked, changes) =>
+        changeCall(head, asked, changes, (edited) => this.#again(head, asked, edited, asked.request.identity)),
       decide: (asked) => decideInboundNow(policy, asked),
       signal,
     });

@@ -4,7 +4,7 @@ import type { AskDecision, CallDecision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import { type Asked, askProviders } from "./ask-providers.ts";
 import { browserPage } from "./browser-page.ts";
-import { changeRequest } from "./change-request.ts";
+import { changeCall } from "./change-request.ts";
 import { decideConfiguredNow, outboundPathProblem } from "./decide-call.ts";
 import { askableProviders } from "./ext-authz/askable-providers.ts";
 import { outboundQuestion, requestQuestion } from "./ext-authz/check-question.ts";
@@ -111,11 +111,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     const asked = await askProviders(decision, call, {
       providers: askableProviders(listenPort, providers),
       question: (current) => requestQuestion(connection, false, head, current, outcome),
-      changed: (current, changes) => {
-        const edited = changeRequest(current.edited ?? { fields: head.fields, query: head.query }, changes);
-        const responseFields = [...(current.responseFields ?? []), ...changes.responseFields];
-        return { ...this.#again(head, current, edited), responseFields };
-      },
+      changed: (current, changes) => changeCall(head, current, changes, (edited) => this.#again(head, current, edited)),
       decide: (current) => decideConfiguredNow(policy, current, principals),
       signal,
     });

@@ -82,7 +82,6 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
   }
 
   prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {
-    outcome.path = head.path;
     const { tunnel, parts, facts, forbidden } = this.#forward;
     if (forbidden !== undefined) return forbidden;
     const { config } = parts;
