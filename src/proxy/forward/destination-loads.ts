@@ -90,7 +90,16 @@ export class DestinationLoads {
 
   /** Of one of its addresses. */
   of(destination: Destination, host: string): EndpointLoad {
+    return this.#keep(this.#knownOf(destination), destination, host);
+  }
+
+  /** Of several of its addresses, in their order. */
+  membersOf(destination: Destination, hosts: CheckedAddresses): readonly AddressMember[] {
     const known = this.#knownOf(destination);
+    return hosts.map((host) => ({ host, load: this.#keep(known, destination, host) }));
+  }
+
+  #keep(known: Known, destination: Destination, host: string): EndpointLoad {
     const load = this.#loadOf(known, destination, host);
     known.loads.set(host, load);
     return load;

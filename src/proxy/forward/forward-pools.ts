@@ -130,7 +130,7 @@ export class ForwardPools implements Pick<CallUpstream, "takeRetry" | "requestTi
     permit: Permit,
     done: (result: ReachedTcp | CountersignError, at: AddressMember) => boolean,
   ): void {
-    const members = addresses.map((host) => ({ host, load: this.loads.of(destination, host) }));
+    const members = this.loads.membersOf(destination, addresses);
     let at = members[0] as AddressMember;
     const full = this.#limits.whyFull("connections") ?? this.#limits.wait();
     if (full !== undefined) {
@@ -168,7 +168,7 @@ export class ForwardPools implements Pick<CallUpstream, "takeRetry" | "requestTi
     request: OutgoingRequest,
     waiter: PoolWaiter,
   ): void {
-    const all = found.map((host) => ({ host, load: this.loads.of(destination, host) }));
+    const all = this.loads.membersOf(destination, found);
     const hasFailed = ({ load }: AddressMember): boolean => load.address === waiter.failedAt;
     const members =
       waiter.failedAt === undefined ? all : [...all.filter((one) => !hasFailed(one)), ...all.filter(hasFailed)];
