@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { strictPolicyOptions } from "../../test/support/strict-policy-options.ts";
 import type { CallFacts, RequestFacts } from "../core/call-facts.ts";
 import type { Peer } from "../core/identity.ts";
 import { parseSpiffeId, parseTrustDomain } from "../core/spiffe-id.ts";
@@ -8,19 +9,13 @@ import { loadPolicies } from "./load-policies.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import "./use-cel.ts";
 
-const options: PolicyOptions = {
-  mode: "strict",
-  default: "deny",
-  pathNormalization: "MERGE_SLASHES",
-  rootNamespace: "istio-system",
-  workload: { namespace: "shop", labels: new Map() },
+const options = strictPolicyOptions({
   localTrustDomain: parseTrustDomain("example.org"),
-  trustDomainAliases: [],
   listeners: [
     { name: "web", appPort: 8080, protocol: "auto" },
     { name: "db", appPort: 5432, protocol: "auto" },
   ],
-};
+});
 
 function policyOf(action: "ALLOW" | "DENY", rules: string, changed: Partial<PolicyOptions> = {}): CompiledPolicy {
   const text = `{ apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: { name: web, namespace: shop }, spec: { action: ${action}, rules: ${rules} } }`;

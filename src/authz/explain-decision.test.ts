@@ -1,21 +1,14 @@
 import { describe, expect, it } from "vitest";
+import { strictPolicyOptions } from "../../test/support/strict-policy-options.ts";
 import type { CallFacts } from "../core/call-facts.ts";
 import { parseSpiffeId, parseTrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
 import { explainDecision } from "./explain-decision.ts";
 import { loadPolicies } from "./load-policies.ts";
-import type { PolicyOptions } from "./policy-options.ts";
 import "./use-cel.ts";
 
-const options: PolicyOptions = {
-  mode: "strict",
-  default: "deny",
-  pathNormalization: "MERGE_SLASHES",
-  rootNamespace: "istio-system",
-  workload: { namespace: "shop", labels: new Map() },
+const options = strictPolicyOptions({
   localTrustDomain: parseTrustDomain("example.org"),
-  trustDomainAliases: [],
-  listeners: [],
-};
+});
 
 const text = `
 apiVersion: security.istio.io/v1

@@ -1,19 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { strictPolicyOptions } from "../../test/support/strict-policy-options.ts";
 import { CountersignErrors } from "../core/errors.ts";
 import { loadPolicies, loadPoliciesInTurns } from "./load-policies.ts";
-import type { PolicyOptions } from "./policy-options.ts";
 import "./use-cel.ts";
 
-const options: PolicyOptions = {
-  mode: "strict",
-  default: "deny",
-  pathNormalization: "MERGE_SLASHES",
-  rootNamespace: "istio-system",
-  workload: { namespace: "shop", labels: new Map() },
-  localTrustDomain: undefined,
-  trustDomainAliases: [],
-  listeners: [],
-};
+const options = strictPolicyOptions();
 
 function fileOf(count: number, rule: (i: number) => string) {
   const rules = Array.from({ length: count }, (_, i) => `    - ${rule(i)}\n`).join("");

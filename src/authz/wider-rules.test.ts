@@ -1,20 +1,11 @@
 import { describe, expect, it } from "vitest";
+import { strictPolicyOptions } from "../../test/support/strict-policy-options.ts";
 import { loadPolicies } from "./load-policies.ts";
-import type { PolicyOptions } from "./policy-options.ts";
 import { ruleCovers } from "./rule-cover.ts";
 import { widerRules } from "./wider-rules.ts";
 import "./use-cel.ts";
 
-const options: PolicyOptions = {
-  mode: "strict",
-  default: "deny",
-  pathNormalization: "MERGE_SLASHES",
-  rootNamespace: "istio-system",
-  workload: { namespace: "shop", labels: new Map() },
-  localTrustDomain: undefined,
-  trustDomainAliases: [],
-  listeners: [],
-};
+const options = strictPolicyOptions();
 
 function load(name: string, rules: readonly string[]) {
   const head = `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: ${name}, namespace: shop }\n`;

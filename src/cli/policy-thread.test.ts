@@ -1,21 +1,14 @@
 import { expect, it } from "vitest";
+import { strictPolicyOptions } from "../../test/support/strict-policy-options.ts";
 import { decide } from "../authz/decide.ts";
 import { openPackedPolicy, readyToOpen } from "../authz/load-policies.ts";
-import type { PolicyOptions } from "../authz/policy-options.ts";
 import { CountersignErrors } from "../core/errors.ts";
 import { parseTrustDomain } from "../core/spiffe-id.ts";
 import { compileInThread, isLargeSet } from "./policy-thread.ts";
 
-const options: PolicyOptions = {
-  mode: "strict",
-  default: "deny",
-  pathNormalization: "MERGE_SLASHES",
-  rootNamespace: "istio-system",
-  workload: { namespace: "shop", labels: new Map() },
+const options = strictPolicyOptions({
   localTrustDomain: parseTrustDomain("example.org"),
-  trustDomainAliases: [],
-  listeners: [],
-};
+});
 
 function rules(count: number): string {
   const documents = Array.from({ length: Math.ceil(count / 500) }, (_, p) => {

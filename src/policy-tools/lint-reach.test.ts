@@ -1,21 +1,15 @@
 import { describe, expect, it } from "vitest";
+import { strictPolicyOptions } from "../../test/support/strict-policy-options.ts";
 import { loadPolicies } from "../authz/load-policies.ts";
 import type { PolicyModel } from "../authz/policy-model.ts";
-import type { PolicyOptions } from "../authz/policy-options.ts";
 import { parseTrustDomain } from "../core/spiffe-id.ts";
 import { lintReach } from "./lint-reach.ts";
 import { lintRules } from "./lint-rules.ts";
 
-const OPTIONS: PolicyOptions = {
-  mode: "strict",
-  default: "deny",
-  pathNormalization: "MERGE_SLASHES",
-  rootNamespace: "istio-system",
-  workload: { namespace: "shop", labels: new Map() },
+const OPTIONS = strictPolicyOptions({
   localTrustDomain: parseTrustDomain("example.org"),
   trustDomainAliases: [parseTrustDomain("old.example")],
-  listeners: [],
-};
+});
 
 interface Written {
   readonly action?: "ALLOW" | "DENY";

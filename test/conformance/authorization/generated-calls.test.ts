@@ -6,6 +6,7 @@ import { explainDecision } from "../../../src/authz/explain-decision.ts";
 import { loadPackedPolicies, loadPolicies, openPackedPolicy } from "../../../src/authz/load-policies.ts";
 import type { CallFacts } from "../../../src/core/call-facts.ts";
 import type { CallDecision, Decision } from "../../../src/core/decision.ts";
+import { COMPARED_FIELDS } from "../../support/compared-fields.ts";
 import { decideLinear, type LinearDecision } from "./decide-linear.ts";
 import {
   call,
@@ -22,26 +23,7 @@ import "../../../src/authz/use-cel.ts";
 const PAIRS = Number(process.env["AUTHZ_PAIRS"] ?? 6_000);
 const CALLS = PAIRS > 20_000 ? 50 : 10;
 
-const FIELDS = [
-  "principal",
-  "namespace",
-  "serviceAccount",
-  "trustDomain",
-  "sourceIp",
-  "remoteIp",
-  "destinationIp",
-  "port",
-  "sni",
-  "host",
-  "method",
-  "path",
-  "header",
-  "requestPrincipal",
-  "audience",
-  "presenter",
-  "claim",
-  "expression",
-] as const;
+const FIELDS = [...COMPARED_FIELDS, "expression"] as const;
 
 const byDefault = fc.constantFrom("allow" as const, "deny" as const);
 const calls = fc.array(call, { minLength: CALLS, maxLength: CALLS });
