@@ -58,6 +58,11 @@ export abstract class PooledConnection {
     return this.#validUntilMs === Number.POSITIVE_INFINITY || this.#validUntilMs > Date.now();
   }
 
+  /** Whether our SVID of this fingerprint opened it, or none: plaintext. */
+  isCurrent(fingerprint: string): boolean {
+    return this.svidFingerprint === fingerprint || this.svidFingerprint === "";
+  }
+
   /** A new bundle or revocation list: a connection whose peer it no longer covers ends, also in the middle of a call. */
   reverify(snapshot: IdentitySnapshot, nowMs: number): void {
     const problem = this.#verifyAgain?.(snapshot, nowMs);
