@@ -15,7 +15,7 @@ import {
   SPAN_BITS,
 } from "./text-trie.ts";
 
-/** Beyond it children are pairs. */
+/** Longest span of a table, which must fit below SPAN_BITS; beyond it children are pairs. */
 const MAX_SPAN = 256;
 /** Places of a table for two characters. */
 const MAX_WIDE = 1024;
@@ -175,7 +175,8 @@ function secondSpan(children: ReadonlyMap<number, Growing>, first: Span): Span |
   }
   const second = spanOf(codes);
   const places = first.span * second.span;
-  if (count === 0 || codes.has(SEGMENT_CODE) || places > Math.min(MAX_WIDE, 2 * count)) return undefined;
+  if (count === 0 || codes.has(SEGMENT_CODE) || second.span > MAX_SPAN) return undefined;
+  if (places > Math.min(MAX_WIDE, 2 * count)) return undefined;
   return second;
 }
 

@@ -81,6 +81,24 @@ describe("a trie of texts", () => {
     );
   });
 
+  it.each([
+    ["behind one character", ["王"], 600, 1],
+    ["behind two", ["王", "玊"], 512, 1],
+    ["behind a text that ends", ["", "a"], 1000, 1],
+    ["at once", [""], 4000, 1],
+    ["as far apart as can be", ["a"], 4000, 10],
+  ])("finds texts that go on with hundreds of neighbouring characters: %s", (_, beginnings, count, step) => {
+    const ends = Array.from({ length: count }, (__, i) => String.fromCharCode(0x4e00 + i * step));
+    for (const fromEnd of [false, true]) {
+      const texts = beginnings.flatMap((begin) => ends.map((end) => (fromEnd ? end + begin : begin + end)));
+      const trie = build(
+        texts.map((one, value) => ({ text: one, form: "exact", value })),
+        fromEnd,
+      );
+      expect(texts.filter((one, value) => valuesOf(trie, one).join() !== String(value))).toEqual([]);
+    }
+  });
+
   it("finds templates, which stand for one segment each", () => {
     const piece = fc.constantFrom("a", "b", "/", "ab/", "\uffff", SEGMENT);
     const pattern = fc.array(piece, { maxLength: 6 }).map((pieces) => pieces.join(""));
