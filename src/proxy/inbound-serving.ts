@@ -8,7 +8,7 @@ import type { Peer, Svid } from "../core/identity.ts";
 import { askProviders } from "./ask-providers.ts";
 import { decideInboundNow } from "./decide-call.ts";
 import { connectionQuestion } from "./ext-authz/check-question.ts";
-import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
+import { sniffFirstBytes } from "./first-bytes.ts";
 import type { TunnelEntrance } from "./http2-server-connection.ts";
 import { type InboundContext, InboundHttp } from "./inbound-http.ts";
 import type { ProxiedSource } from "./proxy-protocol/read-proxy-header.ts";
@@ -91,42 +91,29 @@ export class InboundServing {
   }
 
   #sniff(transport: Transport, first: Uint8Array | undefined): void {
-    const { deadlines, timeouts } = this.#runtime;
-    // what speaks HTTP for certain has a head's time to begin
-    const patience = this.#parts.config.protocol === "auto" ? timeouts.classify : timeouts.head;
-    sniffFirstBytes(transport, first, deadlines, patience, (sniffed) => this.#classified(transport, sniffed));
+    const { protocol, appPort } = this.#parts.config;
+    sniffFirstBytes(transport, first, this.#runtime, protocol !== "auto", ({ kind, bytes }) => {
+      switch (kind) {
+        case "http1":
+          this.#serveHttp1(transport, bytes);
+          return;
+        case "http2":
+          this.#serveHttp2(transport, bytes);
+          return;
+        case "opaque":
+        case "silent":
+          // The caller must not choose which rules see it (authorization section 7).
+          if (policyReadsHttp(this.#runtime.inForce.policy, appPort)) this.#refuseOpaque(transport, kind);
+          else this.#serveTcp(transport, bytes);
+      }
+    });
   }
 
-  #classified(transport: Transport, sniffed: Sniffed): void {
-    switch (sniffed.kind) {
-      case "http1":
-        this.#serveHttp1(transport, sniffed.bytes);
-        return;
-      case "http2":
-        this.#serveHttp2(transport, sniffed.bytes);
-        return;
-      case "tls":
-      case "opaque":
-      case "silent":
-      case "more":
-        if (this.#parts.config.protocol !== "auto") {
-          this.#serveHttp1(transport, sniffed.bytes);
-          return;
-        }
-        // The caller must not choose which rules see it (authorization section 7).
-        if (policyReadsHttp(this.#runtime.inForce.policy, this.#parts.config.appPort)) {
-          const code = sniffed.kind === "silent" ? "E_CLASSIFY_TIMEOUT" : "E_CLASSIFY";
-          const why = "policies with HTTP fields apply, and the caller does not speak HTTP";
-          recordRefusal(this.#runtime, this.#caller.context, new CountersignError(code, why), this.#caller.startedMs);
-          transport.destroy();
-          return;
-        }
-        this.#serveTcp(transport, sniffed.bytes);
-        return;
-      case "gone":
-        transport.destroy();
-        return;
-    }
+  #refuseOpaque(transport: Transport, kind: "opaque" | "silent"): void {
+    const code = kind === "silent" ? "E_CLASSIFY_TIMEOUT" : "E_CLASSIFY";
+    const error = new CountersignError(code, "policies with HTTP fields apply, and the caller does not speak HTTP");
+    recordRefusal(this.#runtime, this.#caller.context, error, this.#caller.startedMs);
+    transport.destroy();
   }
 
   #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {

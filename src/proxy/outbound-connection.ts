@@ -10,7 +10,7 @@ import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { decideConfiguredNow, principalsOf } from "./decide-call.ts";
 import { askableProviders } from "./ext-authz/askable-providers.ts";
 import { outboundQuestion } from "./ext-authz/check-question.ts";
-import { type Sniffed, sniffFirstBytes } from "./first-bytes.ts";
+import { sniffFirstBytes } from "./first-bytes.ts";
 import { attestCaller } from "./local-caller.ts";
 import { LocalContext } from "./local-context.ts";
 import type { OpenConnection } from "./open-connection.ts";
@@ -80,35 +80,26 @@ export class OutboundConnection implements OpenConnection {
         this.#serveHttp2(transport, undefined);
         return;
       case "auto":
-      case "http": {
-        const { deadlines, timeouts } = this.#runtime;
-        // what speaks HTTP for certain has a head's time to begin
-        const patience = config.protocol === "auto" ? timeouts.classify : timeouts.head;
-        sniffFirstBytes(transport, undefined, deadlines, patience, (sniffed) => this.#classified(transport, sniffed));
-      }
+      case "http":
+        this.#sniff(transport, config.protocol === "http");
     }
   }
 
-  #classified(transport: SocketTransport, sniffed: Sniffed): void {
-    switch (sniffed.kind) {
-      case "http1":
-        this.#serveHttp1(transport, sniffed.bytes);
-        return;
-      case "http2":
-        this.#serveHttp2(transport, sniffed.bytes);
-        return;
-      // an app that speaks TLS itself passes as it is, inside ours
-      case "tls":
-      case "opaque":
-      case "silent":
-      case "more":
-        if (this.#parts.config.protocol === "http") this.#serveHttp1(transport, sniffed.bytes);
-        else this.#serveTcp(transport, sniffed.bytes);
-        return;
-      case "gone":
-        this.#raw.destroy();
-        return;
-    }
+  #sniff(transport: SocketTransport, onlyHttp: boolean): void {
+    sniffFirstBytes(transport, undefined, this.#runtime, onlyHttp, ({ kind, bytes }) => {
+      switch (kind) {
+        case "http1":
+          this.#serveHttp1(transport, bytes);
+          return;
+        case "http2":
+          this.#serveHttp2(transport, bytes);
+          return;
+        // an app that speaks TLS itself passes as it is, inside ours
+        case "opaque":
+        case "silent":
+          this.#serveTcp(transport, bytes);
+      }
+    });
   }
 
   #serveHttp1(transport: Transport, first: Uint8Array | undefined): void {
