@@ -1,10 +1,13 @@
 import type { AnswerChanges } from "./ext-authz/provider.ts";
 import type { EditedFields, PreparedCall } from "./http-service.ts";
 import type { RequestHead } from "./http1/http1-events.ts";
+import { ownHeaderName } from "./request-auth/token-rules.ts";
 
-/** A request's fields as a provider changed them: what is removed or set goes first, then what is set or appended follows. */
-export function changeRequest({ fields, query }: EditedFields, changes: AnswerChanges): EditedFields {
-  const gone = new Set([...changes.remove, ...changes.set.map(([name]) => name)]);
+/** A request's fields as a provider changed them: what is removed or set goes first, in either spelling, then what is set or appended
+ *  follows. */
+export function changeRequest({ fields, query, own = [] }: EditedFields, changes: AnswerChanges): EditedFields {
+  const put = [...changes.set, ...changes.append].map(([name]) => name);
+  const gone = new Set([...changes.remove, ...changes.set.map(([name]) => name)].map(ownHeaderName));
   const raw: string[] = [];
   const lower: string[] = [];
   const add = (name: string, value: string, as: string = name): void => {
@@ -12,11 +15,16 @@ export function changeRequest({ fields, query }: EditedFields, changes: AnswerCh
     lower.push(name);
   };
   fields.lower.forEach((name, at) => {
-    if (!gone.has(name)) add(name, fields.raw[at * 2 + 1] ?? "", fields.raw[at * 2] ?? name);
+    if (!gone.has(ownHeaderName(name))) add(name, fields.raw[at * 2 + 1] ?? "", fields.raw[at * 2] ?? name);
   });
   for (const [name, value] of changes.set) add(name, value);
   for (const [name, value] of changes.append) add(name, value);
-  return { fields: { raw, lower }, query };
+  return { fields: { raw, lower }, query, own: [...own, ...put] };
+}
+
+/** Which of the names in the caller's Connection still take a field away. */
+export function stillNamed(names: readonly string[], { own }: EditedFields): readonly string[] {
+  return own === undefined || names.length === 0 ? names : names.filter((name) => !own.includes(name));
 }
 
 /** A call as a provider's answer changes it. `again` looks other fields through as if they had come so. */

@@ -30,6 +30,8 @@ export interface EditedFields {
   readonly fields: Fields;
   /** With its leading "?", or "". */
   readonly query: string;
+  /** Lower-cased names of fields that were put in: what the caller's Connection names is only what it sent itself. */
+  readonly own?: readonly string[] | undefined;
 }
 
 /** What differs between inbound and outbound HTTP, seen from one downstream connection. */

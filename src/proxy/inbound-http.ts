@@ -6,7 +6,7 @@ import type { AskDecision, CallDecision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import type { Peer, Svid } from "../core/identity.ts";
 import { type Asked, askProviders } from "./ask-providers.ts";
-import { changeCall } from "./change-request.ts";
+import { changeCall, stillNamed } from "./change-request.ts";
 import { decideInboundNow } from "./decide-call.ts";
 import { connectionQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
@@ -113,8 +113,8 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   ): PreparedCall | Promise<PreparedCall | Refusal> {
     const { tokens } = this.runtime.inForce;
     if (tokens === undefined) return call;
-    const asked = authenticate(tokens, head, call, (fields, query, identity) =>
-      this.#again(head, call, { fields, query }, identity ?? workload),
+    const asked = authenticate(tokens, head, call, (fields, query, identity, own) =>
+      this.#again(head, call, { fields, query, own }, identity ?? workload),
     );
     if (workload === undefined) return asked;
     const alone = (proven: PreparedCall | Refusal): PreparedCall | Refusal =>
@@ -132,7 +132,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     identity: RequestIdentity | undefined,
   ): PreparedCall {
     const { path } = call.request;
-    const scanned = scanRequestFields(edited.fields, head.connectionNames, this.#sourceTrusted);
+    const scanned = scanRequestFields(edited.fields, stillNamed(head.connectionNames, edited), this.#sourceTrusted);
     const { inForce } = this.runtime;
     const target = path + edited.query;
     const again = requestFacts(this.#inbound.facts, inForce, head, path, target, scanned, this.#sourceTrusted);

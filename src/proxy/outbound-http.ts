@@ -4,7 +4,7 @@ import type { AskDecision, CallDecision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import { type Asked, askProviders } from "./ask-providers.ts";
 import { browserPage } from "./browser-page.ts";
-import { changeCall } from "./change-request.ts";
+import { changeCall, stillNamed } from "./change-request.ts";
 import { decideConfiguredNow, outboundPathProblem } from "./decide-call.ts";
 import { askableProviders } from "./ext-authz/askable-providers.ts";
 import { outboundQuestion, requestQuestion } from "./ext-authz/check-question.ts";
@@ -124,7 +124,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
   /** The call with other fields, looked through as if the app had sent them so. */
   #again(head: RequestHead, call: PreparedCall, edited: EditedFields): PreparedCall {
     const { facts, authority } = this.#outbound;
-    const scanned = scanRequestFields(edited.fields, head.connectionNames, true, authority);
+    const scanned = scanRequestFields(edited.fields, stillNamed(head.connectionNames, edited), true, authority);
     const again = requestFacts(facts, this.runtime.inForce, head, head.path, call.target, scanned, false);
     return { ...again, edited, ownToken: call.ownToken };
   }

@@ -10,8 +10,13 @@ import { type EditedRequest, type FoundToken, findTokens, keepLines, stripToken 
 import { ownHeaderName, type TokenRule, type TokenRules } from "./token-rules.ts";
 import { verifyByRule } from "./verify-token.ts";
 
-/** Prepares a call anew from other fields and another query. */
-export type PrepareAgain = (fields: Fields, query: string, identity: RequestIdentity | undefined) => PreparedCall;
+/** Prepares a call anew from other fields and another query. `own`: names of fields that were put in. */
+export type PrepareAgain = (
+  fields: Fields,
+  query: string,
+  identity: RequestIdentity | undefined,
+  own?: readonly string[],
+) => PreparedCall;
 
 interface RuleTokens {
   readonly rule: TokenRule;
@@ -73,11 +78,13 @@ function tell(
 ): PreparedCall {
   if (!model.forwardOriginalToken) for (const { place } of tokens) stripToken(request, place);
   const told = claimHeaders(model, tokens[0]?.token ?? "", claims);
+  const own: string[] = [];
   for (let at = 0; at < told.length; at += 2) {
     request.raw.push(told[at] ?? "", told[at + 1] ?? "");
-    request.lower.push(told[at] ?? "");
+    own.push(told[at] ?? "");
   }
-  return again(request, request.query, identityOf(claims, model.spaceDelimitedClaims));
+  request.lower.push(...own);
+  return again(request, request.query, identityOf(claims, model.spaceDelimitedClaims), own);
 }
 
 async function verifyAndTell(
