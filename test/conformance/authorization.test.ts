@@ -23,6 +23,8 @@ interface Case {
   readonly options?: {
     readonly default?: "allow" | "deny";
     readonly pathNormalization?: PolicyOptions["pathNormalization"];
+    /** Of the workload. */
+    readonly namespace?: string;
     readonly labels?: Readonly<Record<string, string>>;
     readonly trustDomain?: string | null;
     readonly aliases?: readonly string[];
@@ -61,6 +63,7 @@ interface Row extends Expected {
   readonly method?: string;
   readonly host?: string;
   readonly path?: string;
+  readonly scheme?: "http" | "https";
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
   /** Claims of a verified token. */
   readonly token?: Readonly<Record<string, unknown>>;
@@ -84,7 +87,10 @@ function optionsOf({ options = {} }: Case, mode: PolicyMode): PolicyOptions {
     default: options.default ?? (mode === "strict" ? "deny" : "allow"),
     pathNormalization: options.pathNormalization ?? (mode === "strict" ? "MERGE_SLASHES" : "BASE"),
     rootNamespace: "istio-system",
-    workload: { namespace: "shop", labels: new Map(Object.entries(options.labels ?? { app: "orders" })) },
+    workload: {
+      namespace: options.namespace ?? "shop",
+      labels: new Map(Object.entries(options.labels ?? { app: "orders" })),
+    },
     localTrustDomain: trustDomain === null ? undefined : parseTrustDomain(trustDomain),
     trustDomainAliases: (options.aliases ?? []).map(parseTrustDomain),
     listeners: options.listeners ?? [{ name: "web", appPort: 8080, protocol: "http" }],
@@ -150,7 +156,9 @@ function outcomeOf(policy: CompiledPolicy, row: Row): { readonly text: string; r
     method: row.method ?? "GET",
     authority: row.host ?? "shop.example",
     path: normal.path,
+    target: normal.path + target.slice(path.length),
     headers,
+    ...(row.scheme === undefined ? {} : { scheme: row.scheme }),
     ...(row.client === undefined ? {} : { remoteIp: row.client }),
     ...(row.token === undefined ? {} : { identity: identityOf(row.token) }),
   };
