@@ -1,7 +1,6 @@
 import type { Socket } from "node:net";
-import { TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { type EffectiveMtls, effectiveMtls } from "../authz/authentication.ts";
-import { readPeerChain, serverTlsOptions } from "../certs/tls-context.ts";
 import type { ConnectionFacts } from "../core/call-facts.ts";
 import type { ConnectionContext } from "../core/call-outcome.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
@@ -9,10 +8,12 @@ import { CountersignError } from "../core/errors.ts";
 import type { IdentitySnapshot, Peer, Svid } from "../core/identity.ts";
 import { canonicalIpAddress } from "../core/ip-address.ts";
 import { nextDecisionId } from "./call-identifiers.ts";
+import { classifyFirstBytes } from "./classify.ts";
 import { type ConnectionEnd, connectionEnd } from "./connection-life.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
 import { isTrustedProxy } from "./http-facts.ts";
 import { writeResponseHead } from "./http1/write-head.ts";
+import { type SecuredCaller, takeHandshake } from "./inbound-handshake.ts";
 import { type InboundListenerParts, InboundServing } from "./inbound-serving.ts";
 import { localAnswer } from "./local-answer.ts";
 import type { OpenConnection } from "./open-connection.ts";
@@ -20,10 +21,9 @@ import { receiveProxyHeader } from "./proxied-connection.ts";
 import type { ProxiedSource } from "./proxy-protocol/read-proxy-header.ts";
 import { recordRefusal } from "./refusals.ts";
 import { currentSvid, type Runtime } from "./runtime.ts";
-import { holdSvid } from "./svid-use.ts";
+import { sourceAddressOf } from "./source-address.ts";
 import { NOBODY, SocketTransport } from "./transport.ts";
-import { TUNNEL_ALPN } from "./tunnel-names.ts";
-import { addressText, reasonOf } from "./upstream/dial.ts";
+import { addressText } from "./upstream/dial.ts";
 
 const IGNORED = (): void => undefined;
 
@@ -41,13 +41,12 @@ export class InboundConnection implements OpenConnection {
   /** Once the caller is known. */
   #serving: InboundServing | undefined;
   #end: ConnectionEnd | undefined;
-  #verifyAgain: ((snapshot: IdentitySnapshot, nowMs: number) => CountersignError | undefined) | undefined;
+  #verifyAgain: SecuredCaller["verifyAgain"] | undefined;
   /** Set while the connection has no protocol yet. */
   #guard: (HasDeadline & { deadlineMs: number }) | undefined;
   #draining = false;
   #closed = false;
-  /** What to end: the TLS socket once there is one. Closing the raw one under it, from inside a TLS event, would free what OpenSSL
-   *  still uses. */
+  /** What to end: the TLS socket once there is one. */
   #socket: Socket;
 
   constructor(runtime: Runtime, parts: InboundListenerParts, raw: Socket, onClosed: () => void) {
@@ -139,7 +138,8 @@ export class InboundConnection implements OpenConnection {
       "the caller sent plaintext, and this listener takes only mutual TLS",
     );
     const id = nextDecisionId();
-    const isHttp = looksLikeHttp1(first);
+    const kind = classifyFirstBytes(first);
+    const isHttp = kind === "http1" || kind === "http2";
     if (isHttp) {
       const transport = new SocketTransport(this.#raw, NOBODY);
       const answer = localAnswer(403, error.code, error.message, id, "GET", true);
@@ -158,60 +158,21 @@ export class InboundConnection implements OpenConnection {
       this.#refuse(ours);
       return;
     }
-    const { svid } = ours;
-    const tls = new TLSSocket(this.#raw, {
-      isServer: true,
-      ...serverTlsOptions(svid),
-      ALPNCallback: ({ protocols }: { protocols: string[] }) => this.#chooseAlpn(protocols),
-    });
-    this.#socket = tls;
-    const onError = (error: Error): void => {
-      this.#refuse(new CountersignError("E_TLS_HANDSHAKE", reasonOf(error), { cause: error }));
-    };
-    tls.once("error", onError);
-    tls.once("secure", () => {
-      if (this.#closed) return;
-      tls.removeListener("error", onError);
-      tls.on("error", IGNORED);
-      const chain = readPeerChain(tls);
-      // by what is trusted now, not by what was when the handshake began
-      const now = currentSvid(this.#runtime, config.svidHint);
-      if (now instanceof CountersignError) {
-        this.#refuse(now);
-        return;
-      }
-      const verdict = this.#runtime.verifyPeer(chain, now.snapshot.bundles, Date.now());
-      if (verdict.kind === "refused") {
-        this.#context = this.#makeContext(undefined, svid, tls);
-        const claimed = verdict.claimed === undefined ? "" : ` (claimed ${verdict.claimed})`;
-        this.#refuse(new CountersignError(verdict.code, verdict.reason + claimed));
-        return;
-      }
-      this.#unwatch();
-      this.#verifyAgain = (newer, nowMs) => {
-        const again = this.#runtime.verifyPeer(chain, newer.bundles, nowMs);
-        return again.kind === "refused" ? new CountersignError("E_PEER_NO_LONGER_TRUSTED", again.reason) : undefined;
-      };
-      this.#secured(tls, svid, verdict.peer);
+    this.#socket = takeHandshake(this.#runtime, config, this.#raw, ours.svid, {
+      onSecured: (tls, caller) => this.#secured(tls, caller),
+      onRefused: (error, shown) => {
+        if (shown !== undefined) this.#context = this.#makeContext(undefined, shown.svid, shown.tls);
+        this.#refuse(error);
+      },
     });
   }
 
-  /** Configuration outranks ALPN: a TCP listener takes whatever name is offered. */
-  #chooseAlpn(offered: readonly string[]): string | undefined {
-    const { protocol } = this.#parts.config;
-    if (offered.includes(TUNNEL_ALPN)) return TUNNEL_ALPN;
-    if (protocol === "tcp") return offered[0];
-    if (offered.includes("h2")) return "h2";
-    if (offered.includes("http/1.1")) return "http/1.1";
-    return protocol === "auto" ? offered[0] : undefined;
-  }
-
-  #secured(tls: TLSSocket, svid: Svid, peer: Peer): void {
-    holdSvid(svid, tls);
-    const transport = new SocketTransport(tls, NOBODY);
+  #secured(tls: TLSSocket, { peer, svid, alpn, verifyAgain }: SecuredCaller): void {
+    this.#unwatch();
+    this.#verifyAgain = verifyAgain;
     this.#end = connectionEnd(Math.min(peer.validUntilMs, svid.notAfterMs), this.#runtime.timeouts.connectionAge);
-    const alpn: unknown = tls.alpnProtocol;
-    this.#identified(peer, svid, tls).start(transport, typeof alpn === "string" ? alpn : "", undefined);
+    const transport = new SocketTransport(tls, NOBODY);
+    this.#identified(peer, svid, tls).start(transport, alpn, undefined);
   }
 
   #plaintext(transport: SocketTransport, first: Uint8Array | undefined): void {
@@ -242,15 +203,11 @@ export class InboundConnection implements OpenConnection {
 
   #makeContext(peer: Peer | undefined, svid: Svid | undefined, tls: TLSSocket | undefined): ConnectionContext {
     const { config } = this.#parts;
-    const { remoteAddress, remotePort } = this.#raw;
     return {
       direction: "inbound",
       listener: config.name,
       source: peer,
-      sourceAddress:
-        remoteAddress === undefined || remotePort === undefined
-          ? "unix"
-          : addressText({ kind: "tcp", host: canonicalIpAddress(remoteAddress) ?? remoteAddress, port: remotePort }),
+      sourceAddress: sourceAddressOf(this.#raw),
       sourceUid: undefined,
       sourcePid: undefined,
       destination: svid === undefined ? undefined : { spiffeId: svid.spiffeId, serial: svid.serial },
@@ -340,16 +297,4 @@ export class InboundConnection implements OpenConnection {
     if (nowWallMs >= end.cutMs) this.cut("E_PEER_EXPIRED_OPEN", "the identity that opened the connection expired");
     else if (nowWallMs >= end.drainMs && !this.#draining) this.drain();
   }
-}
-
-function looksLikeHttp1(first: Uint8Array): boolean {
-  // an upper-case method and a space within the first bytes; good enough to choose between an answer and silence
-  let i = 0;
-  while (i < first.length && i < 10) {
-    const c = first[i] ?? 0;
-    if (c === 0x20) return i >= 3;
-    if (c < 0x41 || c > 0x5a) return false;
-    i++;
-  }
-  return false;
 }

@@ -1,16 +1,9 @@
 import type { Socket } from "node:net";
 import type { ConnectionContext } from "../core/call-outcome.ts";
 import { CountersignError } from "../core/errors.ts";
-import { canonicalIpAddress } from "../core/ip-address.ts";
 import { type LocalCaller, UNKNOWN_CALLER } from "./local-caller.ts";
 import { currentSvid, type Runtime } from "./runtime.ts";
-import { addressText } from "./upstream/dial.ts";
-
-/** `ip:port` of a socket's peer, or "unix". */
-function sourceAddressOf({ remoteAddress, remotePort }: Socket): string {
-  if (remoteAddress === undefined || remotePort === undefined) return "unix";
-  return addressText({ kind: "tcp", host: canonicalIpAddress(remoteAddress) ?? remoteAddress, port: remotePort });
-}
+import { sourceAddressOf } from "./source-address.ts";
 
 /** What the records of an outbound connection's calls share: the local user, and as source the SVID that the connection shows now. */
 export class LocalContext {

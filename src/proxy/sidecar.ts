@@ -22,6 +22,7 @@ import { watchMemory } from "./memory-limit.ts";
 import { recordRefusal } from "./refusals.ts";
 import { type CallRecorder, currentSvid, type PolicyInForce, type ProxyLog, type Runtime } from "./runtime.ts";
 import { endpointsOf, type Served, type ServeSurroundings, serveListener } from "./serve-listener.ts";
+import { sourceAddressOf } from "./source-address.ts";
 import { openSpare, tooManyConnections } from "./spare-connection.ts";
 import { OpenInbounds } from "./tunnelled-connection.ts";
 import { createCheckedLookup } from "./upstream/checked-lookup.ts";
@@ -373,17 +374,13 @@ async function openEntry(
     accept: (socket, onClosed) => accept(runtime, socket, onClosed),
     spare,
     onFull: (socket) => {
-      const { remoteAddress, remotePort } = socket;
       recordRefusal(
         runtime,
         {
           direction,
           listener: one.name,
           source: undefined,
-          sourceAddress:
-            remoteAddress === undefined || remotePort === undefined
-              ? "unix"
-              : addressText({ kind: "tcp", host: remoteAddress, port: remotePort }),
+          sourceAddress: sourceAddressOf(socket),
           sourceUid: undefined,
           sourcePid: undefined,
           destination: undefined,
