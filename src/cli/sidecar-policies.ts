@@ -1,7 +1,6 @@
 import { readyForConditions } from "../authz/cel-libraries.ts";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import {
-  type LoadTurns,
   loadPolicies,
   loadPoliciesInTurns,
   openPackedPolicy,
@@ -14,6 +13,7 @@ import type { SidecarConfig } from "../config/sidecar-config.ts";
 import type { Warning } from "../core/errors.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
 import type { PolicyInputs } from "../proxy/workers/messages.ts";
+import { eventLoopTurns } from "../sys/event-loop-turns.ts";
 import { policyOptionsOf } from "./policy-options.ts";
 import { compileInThread, isLargeSet } from "./policy-thread.ts";
 
@@ -71,12 +71,6 @@ interface Loaded {
   readonly packed: PackedPolicy | undefined;
 }
 
-/** Lets other work happen between the turns of a load. */
-const turns: LoadTurns = {
-  nowMs: () => performance.now(),
-  pause: () => new Promise((resolve) => void setImmediate(resolve)),
-};
-
 function optionsOf({ config, localTrustDomain }: Inputs): PolicyOptions {
   return policyOptionsOf(config, localTrustDomain);
 }
@@ -94,7 +88,7 @@ async function compileLarge(inputs: Inputs): Promise<Loaded> {
 
 async function compile(inputs: Inputs): Promise<Loaded> {
   if (isLargeSet(inputs.files)) return compileLarge(inputs);
-  const { policy, warnings } = await loadPoliciesInTurns(inputs.files, optionsOf(inputs), turns);
+  const { policy, warnings } = await loadPoliciesInTurns(inputs.files, optionsOf(inputs), eventLoopTurns);
   return { policy, warnings, packed: undefined };
 }
 

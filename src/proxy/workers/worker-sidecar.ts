@@ -2,11 +2,12 @@ import { closeSync } from "node:fs";
 import type { MessagePort } from "node:worker_threads";
 import { createWorkerAuditLog } from "../../audit/worker-audit-log.ts";
 import type { CompiledPolicy } from "../../authz/compiled-policy.ts";
-import { type LoadTurns, loadPoliciesInTurns, openPackedPolicy, readyToOpen } from "../../authz/load-policies.ts";
+import { loadPoliciesInTurns, openPackedPolicy, readyToOpen } from "../../authz/load-policies.ts";
 import type { SidecarConfig } from "../../config/sidecar-config.ts";
 import { CountersignError, CountersignErrors } from "../../core/errors.ts";
 import type { JwtSvid } from "../../core/identity.ts";
 import { duplicateFd } from "../../sys/duplicate-fd.ts";
+import { eventLoopTurns } from "../../sys/event-loop-turns.ts";
 import { systemClock } from "../../sys/system-clock.ts";
 import { createLagMeter } from "../../telemetry/event-loop-lag.ts";
 import type { createLogger } from "../../telemetry/logger.ts";
@@ -33,12 +34,6 @@ interface Prepared {
   readonly config: SidecarConfig | undefined;
   readonly sockets: readonly WorkerSocket[] | undefined;
 }
-
-/** Lets calls go on between the turns of a load. */
-const turns: LoadTurns = {
-  nowMs: () => performance.now(),
-  pause: () => new Promise((resolve) => void setImmediate(resolve)),
-};
 
 /** The body of a worker thread: one whole data plane, which the main thread directs through `port`. Resolves once it serves; what goes
  *  wrong later ends the thread, and the main thread sees to the rest. `flushAudit` hands over the records that wait. */
@@ -195,7 +190,7 @@ async function policyFrom({ packed, files, options }: PolicyInputs): Promise<Com
     await readyToOpen(packed);
     return openPackedPolicy(packed);
   }
-  return (await loadPoliciesInTurns(files, options, turns)).policy;
+  return (await loadPoliciesInTurns(files, options, eventLoopTurns)).policy;
 }
 
 /** What went wrong, as the main thread can be told of it. Throws what is neither CountersignError nor CountersignErrors. */
