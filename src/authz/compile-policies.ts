@@ -114,8 +114,16 @@ function* ruleSet(
   };
 }
 
+function comparesHost({ kind, header }: FieldModel): boolean {
+  return kind === "host" || (kind === "header" && (header === "host" || header === ":authority"));
+}
+
 function readsHost({ model, expression }: CompiledRule): boolean {
-  return expression?.readsHttp === true || model.operations.some((group) => group.some(({ kind }) => kind === "host"));
+  return (
+    expression?.readsHttp === true ||
+    model.operations.some((group) => group.some(comparesHost)) ||
+    model.conditions.some(comparesHost)
+  );
 }
 
 /** One by one, as whoever reads them pauses on the way. */

@@ -19,7 +19,7 @@ import type {
   TraceRule,
   TraceStep,
 } from "./decision-trace.ts";
-import { joinedHeader, nextHeaderLine } from "./header-lines.ts";
+import { isPseudoHeader, joinedHeader, nextHeaderLine } from "./header-lines.ts";
 import { actualText, expectedText, nearestRule } from "./nearest-rule.ts";
 import { isHttpOnly, isIdentity, isToken, type PolicyAction } from "./policy-model.ts";
 import { rulesOf } from "./rule-index.ts";
@@ -177,7 +177,7 @@ function becauseOf(
   if (kind !== "header" || request === undefined || joinedHeader(request, header) === undefined) return undefined;
   const first = nextHeaderLine(request, header, 0);
   const isRepeated = first !== -1 && nextHeaderLine(request, header, first + 1) !== -1;
-  if (!isRepeated || header === "host") return undefined;
+  if (!isRepeated || isPseudoHeader(header)) return undefined;
   if (!strict) return "the header came on several lines, each of which is looked at";
   return action === "ALLOW"
     ? "the header came on several lines, which never grant anything"

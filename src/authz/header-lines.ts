@@ -21,10 +21,34 @@ export function nextHeaderLine(request: RequestFacts, name: string, from: number
   return -1;
 }
 
+const COLON = 0x3a;
+
+/** Whether the name is that of no field line but of something that every request has: Host, which Envoy and HTTP/2 know as `:authority`,
+ *  and the pseudo-headers of HTTP/2 (RFC 9113 section 8.3.1). */
+export function isPseudoHeader(name: string): boolean {
+  return name.charCodeAt(0) === COLON || name === "host";
+}
+
+/** What Envoy shows as a pseudo-header, whatever version of HTTP carried the request; undefined for one that no request has. */
+function pseudoHeader({ method, authority, path, target, scheme }: RequestFacts, name: string): string | undefined {
+  switch (name) {
+    case "host":
+    case ":authority":
+      return authority === "" ? undefined : authority;
+    case ":method":
+      return method;
+    case ":path":
+      return target ?? path;
+    case ":scheme":
+      return scheme;
+    default:
+      return undefined;
+  }
+}
+
 /** All lines of the name as one value (RFC 9110 section 5.2; Envoy joins by a comma alone), or undefined without a line. */
 export function joinedHeader(request: RequestFacts, name: string): string | undefined {
-  // Envoy and HTTP/2 know Host as :authority.
-  if (name === "host") return request.authority === "" ? undefined : request.authority;
+  if (isPseudoHeader(name)) return pseudoHeader(request, name);
   let joined: string | undefined;
   for (let at = nextHeaderLine(request, name, 0); at !== -1; at = nextHeaderLine(request, name, at + 1)) {
     const value = request.headers[at] ?? "";

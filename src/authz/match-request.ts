@@ -1,6 +1,6 @@
 import type { RequestFacts } from "../core/call-facts.ts";
 import type { CallView } from "./call-view.ts";
-import { joinedHeader, nextHeaderLine } from "./header-lines.ts";
+import { isPseudoHeader, joinedHeader, nextHeaderLine } from "./header-lines.ts";
 import { canonicalHost, namesPort } from "./host-name.ts";
 import { compilePathTemplate, isPathTemplate, matchesPathTemplate } from "./path-template.ts";
 import type { PolicyMode } from "./policy-options.ts";
@@ -55,7 +55,7 @@ export function matchHeader(
   return (request) => {
     const joined = joinedHeader(request, name);
     if (joined === undefined) return negated;
-    const first = name === "host" ? -1 : nextHeaderLine(request, name, 0);
+    const first = isPseudoHeader(name) ? -1 : nextHeaderLine(request, name, 0);
     const second = first === -1 ? -1 : nextHeaderLine(request, name, first + 1);
     if (second === -1) return fits(joined) !== negated;
     if (careful === "ALLOW") return false;

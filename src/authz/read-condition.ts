@@ -25,10 +25,18 @@ const OUTBOUND_KEYS: Readonly<Record<string, FieldKind>> = {
   ...DESTINATION_KEYS,
   "destination.principal": "destinationPrincipal",
 };
-const HEADER = /^request\.headers\[([A-Za-z0-9!#$%&'*+.^_`|~-]+)\]$/;
+const HEADER = /^request\.headers\[([^[\]]+)\]$/;
+/** RFC 9110 section 5.6.2. */
+const FIELD_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 const CLAIMS = /^request\.auth\.claims((?:\[[^[\]]+\])+)$/;
-/** Envoy compares the bytes of the request line, query included: a rule about them is dodged by another spelling. */
-const PSEUDO_FIELDS: Readonly<Record<string, string>> = { path: "paths", authority: "hosts", method: "methods" };
+/** What Envoy shows as headers of every request, each with the field of an operation that compares it better: what it shows is not
+ *  made equal, and a path has its query, so that another spelling passes a rule by. */
+const PSEUDO_HEADERS: Readonly<Record<string, string | undefined>> = {
+  ":path": "paths",
+  ":authority": "hosts",
+  ":method": "methods",
+  ":scheme": undefined,
+};
 
 type Target = Pick<FieldModel, "kind" | "header"> & Partial<Pick<FieldModel, "claim">>;
 
@@ -63,14 +71,15 @@ function conditionTarget(key: LocatedText, label: string, context: ReadContext):
   const keys: Readonly<Record<string, FieldKind>> = direction === "OUTBOUND" ? OUTBOUND_KEYS : INBOUND_KEYS;
   const kind = Object.hasOwn(keys, key.text) ? keys[key.text] : undefined;
   if (kind !== undefined) return { kind, header: "" };
-  const header = HEADER.exec(key.text)?.[1];
-  if (header !== undefined) return { kind: "header", header: header.toLowerCase() };
+  const header = HEADER.exec(key.text)?.[1]?.toLowerCase();
+  if (header !== undefined && FIELD_NAME.test(header)) return namedHeader(header, context);
+  if (header !== undefined && context.options.mode === "istio" && direction === "INBOUND")
+    return istioHeader(header, key, label, context);
   const claim = direction === "OUTBOUND" ? undefined : CLAIMS.exec(key.text)?.[1];
   if (claim !== undefined) return { kind: "claim", header: "", claim: claim.slice(1, -1).split("][") };
-  const pseudo = /^request\.headers\[:([a-z]+)\]$/.exec(key.text)?.[1];
-  if (pseudo !== undefined) {
+  if (header?.startsWith(":") === true) {
     const message = `${label}.key ${JSON.stringify(key.text)} compares what is no header, as it was written on the wire`;
-    const field = PSEUDO_FIELDS[pseudo];
+    const field = Object.hasOwn(PSEUDO_HEADERS, header) ? PSEUDO_HEADERS[header] : undefined;
     const fix =
       field === undefined
         ? "remove the condition: a rule without it may allow more"
@@ -86,4 +95,18 @@ function conditionTarget(key: LocatedText, label: string, context: ReadContext):
     findings.error("E_POLICY_WHEN_KEY", key.at, message, `use one of ${known}`);
   }
   return undefined;
+}
+
+/** strict: Host is compared as `hosts` are, whatever it is called, so that another spelling passes no rule by. */
+function namedHeader(header: string, { options }: ReadContext): Target {
+  return header === "host" && options.mode === "strict" ? { kind: "host", header: "" } : { kind: "header", header };
+}
+
+/** Istio takes any name. Envoy has some that are no field's for every request, and the rest for none. */
+function istioHeader(header: string, key: LocatedText, label: string, { findings }: ReadContext): Target {
+  if (!Object.hasOwn(PSEUDO_HEADERS, header)) {
+    const message = `${label}.key ${JSON.stringify(key.text.slice(0, 200))} names what no request has: values never match, and notValues always`;
+    findings.warn("W_POLICY_NEVER_MATCHES", key.at, message, "name a header, or remove the condition");
+  }
+  return { kind: "header", header };
 }

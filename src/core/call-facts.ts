@@ -26,6 +26,11 @@ export interface RequestFacts {
   readonly authority: string;
   /** Normalised path without query (authorization section 10); "*" for `OPTIONS *`. */
   readonly path: string;
+  /** The same with the query, as the app gets it; absent: there is no query. Only istio mode compares it. */
+  readonly target?: string;
+  /** As an HTTP/2 caller or an absolute-form target named it, else by whether the caller speaks TLS; absent: not known. Only
+   *  istio mode compares it. */
+  readonly scheme?: "http" | "https";
   readonly headers: HeaderList;
   /** The lower-cased names of `headers`, at index i/2, where the codec has them at hand: spares policy the comparison
    *  without case. */

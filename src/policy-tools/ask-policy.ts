@@ -142,7 +142,12 @@ function factsOf(
     call.direction === "inbound" ? normalizeForPolicy(policy, plain, query) : checkOutboundPath(policy, plain, query);
   if (!normal.ok) return { refused: normal.code, why: normal.reason };
   const identity = request.claims === undefined ? {} : { identity: identityOf(request.claims) };
-  return { ...about, request: { method, authority: host ?? "", path: normal.path, headers, ...identity } };
+  const scheme = source.spiffeId === undefined ? "http" : "https"; // only a caller in plaintext has no identity
+  const target = normal.path + query;
+  return {
+    ...about,
+    request: { method, authority: host ?? "", path: normal.path, target, scheme, headers, ...identity },
+  };
 }
 
 /** A peer as policy knows it: of its certificate only the ID counts. */

@@ -25,6 +25,12 @@ interface Draft {
 
 type Setter = (draft: Draft) => void;
 
+const set =
+  <K extends keyof Draft>(key: K, to: Draft[K]): Setter =>
+  (draft) => {
+    draft[key] = to;
+  };
+
 /** Calls that a set of policies can tell apart: each rule's own values, values beside them, and mixtures of both. The same policies and seed
  *  give the same calls. `count` is how many; a rule's own come first. */
 export function* generateCalls(
@@ -142,11 +148,6 @@ function settersOf(field: FieldModel, home: string): readonly Setter[] {
 
 function setterOf(field: FieldModel, value: string, home: string): readonly Setter[] {
   const text = instance(value);
-  const set =
-    <K extends keyof Draft>(key: K, to: Draft[K]): Setter =>
-    (draft) => {
-      draft[key] = to;
-    };
   switch (field.kind) {
     case "destinationPrincipal":
       return [set("destinationPrincipal", idLike(value, home))];
@@ -188,7 +189,22 @@ function setterOf(field: FieldModel, value: string, home: string): readonly Sett
     case "path":
       return pathInstances(value).map((path) => set("path", path));
     case "header":
-      return [(draft) => void draft.headers.set(field.header, text)];
+      return [headerSetter(field.header, text)];
+  }
+}
+
+/** Istio mode has rules about pseudo-headers, which are other parts of a call (`:scheme` follows from who calls). */
+function headerSetter(name: string, text: string): Setter {
+  switch (name) {
+    case ":method":
+      return set("method", text);
+    case ":path":
+      return set("path", text);
+    case ":authority":
+    case "host":
+      return set("host", text);
+    default:
+      return (draft) => void draft.headers.set(name, text);
   }
 }
 

@@ -6,7 +6,7 @@ import type { RequestHead } from "./http1/http1-events.ts";
 import type { ScannedFields } from "./request-fields.ts";
 import type { PolicyInForce } from "./runtime.ts";
 
-/** The facts of one request; `target` is what the upstream gets. Without trusted proxies, the usual case, the connection's facts serve all its calls. */
+/** The facts of one request; `target` is what the upstream gets, `scheme` counts where the request names none. Without trusted proxies, the usual case, the connection's facts serve all its calls. */
 export function requestFacts(
   connection: ConnectionFacts,
   inForce: PolicyInForce,
@@ -15,6 +15,8 @@ export function requestFacts(
   target: string,
   scanned: ScannedFields,
   sourceTrusted: boolean,
+  // apps ask in plaintext
+  scheme: "http" | "https" = "http",
 ): PreparedCall {
   const facts =
     sourceTrusted && scanned.forwardedFor !== undefined
@@ -26,6 +28,8 @@ export function requestFacts(
       method: head.method,
       authority: head.authority,
       path,
+      target,
+      scheme: head.sentScheme ?? (head.scheme === "" ? scheme : head.scheme),
       headers: scanned.kept.raw,
       lowerNames: scanned.kept.lower,
     },

@@ -19,7 +19,7 @@ import { MAX_HOPS, XFCC, xfccElement } from "./identity-fields.ts";
 import { checkJwtSvid, refuseTwoIdentities } from "./jwt-svid-check.ts";
 import { Refusal } from "./refusal.ts";
 import { authenticate, withoutOwnHeaders } from "./request-auth/authenticate.ts";
-import { responseLines, scanRequestFields } from "./request-fields.ts";
+import { responseLines, type ScannedFields, scanRequestFields } from "./request-fields.ts";
 import type { PolicyInForce, Runtime } from "./runtime.ts";
 import type { CallUpstream } from "./upstream/upstream.ts";
 
@@ -42,6 +42,8 @@ export interface InboundContext {
 /** HTTP from the mesh to our app: policy decides who may call, and the app learns from us alone who it was. */
 export class InboundHttp extends HttpServiceBase implements HttpService {
   readonly #inbound: InboundContext;
+  /** Of requests that name none. */
+  readonly #scheme: "http" | "https";
   readonly #xfcc: string | undefined;
   /** What the app gets with each request of this connection. */
   readonly #shared: SharedLines;
@@ -57,9 +59,9 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
       peer === undefined || svid === undefined
         ? undefined
         : xfccElement(svid.spiffeId, peer.fingerprint, peer.spiffeId);
-    const proto = inbound.context.tlsVersion === undefined ? "http" : "https";
+    this.#scheme = inbound.context.tlsVersion === undefined ? "http" : "https";
     const own = this.#xfcc !== undefined && inbound.xfcc === "sanitize_set" ? [XFCC, this.#xfcc] : [];
-    this.#shared = new SharedLines(["x-forwarded-proto", proto, ...own]);
+    this.#shared = new SharedLines(["x-forwarded-proto", this.#scheme, ...own]);
   }
 
   get context(): ConnectionContext {
@@ -89,7 +91,13 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     outcome.path = normalized.path;
     this.trace(scanned, outcome);
     const { path } = normalized;
-    return requestFacts(this.#inbound.facts, inForce, head, path, path + head.query, scanned, this.#sourceTrusted);
+    return this.#facts(head, path, path + head.query, scanned);
+  }
+
+  #facts(head: RequestHead, path: string, target: string, scanned: ScannedFields): PreparedCall {
+    const { facts } = this.#inbound;
+    const trusted = this.#sourceTrusted;
+    return requestFacts(facts, this.runtime.inForce, head, path, target, scanned, trusted, this.#scheme);
   }
 
   override authenticate(head: RequestHead, call: PreparedCall): PreparedCall | Promise<PreparedCall | Refusal> {
@@ -133,9 +141,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   ): PreparedCall {
     const { path } = call.request;
     const scanned = scanRequestFields(edited.fields, stillNamed(head.connectionNames, edited), this.#sourceTrusted);
-    const { inForce } = this.runtime;
-    const target = path + edited.query;
-    const again = requestFacts(this.#inbound.facts, inForce, head, path, target, scanned, this.#sourceTrusted);
+    const again = this.#facts(head, path, path + edited.query, scanned);
     const { responseFields } = call;
     return { ...again, request: { ...again.request, identity }, edited, responseFields };
   }

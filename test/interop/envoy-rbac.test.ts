@@ -201,6 +201,8 @@ function factsOf(call: IstioCall, ports: Ports, protocol: "http" | "tcp"): CallF
     method: call.method,
     authority: call.host,
     path: call.path,
+    target: call.path + call.query,
+    scheme: "https" as const,
     headers: call.tenants.flatMap((tenant) => ["x-tenant", tenant]),
     ...(call.claims === undefined ? {} : { identity: identityOf(call.claims) }),
   };
@@ -244,7 +246,7 @@ function ask(
         localAddress: call.sourceIp,
         servername: call.sni,
         method: call.method,
-        path: call.path,
+        path: call.path + call.query,
         headers: {
           host: call.host,
           "x-set": `set-${set}`,

@@ -25,6 +25,8 @@ export interface RequestHead {
   readonly form: "origin" | "absolute" | "authority" | "asterisk";
   /** Of an absolute-form target, lower-cased; "" for every other form. */
   readonly scheme: "" | "http" | "https";
+  /** `:scheme` of HTTP/2, which says nothing about the connection; absent in HTTP/1.x and for CONNECT. */
+  readonly sentScheme?: "http" | "https" | undefined;
   /** The one valid Host, or the target's authority for absolute-form and CONNECT; "" only for HTTP/1.0 without Host.
    *  Where it is not "", `fields` hold exactly one Host with this value: a Host that the target overrides is replaced (RFC 9112
    *  section 3.2.2), so that policy, routing and the app see one name. */

@@ -64,6 +64,7 @@ test("a request's head is all there, Host first", () => {
     target: "/a?b",
     form: "origin",
     scheme: "",
+    sentScheme: "https",
     authority: "a.example",
     path: "/a",
     query: "?b",

@@ -173,6 +173,7 @@ export function readRequest(
   let path = "";
   let query = "";
   let upgrade: string | undefined;
+  let sentScheme: RequestHead["sentScheme"];
   let framing: BodyFraming = NO_BODY;
   if (asked === "CONNECT") {
     if (length > 0) return CONNECT_BODY;
@@ -194,6 +195,7 @@ export function readRequest(
   }
   if (form === "origin") {
     if (scheme !== "http" && scheme !== "https") return SCHEME;
+    sentScheme = scheme;
     if (target === undefined || target === "") return PATH;
     path = target;
     if (target.charCodeAt(0) === SLASH) {
@@ -213,6 +215,7 @@ export function readRequest(
     target: target as string,
     form,
     scheme: "",
+    sentScheme,
     authority: named,
     path,
     query,

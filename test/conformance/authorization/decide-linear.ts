@@ -155,7 +155,7 @@ function principalHolds(value: string, principal: string): boolean {
   return /\{\*\*?\}/.test(value) ? pathHolds(value, principal, true) : patternOf(value).test(principal);
 }
 
-const escapeRegExp = (text: string) => text.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
+const escapeRegExp = (text: string) => text.replaceAll(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 
 /** Section 2, as a regular expression; `star` is what the star stands for. */
 function patternOf(value: string, flags = "u"): RegExp {
@@ -305,9 +305,25 @@ function requestPrincipalHolds(value: string, { issuer, subject }: RequestIdenti
   return issuer === x && (y === "*" ? subject !== "" : subject.startsWith(y.slice(0, -1)));
 }
 
+/** What Envoy shows of a request as its pseudo-headers, with Host as another name of one. */
+function pseudoHeaders(request: CallFacts["request"]): Readonly<Record<string, string | undefined>> {
+  const authority = request?.authority === "" ? undefined : request?.authority;
+  const path = request?.target ?? request?.path;
+  return {
+    host: authority,
+    ":authority": authority,
+    ":method": request?.method,
+    ":path": path,
+    ":scheme": request?.scheme,
+  };
+}
+
 function headerHolds(field: FieldModel, { action, facts, strict }: Setting): boolean {
   const headers = facts.request?.headers ?? [];
-  const lines = headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === field.header);
+  const isPseudo = /^(?::.*|host)$/.test(field.header);
+  const lines = isPseudo
+    ? [pseudoHeaders(facts.request)[field.header]].filter((text) => text !== undefined)
+    : headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === field.header);
   if (lines.length === 0) return field.negated;
   const matches = (text: string) => field.values.some((value) => value === "*" || patternOf(value).test(text));
   if (!strict) return lines.some(matches) !== field.negated;

@@ -77,6 +77,15 @@ const plainConditions = [
   ["destination.port", ["8080"]],
   ["connection.sni", ["shop.example", "*.EXAMPLE", "*"]],
   ["request.headers[X-Tenant]", ["a", "a,b", "b*", "*b", "*"]],
+  ["request.headers[Host]", ["shop.example", "Shop*", "*:8080", "*"]],
+] as const;
+/** Istio mode alone takes the pseudo-headers of HTTP/2. */
+const pseudoConditions = [
+  ["request.headers[:authority]", ["shop.example", "*.", "*"]],
+  ["request.headers[:path]", ["/a", "/a*", "*=b", "/a/b?x=/../b", "*"]],
+  ["request.headers[:method]", ["GET", "P*", "*"]],
+  ["request.headers[:scheme]", ["https", "http", "*"]],
+  ["request.headers[:status]", ["200", "*"]],
 ] as const;
 const identityConditions = [
   ["source.namespace", ["shop", "prod"]],
@@ -146,6 +155,8 @@ interface Language {
   readonly source: Fields;
   readonly operation: Fields;
   readonly conditions: readonly (readonly [string, readonly string[]])[];
+  /** Those by which an index tells rules apart. */
+  readonly regular: readonly (readonly [string, readonly string[]])[];
   readonly ours: boolean;
 }
 
@@ -179,31 +190,37 @@ const regularConditions = [
   ["request.auth.claims[scope]", ["read", "write", "read write", "*te"]],
   ["request.auth.claims[org][team]", ["blue", "red", "b*", "green"]],
 ] as const;
+const regularPseudoConditions = [
+  ["request.headers[:path]", ["/a", "/a/b", "/a*", "/a/b?x=/a", "*b"]],
+  ["request.headers[:authority]", ["shop.example", "Shop*", "*:8080", "[::1]"]],
+  ["request.headers[:scheme]", ["http", "https"]],
+] as const;
 
 /** Rules that all have the same few fields, as those of a fleet do: what the index splits by. */
-const regularRules = fc
-  .record({
-    source: fc.subarray(["principals", "namespaces", "trustDomains", "serviceAccounts", "ipBlocks"] as const, {
-      maxLength: 1,
-    }),
-    operation: fc.subarray(["hosts", "methods", "paths", "ports"] as const, { maxLength: 2 }),
-    when: fc.option(fc.constantFrom(...regularConditions), { freq: 3 }),
-  })
-  .chain(({ source: sourceKeys, operation: operationKeys, when }) => {
-    const one = (values: readonly string[]) =>
-      fc.subarray([...values], { minLength: 1, maxLength: 2 }).filter((some) => !some.includes("*"));
-    const fields = { ...sourceFields, ...operationFields, serviceAccounts: accounts };
-    const record = (keys: readonly (keyof typeof fields)[]) =>
-      fc.record(Object.fromEntries(keys.map((key) => [key, one(fields[key])])));
-    const parts = {
-      ...(sourceKeys.length > 0 ? { from: record(sourceKeys).map((some) => [{ source: some }]) } : {}),
-      ...(operationKeys.length > 0 ? { to: record(operationKeys).map((some) => [{ operation: some }]) } : {}),
-      ...(when === null
-        ? {}
-        : { when: fc.constantFrom(...when[1]).map((value) => [{ key: when[0], values: [value] }]) }),
-    };
-    return fc.array(fc.record(parts), { minLength: 1, maxLength: 40 });
-  });
+const regularRules = (conditions: Language["conditions"]): fc.Arbitrary<object[]> =>
+  fc
+    .record({
+      source: fc.subarray(["principals", "namespaces", "trustDomains", "serviceAccounts", "ipBlocks"] as const, {
+        maxLength: 1,
+      }),
+      operation: fc.subarray(["hosts", "methods", "paths", "ports"] as const, { maxLength: 2 }),
+      when: fc.option(fc.constantFrom(...conditions), { freq: 3 }),
+    })
+    .chain(({ source: sourceKeys, operation: operationKeys, when }) => {
+      const one = (values: readonly string[]) =>
+        fc.subarray([...values], { minLength: 1, maxLength: 2 }).filter((some) => !some.includes("*"));
+      const fields = { ...sourceFields, ...operationFields, serviceAccounts: accounts };
+      const record = (keys: readonly (keyof typeof fields)[]) =>
+        fc.record(Object.fromEntries(keys.map((key) => [key, one(fields[key])])));
+      const parts = {
+        ...(sourceKeys.length > 0 ? { from: record(sourceKeys).map((some) => [{ source: some }]) } : {}),
+        ...(operationKeys.length > 0 ? { to: record(operationKeys).map((some) => [{ operation: some }]) } : {}),
+        ...(when === null
+          ? {}
+          : { when: fc.constantFrom(...when[1]).map((value) => [{ key: when[0], values: [value] }]) }),
+      };
+      return fc.array(fc.record(parts), { minLength: 1, maxLength: 40 });
+    });
 
 export interface Document {
   readonly apiVersion: string;
@@ -214,7 +231,7 @@ export interface Document {
 
 function documentOf(language: Language, spec: object, dryRun = false): fc.Arbitrary<Document> {
   const rules = fc.array(rule(language), { minLength: 1, maxLength: 6 });
-  const both = language.ours || "provider" in spec ? rules : fc.oneof(rules, regularRules);
+  const both = language.ours || "provider" in spec ? rules : fc.oneof(rules, regularRules(language.regular));
   return fc.record({
     apiVersion: fc.constant(language.ours ? "countersign.dev/v1" : "security.istio.io/v1"),
     namespace: fc.constantFrom("shop", "istio-system"),
@@ -233,6 +250,7 @@ const istio: Language = {
     ...identityConditions.slice(5),
     ...plainConditions.slice(2, 5),
   ],
+  regular: regularConditions,
   ours: false,
 };
 const ours: Language = {
@@ -249,32 +267,46 @@ const ours: Language = {
   ours: true,
 };
 
+/** In istio mode. */
+const whole: Language = {
+  ...istio,
+  conditions: [...istio.conditions, ...pseudoConditions],
+  regular: [...regularConditions, ...regularPseudoConditions],
+};
+
 /** Documents about inbound calls: all actions, both apiVersions. */
-export const inboundPolicies = fc.array(
-  fc.oneof(
-    { weight: 6, arbitrary: documentOf(istio, { action: "ALLOW" }) },
-    { weight: 2, arbitrary: documentOf(ours, { action: "ALLOW" }) },
-    { weight: 3, arbitrary: documentOf(istio, { action: "DENY" }) },
-    { weight: 1, arbitrary: documentOf(ours, { action: "DENY" }) },
-    { weight: 1, arbitrary: documentOf(istio, { action: "AUDIT" }) },
-    { weight: 1, arbitrary: documentOf(istio, { action: "ALLOW" }, true) },
-    { weight: 1, arbitrary: documentOf(istio, { action: "DENY" }, true) },
-    {
-      weight: 1,
-      arbitrary: documentOf(
-        { ...istio, source: addressFields, conditions: plainConditions },
-        { action: "CUSTOM", provider: { name: "opa" } },
-      ),
-    },
-    { weight: 1, arbitrary: documentOf(ours, { action: "CUSTOM", provider: { name: "other" } }) },
-  ),
-  { maxLength: 4 },
-);
+const inboundPoliciesIn = (language: Language): fc.Arbitrary<Document[]> =>
+  fc.array(
+    fc.oneof(
+      { weight: 6, arbitrary: documentOf(language, { action: "ALLOW" }) },
+      { weight: 2, arbitrary: documentOf(ours, { action: "ALLOW" }) },
+      { weight: 3, arbitrary: documentOf(language, { action: "DENY" }) },
+      { weight: 1, arbitrary: documentOf(ours, { action: "DENY" }) },
+      { weight: 1, arbitrary: documentOf(istio, { action: "AUDIT" }) },
+      { weight: 1, arbitrary: documentOf(istio, { action: "ALLOW" }, true) },
+      { weight: 1, arbitrary: documentOf(istio, { action: "DENY" }, true) },
+      {
+        weight: 1,
+        arbitrary: documentOf(
+          { ...istio, source: addressFields, conditions: plainConditions },
+          { action: "CUSTOM", provider: { name: "opa" } },
+        ),
+      },
+      { weight: 1, arbitrary: documentOf(ours, { action: "CUSTOM", provider: { name: "other" } }) },
+    ),
+    { maxLength: 4 },
+  );
+
+/** Such as both modes take. */
+export const inboundPolicies = inboundPoliciesIn(istio);
+/** Such as istio mode takes. */
+export const istioInboundPolicies = inboundPoliciesIn(whole);
 
 const outbound: Language = {
   source: {},
   operation: { principals: [...principalValues, ...principalTemplates], ...operationFields },
   conditions: [...plainConditions.slice(2), ["destination.principal", principalValues]],
+  regular: regularConditions,
   ours: true,
 };
 
@@ -318,27 +350,31 @@ export const call: fc.Arbitrary<CallFacts> = fc.record(
       sni: fc.constantFrom("", "shop.example", "Shop.Example"),
     }),
     request: fc.option(
-      fc.record(
-        {
-          method: fc.constantFrom("GET", "POST", "PUT"),
-          authority: fc.constantFrom(
-            "shop.example",
-            "Shop.Example:8080",
-            "shop.example.",
-            "shop.example.:9090",
-            "[::1]:8080",
-            "[::1]",
-            "",
-          ),
-          path: fc.constantFrom("/", "/a", "/a/", "/a/b", "/a//b", "/a/b/c/d", "/x/b", "/a|b/b"),
-          headers: fc
-            .array(fc.constantFrom("a", "b", "bb", "a,b", ""), { maxLength: 3 })
-            .map((values) => values.flatMap((value, i) => [i === 0 ? "x-tenant" : "X-Tenant", value])),
-          remoteIp: fc.constantFrom("203.0.113.9", "10.0.0.1", "198.51.100.1"),
-          identity,
-        },
-        { requiredKeys: ["method", "authority", "path", "headers"] },
-      ),
+      fc
+        .record(
+          {
+            method: fc.constantFrom("GET", "POST", "PUT"),
+            authority: fc.constantFrom(
+              "shop.example",
+              "Shop.Example:8080",
+              "shop.example.",
+              "shop.example.:9090",
+              "[::1]:8080",
+              "[::1]",
+              "",
+            ),
+            path: fc.constantFrom("/", "/a", "/a/", "/a/b", "/a//b", "/a/b/c/d", "/x/b", "/a|b/b"),
+            query: fc.constantFrom("", "", "?x=/../b", "?x=/a"),
+            scheme: fc.constantFrom("http" as const, "https" as const),
+            headers: fc
+              .array(fc.constantFrom("a", "b", "bb", "a,b", ""), { maxLength: 3 })
+              .map((values) => values.flatMap((value, i) => [i === 0 ? "x-tenant" : "X-Tenant", value])),
+            remoteIp: fc.constantFrom("203.0.113.9", "10.0.0.1", "198.51.100.1"),
+            identity,
+          },
+          { requiredKeys: ["method", "authority", "path", "query", "headers"] },
+        )
+        .map(({ query, ...rest }) => ({ ...rest, target: rest.path + query })),
       { nil: undefined, freq: 6 },
     ),
     destinationPrincipals: fc.array(

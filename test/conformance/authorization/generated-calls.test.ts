@@ -12,6 +12,7 @@ import {
   call,
   type Document,
   inboundPolicies,
+  istioInboundPolicies,
   meanings,
   optionsOf,
   outboundPolicies,
@@ -50,13 +51,16 @@ function plainTrace(policy: CompiledPolicy, facts: CallFacts, side?: Parameters<
   return JSON.parse(JSON.stringify(explainDecision(policy, facts, side)));
 }
 
-describe.each(["strict", "istio"] as const)("decisions in %s mode", (mode) => {
+describe.each([
+  ["strict", inboundPolicies],
+  ["istio", istioInboundPolicies],
+] as const)("decisions in %s mode", (mode, inbound) => {
   it("are those of a plain evaluation of every rule: verdict, rule, providers, audit and dry-run", {
     timeout: 3_600_000,
   }, () => {
     const counted = { allow: 0, deny: 0 };
     fc.assert(
-      fc.property(inboundPolicies, byDefault, calls, (documents, fallback, all) => {
+      fc.property(inbound, byDefault, calls, (documents, fallback, all) => {
         const policy = load(documents, mode, fallback);
         for (const facts of all) {
           const decision = plainOf(decideCall(policy, facts));
@@ -76,7 +80,7 @@ describe.each(["strict", "istio"] as const)("decisions in %s mode", (mode) => {
     const decides = new Map<string, number>();
     let pairs = 0;
     fc.assert(
-      fc.property(inboundPolicies, byDefault, calls, (documents, fallback, all) => {
+      fc.property(inbound, byDefault, calls, (documents, fallback, all) => {
         const policy = load(documents, mode, fallback);
         for (const facts of all) {
           pairs++;
@@ -113,7 +117,7 @@ describe.each(["strict", "istio"] as const)("decisions in %s mode", (mode) => {
   });
 
   it("are the same, with their reasons and trees, of a set that another thread compiled", () => {
-    const documents = fc.oneof(inboundPolicies, outboundPolicies);
+    const documents = fc.oneof(inbound, outboundPolicies);
     fc.assert(
       fc.property(documents, byDefault, calls, (some, fallback, all) => {
         const files = some.length === 0 ? [] : [{ file: "p.yaml", text: textOf(some) }];
@@ -134,7 +138,7 @@ describe.each(["strict", "istio"] as const)("decisions in %s mode", (mode) => {
 
   it("are explained by a tree that says the same", () => {
     fc.assert(
-      fc.property(inboundPolicies, byDefault, calls, (documents, fallback, all) => {
+      fc.property(inbound, byDefault, calls, (documents, fallback, all) => {
         const policy = load(documents, mode, fallback);
         for (const facts of all) {
           const { decision, steps } = explainDecision(policy, facts);

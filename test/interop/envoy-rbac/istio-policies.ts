@@ -26,6 +26,8 @@ export interface IstioCall {
   readonly method: string;
   readonly host: string;
   readonly path: string;
+  /** With its question mark. */
+  readonly query: string;
   readonly tenants: readonly string[];
   /** Claims of its token; undefined: none. */
   readonly claims: Claims | undefined;
@@ -105,6 +107,13 @@ export function istioPolicies(
     ["source.trustDomain", ["partner.org"]],
     ["source.serviceAccount", ["shop/web", "prod/web"]],
     ["request.headers[X-Tenant]", ["a", "a,b", "b*", "*b", "*"]],
+    ["request.headers[X-Tenant]", ["a", "b", "*"]],
+    ["request.headers[Host]", ["shop.example", "Shop*", "*:8080", "*"]],
+    ["request.headers[:authority]", ["shop.example", "*.", "*"]],
+    ["request.headers[:path]", ["/a", "/a*", "*/b", "/a/b?x=/../b", "*"]],
+    ["request.headers[:Method]", ["GET", "P*", "*"]],
+    ["request.headers[:scheme]", ["https", "http", "*"]],
+    ["request.headers[:status]", ["200", "*"]],
     ["request.auth.principal", REQUEST_PRINCIPALS],
     ["request.auth.audiences", ["shop", "sh*", "*k", "*"]],
     ["request.auth.audiences", ["shop", "bank"]],
@@ -167,6 +176,7 @@ export const istioCall: fc.Arbitrary<IstioCall> = fc.record({
   method: fc.constantFrom("GET", "POST", "PUT"),
   host: fc.constantFrom("shop.example", "Shop.Example:8080", "shop.example.", "shop.example:9090"),
   path: fc.constantFrom("/", "/a", "/a/", "/a/b", "/a//b", "/a/b/c/d", "/x/b", "/a|b/b"),
+  query: fc.constantFrom("", "", "?x=/../b", "?/b"),
   tenants: fc.array(fc.constantFrom("a", "b", "bb", "a,b", ""), { maxLength: 2 }),
   claims: fc.constantFrom(undefined, ...CLAIMS, ...CLAIMS.slice(0, 2)),
 });
