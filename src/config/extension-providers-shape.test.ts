@@ -32,6 +32,7 @@ extensionProviders:
       port: 8000
       timeout: 1s
       statusOnError: "503"
+      includeRequestBodyInCheck: { maxRequestBytes: 8192, allowPartialMessage: true }
       pathPrefix: /check/
       includeHeadersInCheck: [X-Ext-Authz]
       includeRequestHeadersInCheck: ["x-a-*", "*-id"]
@@ -40,7 +41,9 @@ extensionProviders:
       headersToDownstreamOnDeny: [content-type, set-cookie]
       headersToDownstreamOnAllow: [set-cookie]
   - name: sample-ext-authz-grpc
-    envoyExtAuthzGrpc: { service: "::1", port: 9000 }`);
+    envoyExtAuthzGrpc: { service: "::1", port: 9000, includeRequestBodyInCheck: { maxRequestBytes: 1, packAsBytes: true } }
+  - name: no-body
+    envoyExtAuthzGrpc: { service: "::1", port: 9001 }`);
     expect(config.extensionProviders).toEqual([
       expect.objectContaining({
         kind: "http",
@@ -49,6 +52,7 @@ extensionProviders:
         port: 8000,
         timeoutMs: 1000,
         statusOnError: 503,
+        body: { maxBytes: 8192, allowPartial: true, asBytes: false },
         pathPrefix: "/check",
         requestHeaders: [
           { kind: "prefix", text: "x-a-" },
@@ -62,14 +66,37 @@ extensionProviders:
           { kind: "exact", text: "set-cookie" },
         ],
       }),
-      expect.objectContaining({ kind: "grpc", host: "::1", port: 9000, timeoutMs: 5000, statusOnError: 403 }),
+      expect.objectContaining({
+        kind: "grpc",
+        host: "::1",
+        port: 9000,
+        timeoutMs: 5000,
+        statusOnError: 403,
+        body: { maxBytes: 1, allowPartial: false, asBytes: true },
+      }),
+      expect.objectContaining({ name: "no-body", body: undefined }),
     ]);
     expect(warnings.map(({ code }) => code)).toContain("W_CONFIG_PLAINTEXT_PROVIDER");
   });
 
   it.each([
     ["failOpen", http(", failOpen: true"), /E_CONFIG_UNSUPPORTED extensionProviders\[0\] would let calls through/],
-    ["a body", http(", includeRequestBodyInCheck: {}"), /E_CONFIG_UNSUPPORTED/],
+    ["a body of any length", http(", includeRequestBodyInCheck: {}"), /E_CONFIG_MISSING .*maxRequestBytes is missing/],
+    [
+      "a body of no length",
+      http(", includeRequestBodyInCheck: { maxRequestBytes: 0 }"),
+      /maxRequestBytes is not between 1 and 4194304/,
+    ],
+    [
+      "a body beyond 4 MiB",
+      http(", includeRequestBodyInCheck: { maxRequestBytes: 4194305 }"),
+      /maxRequestBytes is not between 1 and 4194304/,
+    ],
+    [
+      "a key that bodies do not have",
+      http(", includeRequestBodyInCheck: { maxRequestBytes: 1, failOpen: true }"),
+      /E_CONFIG_KEY/,
+    ],
     ["no protocol", provider(""), /names not exactly one protocol/],
     [
       "two protocols",

@@ -2,7 +2,7 @@ import { isClosedToProviders } from "../core/provider-headers.ts";
 import type { Invalid } from "./problems.ts";
 import type { ExtensionProviderConfig, HeaderPattern, PolicyModeSetting } from "./sidecar-config.ts";
 import { hostPort, isLoopback } from "./yaml-addresses.ts";
-import { list, mapOf, object, optional, required, unsupported, withDefault } from "./yaml-collections.ts";
+import { list, mapOf, object, optional, required, withDefault } from "./yaml-collections.ts";
 import { boolean, duration, integer, parsed, Refusal, text } from "./yaml-scalars.ts";
 import { placeOf, type ReadContext, refine, type Shape } from "./yaml-shape.ts";
 
@@ -39,6 +39,26 @@ const upstreamHeader = refine(headerPattern, (pattern, node, context): HeaderPat
 const patterns = (description: string, item: Shape<HeaderPattern> = headerPattern) =>
   withDefault(list(item, { max: 64 }), [], description);
 
+/** What a gRPC server takes of a message unless it is told otherwise. */
+const MAX_BODY_BYTES = 4 * 1024 * 1024;
+
+const bodyInCheck = object({
+  maxRequestBytes: required(
+    integer({ min: 1, max: MAX_BODY_BYTES }),
+    "So much of a body is held, in bytes, until the provider has answered; a longer one is refused with 413.",
+  ),
+  allowPartialMessage: withDefault(
+    boolean(),
+    false,
+    "Instead of 413: the provider gets the first maxRequestBytes of a longer body.",
+  ),
+  packAsBytes: withDefault(
+    boolean(),
+    false,
+    "gRPC: the body is sent as bytes (raw_body) instead of as text. HTTP: bodies always are bytes.",
+  ),
+});
+
 const answering = {
   service: required(
     service,
@@ -52,7 +72,7 @@ const answering = {
   ),
   failOpen: withDefault(boolean(), false, "Only false: without a valid answer the call is denied."),
   statusOnError: withDefault(status, "403", "The status of a call that is denied for want of an answer."),
-  includeRequestBodyInCheck: unsupported("The request's body for the provider."),
+  includeRequestBodyInCheck: optional(bodyInCheck, "The provider gets the request's body as well."),
   clearRouteCache: optional(boolean(), "Without meaning here: there is one route."),
 };
 
@@ -109,12 +129,18 @@ export const extensionProviderShape: Shape<ExtensionProviderConfig> = refine(
       const message = `${context.path} would let calls through when the provider fails`;
       return context.problems.error("E_CONFIG_UNSUPPORTED", node.at, message, "remove failOpen");
     }
+    const body = asked.includeRequestBodyInCheck;
     const shared = {
       name,
       host: asked.service,
       port: asked.port,
       timeoutMs: asked.timeout,
       statusOnError: asked.statusOnError,
+      body: body && {
+        maxBytes: body.maxRequestBytes,
+        allowPartial: body.allowPartialMessage,
+        asBytes: body.packAsBytes,
+      },
       at: node.at,
     };
     if (envoyExtAuthzHttp === undefined) return { kind: "grpc", ...shared };

@@ -243,6 +243,15 @@ export interface HeaderPattern {
   readonly text: string;
 }
 
+/** How much of a body a provider sees, and in which form. */
+export interface BodyInCheckConfig {
+  readonly maxBytes: number;
+  /** The first `maxBytes` of a longer body; else that is refused. */
+  readonly allowPartial: boolean;
+  /** gRPC: as bytes, not as text. */
+  readonly asBytes: boolean;
+}
+
 /** Who is asked about calls that CUSTOM policies name (Istio's MeshConfig.extensionProviders). */
 export type ExtensionProviderConfig = {
   readonly name: string;
@@ -251,6 +260,8 @@ export type ExtensionProviderConfig = {
   readonly timeoutMs: number;
   /** Status of a call that is denied for want of a valid answer. */
   readonly statusOnError: number;
+  /** What it gets of a request's body; undefined: nothing. */
+  readonly body: BodyInCheckConfig | undefined;
   readonly at: SourcePosition;
 } & (
   | { readonly kind: "grpc" }

@@ -1,19 +1,16 @@
-import type { CallOutcome } from "../core/call-outcome.ts";
 import type { Decision, Permit } from "../core/decision.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
 import { asCountersignError, CountersignError } from "../core/errors.ts";
 import type { Asked } from "./ask-providers.ts";
 import { noteDecision } from "./call-outcomes.ts";
 import { providersOf } from "./decide-call.ts";
-import type { HttpService, PreparedCall } from "./http-service.ts";
-import type { RequestHead } from "./http1/http1-events.ts";
+import { EarlyBodyCall } from "./early-body-call.ts";
+import type { PreparedCall } from "./http-service.ts";
 import { Refusal } from "./refusal.ts";
-import { TimedCall } from "./timed-call.ts";
 
 /** How an HTTP call is admitted, and admitted again while it is open: authenticated, decided, and where a token's keys or a provider have to be
  *  asked, held until they answer. */
-export abstract class AdmittedCall extends TimedCall {
-  readonly head: RequestHead;
+export abstract class AdmittedCall extends EarlyBodyCall {
   /** As it came. */
   #prepared: PreparedCall | undefined;
   /** As policy sees it: with the identity that its token proved, without what is not passed on. */
@@ -24,20 +21,12 @@ export abstract class AdmittedCall extends TimedCall {
   /** Providers that were asked about it last. */
   #askedProviders = "";
 
-  constructor(service: HttpService, head: RequestHead, outcome: CallOutcome) {
-    super(service, outcome);
-    this.head = head;
-  }
-
-  /** Something of it has left toward the upstream or the caller. */
-  protected abstract get isOpen(): boolean;
-
   /** It is admitted, for the first time. */
   protected abstract forward(): void;
 
   /** Ends the call with a stable code: answered locally if nothing of a response has left yet, else broken off. `own`: how whoever refused it
    *  wants it answered. */
-  abstract refuse(code: ErrorCode, detail: string, status?: number, own?: Refusal): void;
+  abstract override refuse(code: ErrorCode, detail: string, status?: number, own?: Refusal): void;
 
   start(): void {
     const prepared = this.service.prepare(this.head, this.outcome);
@@ -71,7 +60,7 @@ export abstract class AdmittedCall extends TimedCall {
     if (decision.kind !== "ask") return this.#decided(decision);
     this.#askedProviders = providersOf(decision);
     const waiting = new AbortController();
-    this.#wait(waiting, this.service.ask(decision, this.head, facts, this.outcome, waiting.signal));
+    this.#wait(waiting, this.service.ask(decision, this.head, facts, this.outcome, waiting.signal, this));
     return false;
   }
 
@@ -92,7 +81,7 @@ export abstract class AdmittedCall extends TimedCall {
     return false;
   }
 
-  /** Holds the call until the answer: a body meanwhile stays with the caller, but for one read. A newer wait replaces this one. */
+  /** Holds the call until the answer: a body meanwhile stays with the caller, but for one read and what a provider wants of it. A newer wait replaces this one. */
   #wait(waiting: AbortController, answer: Promise<PreparedCall | Asked<PreparedCall> | Refusal>): void {
     this.#waitingFor?.abort();
     this.#waitingFor = waiting;

@@ -1,6 +1,8 @@
 import type { AskDecision, CallDecision, Decision, ProviderRequest } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
-import type { AnswerChanges, AuthorizationProvider, CheckAnswer, CheckQuestion } from "./ext-authz/provider.ts";
+import { statusOf } from "./answer-status.ts";
+import { type BodySource, checkWithBody } from "./ext-authz/check-with-body.ts";
+import type { AnswerChanges, AuthorizationProvider, CheckQuestion } from "./ext-authz/provider.ts";
 import { Refusal } from "./refusal.ts";
 
 /** What stands once every provider has allowed. */
@@ -8,6 +10,8 @@ export interface Asked<Call> {
   /** With what the providers changed: policy sees it so. */
   readonly call: Call;
   readonly decision: Decision;
+  /** Those that were asked. */
+  readonly providers: ReadonlySet<string>;
 }
 
 export interface AskParts<Call> {
@@ -16,6 +20,8 @@ export interface AskParts<Call> {
   readonly changed: (call: Call, changes: AnswerChanges) => Call;
   /** By the policy that asked. */
   readonly decide: (call: Call) => CallDecision;
+  /** undefined: calls without a body. */
+  readonly body: BodySource | undefined;
   /** Nobody waits any more. */
   readonly signal: AbortSignal;
 }
@@ -34,7 +40,7 @@ export async function askProviders<Call>(
   let decision: CallDecision = first;
   while (decision.kind === "ask") {
     const next: ProviderRequest | undefined = decision.providers.find(({ provider }) => !asked.has(provider));
-    if (next === undefined) return { call: current, decision: decision.decision };
+    if (next === undefined) return { call: current, decision: decision.decision, providers: asked };
     asked.add(next.provider);
     const provider = parts.providers.get(next.provider);
     if (provider === undefined) {
@@ -44,8 +50,12 @@ export async function askProviders<Call>(
       );
       return new Refusal(error, STATUS_WITHOUT_PROVIDER, [], undefined, next.rule);
     }
+    const { bodyInCheck } = provider;
+    const question = parts.question(current);
     // oxlint-disable-next-line no-await-in-loop -- each sees what the one before has changed
-    const answer: CheckAnswer = await provider.check(parts.question(current), parts.signal);
+    const answer = await (bodyInCheck === undefined || parts.body === undefined
+      ? provider.check(question, parts.signal)
+      : checkWithBody(provider, bodyInCheck, question, parts.body, parts.signal));
     switch (answer.kind) {
       case "allow":
         if (answer.changes !== undefined) {
@@ -57,6 +67,10 @@ export async function askProviders<Call>(
         const error = new CountersignError("E_EXT_AUTHZ_DENIED", `the provider ${next.provider} denied the call`);
         return new Refusal(error, answer.status, answer.fields, answer.body, next.rule);
       }
+      case "unasked": {
+        const { error } = answer;
+        return new Refusal(error, statusOf(error.code), [], undefined, next.rule);
+      }
       case "failed": {
         const { code, message } = answer.error;
         const error = new CountersignError(code, `${next.provider}: ${message}`, { cause: answer.error });
@@ -64,5 +78,5 @@ export async function askProviders<Call>(
       }
     }
   }
-  return { call: current, decision };
+  return { call: current, decision, providers: asked };
 }

@@ -63,8 +63,8 @@ export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
       });
       const used = new Map<string, AuthorizationProvider>();
       for (const one of config.extensionProviders) {
-        const key = JSON.stringify({ ...one, at: undefined });
-        used.set(key, providers.get(key) ?? counted(createProvider(one), checksOf(one.name)));
+        const key = JSON.stringify({ ...one, at: undefined, strict });
+        used.set(key, providers.get(key) ?? counted(createProvider(one, strict), checksOf(one.name)));
       }
       for (const [key, provider] of providers) if (!used.has(key)) provider.close();
       providers = used;
@@ -86,8 +86,8 @@ export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
   };
 }
 
-function createProvider(config: ExtensionProviderConfig): AuthorizationProvider {
-  return config.kind === "http" ? createHttpProvider(config) : createGrpcProvider(config);
+function createProvider(config: ExtensionProviderConfig, strict: boolean): AuthorizationProvider {
+  return config.kind === "http" ? createHttpProvider(config) : createGrpcProvider(config, strict);
 }
 
 function counted(provider: AuthorizationProvider, checks: ProviderChecks): AuthorizationProvider {

@@ -14,6 +14,7 @@ const LIMITS: ReadonlySet<ErrorCode> = new Set([
   "E_CONNECTION_LIMIT",
   "E_OVERLOADED",
   "E_HTTP_HEAD_TOO_LARGE",
+  "E_EXT_AUTHZ_BODY_TOO_LARGE",
 ]);
 
 /** What a refusal is to a gRPC client. `status` is what an ordinary HTTP client would get. */

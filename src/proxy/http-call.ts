@@ -14,6 +14,7 @@ import type {
   UpstreamReceiver,
   UpstreamStream,
 } from "./http-streams.ts";
+import { HeadLines } from "./http1/head-lines.ts";
 import type { BodyFraming, Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
 import type { WindowAllowance } from "./http2/window-allowance.ts";
 import type { Refusal } from "./refusal.ts";
@@ -30,6 +31,7 @@ export interface CallOwner {
 
 const NO_TRAILERS = undefined;
 const NO_FIELDS: readonly string[] = [];
+const NO_LINES = new HeadLines({ raw: [], lower: [] });
 const MAX_DISCARDED_BODY = 64 * 1024;
 const CLOSE_FRAMING = { kind: "close" } as const;
 const CHUNKED_FRAMING = { kind: "chunked" } as const;
@@ -41,8 +43,6 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
   #slot: AuditSlot | undefined;
   #request: OutgoingRequest | undefined;
   #upstream: UpstreamStream | undefined;
-  /** Body bytes that came while the upstream connection was being made. At most one read's worth: the caller is paused. */
-  #waiting: Uint8Array[] | undefined;
   #requestEnded = false;
   #requestTrailers: Fields | undefined;
   #responseStarted = false;
@@ -138,10 +138,7 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
       return true;
     }
     if (this.#downstream.congested) upstream.sipResponse();
-    if (this.#waiting !== undefined) {
-      for (const chunk of this.#waiting) upstream.data(chunk);
-      this.#waiting = undefined;
-    }
+    this.passEarly(upstream);
     if (this.#requestEnded) this.#endUpstream();
     else if (!upstream.congested) this.#downstream.resumeRequest();
     return true;
@@ -169,9 +166,7 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
     if (this.#discarding) return;
     const upstream = this.#upstream;
     if (upstream === undefined) {
-      this.#waiting ??= [];
-      this.#waiting.push(Buffer.from(chunk));
-      this.#downstream.pauseRequest();
+      if (!this.keepEarly(chunk)) this.#downstream.pauseRequest();
       return;
     }
     this.noteBytes();
@@ -183,7 +178,16 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
     this.#requestEnded = true;
     if (this.#done) return;
     this.#requestTrailers = trailers === undefined ? undefined : this.service.requestTrailers(trailers);
-    if (this.#upstream !== undefined && !this.#discarding) this.#endUpstream();
+    if (this.#upstream === undefined) this.endEarly();
+    else if (!this.#discarding) this.#endUpstream();
+  }
+
+  protected readBody(continues: boolean): void {
+    if (continues && !this.hasContinued) {
+      this.hasContinued = true;
+      this.#downstream.inform(100, "Continue", NO_LINES);
+    }
+    this.#downstream.resumeRequest();
   }
 
   /** The caller's connection broke, or its bytes are no HTTP any more; `detail` says how, where somebody knows. */
@@ -228,7 +232,7 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
       return;
     }
     if (head.status < 200) {
-      if (this.head.minor === 0) return;
+      if (this.head.minor === 0 || (head.status === 100 && this.hasContinued)) return;
       try {
         this.#downstream.inform(head.status, head.reason, this.service.responseLines(head, outcome, false));
       } catch (error) {
@@ -404,7 +408,6 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
     if (this.#isOver()) return;
     this.#downstream.end(undefined);
     this.#discarding = true;
-    this.#waiting = undefined;
     this.#finish(keep);
   }
 
@@ -431,6 +434,7 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
   #finish(reusable: boolean): void {
     this.#done = true;
     this.stopWaiting();
+    this.dropEarly();
     this.endDeadlines();
     const nowMs = this.service.nowMs();
     finishOutcome(this.service, this.outcome, this.#slot, nowMs);

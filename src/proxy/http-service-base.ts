@@ -65,6 +65,10 @@ export abstract class HttpServiceBase {
     return deadlineAfter(this.runtime.timeouts.firstByte);
   }
 
+  checkedBodyDeadline(): number {
+    return deadlineAfter(this.runtime.timeouts.head);
+  }
+
   newOutcome(head: RequestHead, nowMs: number): CallOutcome {
     const protocol = head.version === 2 ? "http/2" : head.minor === 0 ? "http/1.0" : "http/1.1";
     const outcome = newOutcome(this.context, "request", protocol, nowMs);

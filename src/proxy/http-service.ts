@@ -4,6 +4,7 @@ import type { AskDecision, CallDecision, Permit } from "../core/decision.ts";
 import type { CountersignError } from "../core/errors.ts";
 import type { Asked } from "./ask-providers.ts";
 import type { OutcomeSinks } from "./call-outcomes.ts";
+import type { BodySource } from "./ext-authz/check-with-body.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
@@ -45,6 +46,8 @@ export interface HttpService extends OutcomeSinks {
   /** Why no new call is taken now; undefined: calls are taken. */
   readonly overload: CountersignError | undefined;
   firstByteDeadline(): number;
+  /** By when what a provider is to see of a request's body must have come, if it is waited for from now on. */
+  checkedBodyDeadline(): number;
   /** The outcome of a call that starts on this connection at `nowMs`, monotonic. */
   newOutcome(head: RequestHead, nowMs: number): CallOutcome;
   /** Checks that come before policy, and the facts for it; or why the call is refused. */
@@ -53,13 +56,14 @@ export interface HttpService extends OutcomeSinks {
    *  rejects. */
   authenticate(head: RequestHead, call: PreparedCall): PreparedCall | Promise<PreparedCall | Refusal>;
   decide(facts: CallFacts): CallDecision;
-  /** Asks the providers that a decision waits for. Never rejects. `signal`: nobody waits any more. */
+  /** Asks the providers that a decision waits for. Never rejects. `signal`: nobody waits any more. `body`: the call's. */
   ask(
     decision: AskDecision,
     head: RequestHead,
     call: PreparedCall,
     outcome: CallOutcome,
     signal: AbortSignal,
+    body: BodySource,
   ): Promise<Asked<PreparedCall> | Refusal>;
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest;
   /** Taking a Permit is what keeps a call without one from ever reaching an upstream. */

@@ -8,6 +8,7 @@ import type { Peer, Svid } from "../core/identity.ts";
 import { type Asked, askProviders } from "./ask-providers.ts";
 import { changeCall, stillNamed } from "./change-request.ts";
 import { decideInboundNow } from "./decide-call.ts";
+import type { BodySource } from "./ext-authz/check-with-body.ts";
 import { connectionQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
 import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
@@ -152,6 +153,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     call: PreparedCall,
     outcome: CallOutcome,
     signal: AbortSignal,
+    body: BodySource,
   ): Promise<Asked<PreparedCall> | Refusal> {
     const { context, facts } = this.#inbound;
     const { policy, providers } = this.runtime.inForce;
@@ -162,6 +164,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
       changed: (asked, changes) =>
         changeCall(head, asked, changes, (edited) => this.#again(head, asked, edited, asked.request.identity)),
       decide: (asked) => decideInboundNow(policy, asked),
+      body,
       signal,
     });
   }

@@ -150,6 +150,7 @@ export class InboundServing {
           // what is said of headers has no meaning here
           changed: (asked) => asked,
           decide: (asked) => decideInboundNow(policy, asked),
+          body: undefined,
           signal,
         });
       },

@@ -147,6 +147,7 @@ export class OutboundConnection implements OpenConnection {
           // what is said of headers has no meaning here
           changed: (asked) => asked,
           decide: (asked) => decideConfiguredNow(policy, asked, principals),
+          body: undefined,
           signal,
         });
       },

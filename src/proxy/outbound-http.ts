@@ -7,6 +7,7 @@ import { browserPage } from "./browser-page.ts";
 import { changeCall, stillNamed } from "./change-request.ts";
 import { decideConfiguredNow, outboundPathProblem } from "./decide-call.ts";
 import { askableProviders } from "./ext-authz/askable-providers.ts";
+import type { BodySource } from "./ext-authz/check-with-body.ts";
 import { outboundQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import { requestFacts } from "./http-facts.ts";
 import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
@@ -104,6 +105,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     call: PreparedCall,
     outcome: CallOutcome,
     signal: AbortSignal,
+    body: BodySource,
   ): Promise<Asked<PreparedCall> | Refusal> {
     const { facts, principals, listenPort } = this.#outbound;
     const { policy, providers } = this.runtime.inForce;
@@ -113,6 +115,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
       question: (current) => requestQuestion(connection, false, head, current, outcome),
       changed: (current, changes) => changeCall(head, current, changes, (edited) => this.#again(head, current, edited)),
       decide: (current) => decideConfiguredNow(policy, current, principals),
+      body,
       signal,
     });
     if (asked instanceof Refusal) return asked;

@@ -31,8 +31,9 @@ export const proxyCodes = {
     fix: "correct the name, or the machine's resolver",
   },
   E_OVERLOADED: {
-    meaning: "the sidecar uses more memory than limits.memory allows, so it takes no new call for now",
-    fix: "find out what holds the memory, raise limits.memory, or run more of them",
+    meaning:
+      "the sidecar uses more memory than limits.memory allows, or than the bodies that providers are to see may take: it takes no new call for now",
+    fix: "find out what holds the memory, raise limits.memory or lower maxRequestBytes, or run more of them",
   },
   E_PLAINTEXT_REFUSED: {
     meaning: "a caller sent plaintext to a listener whose mtls is strict",
@@ -133,7 +134,8 @@ export const proxyCodes = {
     fix: "correct the app or to address that points back at a sidecar",
   },
   E_REQUEST_TIMEOUT: {
-    meaning: "a caller did not send its whole request head in time",
+    meaning:
+      "a caller did not send its whole request head, or what an authorization provider is to see of the body, in time",
     fix: "find out why the caller is slow, or raise timeouts.head",
   },
   E_IDLE_TIMEOUT: {

@@ -83,4 +83,13 @@ export const requestAuthCodes = {
     meaning: "the external authorization provider did not answer in time: the call is denied",
     fix: "find out why the provider is slow, or raise timeout in its extensionProviders item",
   },
+  E_EXT_AUTHZ_BODY_TOO_LARGE: {
+    meaning: "a request's body is longer than the external authorization provider may be shown",
+    fix: "send less, raise maxRequestBytes in the provider's includeRequestBodyInCheck, or set allowPartialMessage there",
+  },
+  E_EXT_AUTHZ_BODY_PASSED: {
+    meaning:
+      "the policies changed while a call was open, and a provider that wants its body can't be shown it: it had gone on to the app",
+    fix: "let the caller repeat the call",
+  },
 } as const satisfies Record<`E_${string}`, CodeEntry>;

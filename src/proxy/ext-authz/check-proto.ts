@@ -27,6 +27,9 @@ export interface CheckRequestMessage {
             readonly scheme: string;
             readonly size: number;
             readonly protocol: string;
+            /** The body as text, or as bytes: never both. */
+            readonly body: string;
+            readonly rawBody: Uint8Array;
           }
         | undefined;
     };
@@ -116,6 +119,8 @@ const auth = {
           scheme: string(6),
           size: message("int64", 9),
           protocol: string(10),
+          body: string(11),
+          rawBody: message("bytes", 12),
         },
       },
       TLSSession: { fields: { sni: string(1) } },

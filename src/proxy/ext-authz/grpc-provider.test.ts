@@ -11,15 +11,19 @@ afterEach(async () => {
 });
 
 function provider(port: number): AuthorizationProvider {
-  const made = createGrpcProvider({
-    kind: "grpc",
-    name: "p",
-    host: "127.0.0.1",
-    port,
-    timeoutMs: 300,
-    statusOnError: 403,
-    at: { file: "" },
-  });
+  const made = createGrpcProvider(
+    {
+      kind: "grpc",
+      name: "p",
+      host: "127.0.0.1",
+      port,
+      timeoutMs: 300,
+      statusOnError: 403,
+      body: undefined,
+      at: { file: "" },
+    },
+    true,
+  );
   cleanups.push(() => made.close());
   return made;
 }

@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { isIPv6 } from "node:net";
 import type { Client, ServiceError } from "@grpc/grpc-js";
 import type { ExtensionProviderConfig } from "../../config/sidecar-config.ts";
@@ -11,7 +12,14 @@ import {
   type HeaderValueOption,
   loadAuthorizationService,
 } from "./check-proto.ts";
-import type { AuthorizationProvider, CheckAnswer, CheckParty, CheckQuestion } from "./provider.ts";
+import {
+  type AuthorizationProvider,
+  type CheckAnswer,
+  type CheckedBody,
+  type CheckParty,
+  type CheckQuestion,
+  PARTIAL_BODY,
+} from "./provider.ts";
 
 type GrpcConfig = Extract<ExtensionProviderConfig, { kind: "grpc" }>;
 
@@ -22,6 +30,9 @@ const DEADLINE_EXCEEDED = 4;
 /** envoy.config.core.v3.HeaderValueOption.HeaderAppendAction */
 const ADD_IF_ABSENT = 1;
 const OVERWRITE_IF_EXISTS = 3;
+const NO_BYTES = new Uint8Array(0);
+/** Bytes of the longest character in UTF-8. */
+const MAX_CHARACTER = 4;
 
 interface Connected {
   readonly client: Client;
@@ -29,8 +40,9 @@ interface Connected {
 }
 
 /** Envoy's ext_authz over gRPC (envoy.service.auth.v3), HTTP/2 in plaintext. `status.code` 0 allows, any other denies; an answer
- *  without status, or that asks for a change which is closed to providers, is a failure. */
-export function createGrpcProvider(config: GrpcConfig): AuthorizationProvider {
+ *  without status, or that asks for a change which is closed to providers, is a failure. `strict`: so is a body that has to be sent as text and
+ *  is none; else the provider sees a `!` for each byte that is no text, as Envoy sends it. */
+export function createGrpcProvider(config: GrpcConfig, strict: boolean): AuthorizationProvider {
   let connected: Promise<Connected> | undefined;
   let pending = 0;
 
@@ -53,12 +65,13 @@ export function createGrpcProvider(config: GrpcConfig): AuthorizationProvider {
     connected ??= connect();
     const { client, method } = await connected;
     signal.throwIfAborted();
+    const message = messageOf(question, config.body?.asBytes === true, strict);
     const response = await new Promise<CheckResponseMessage>((resolve, reject) => {
       const call = client.makeUnaryRequest(
         method.path,
         method.requestSerialize,
         method.responseDeserialize,
-        messageOf(question),
+        message,
         { deadline: Date.now() + config.timeoutMs },
         (error: ServiceError | null, value?: CheckResponseMessage) => {
           signal.removeEventListener("abort", cancel);
@@ -79,6 +92,7 @@ export function createGrpcProvider(config: GrpcConfig): AuthorizationProvider {
     name: config.name,
     service: { host: config.host, port: config.port },
     statusOnError: config.statusOnError,
+    bodyInCheck: config.body,
     async check(question, gone) {
       if (pending >= MAX_PENDING)
         return { kind: "failed", error: failure(`${MAX_PENDING} checks are under way already`) };
@@ -97,8 +111,8 @@ export function createGrpcProvider(config: GrpcConfig): AuthorizationProvider {
   };
 }
 
-function messageOf(question: CheckQuestion): CheckRequestMessage {
-  const { source, destination, sni, startedUs, request } = question;
+function messageOf(question: CheckQuestion, asBytes: boolean, strict: boolean): CheckRequestMessage {
+  const { source, destination, sni, startedUs, request, body } = question;
   const seconds = Math.floor(startedUs / 1e6);
   return {
     attributes: {
@@ -116,8 +130,10 @@ function messageOf(question: CheckQuestion): CheckRequestMessage {
                 path: request.target,
                 host: request.authority,
                 scheme: request.scheme,
-                size: request.size,
+                size: body === undefined || body.isPartial ? request.size : body.bytes.length,
                 protocol: request.protocol,
+                body: body === undefined || asBytes ? "" : textOf(body, strict),
+                rawBody: body === undefined || !asBytes ? NO_BYTES : body.bytes,
               },
       },
       contextExtensions: {},
@@ -141,13 +157,34 @@ function headersOf(question: CheckQuestion, request: NonNullable<CheckQuestion["
   };
   for (let at = 0; at < lower.length; at++) {
     const name = lower[at] ?? "";
-    if (name === "host" || name === HOPS || Object.hasOwn(Object.prototype, name)) continue;
+    if (name === "host" || name === HOPS || name === PARTIAL_BODY || Object.hasOwn(Object.prototype, name)) continue;
     const value = utf8(raw[at * 2 + 1] ?? "");
     const before = headers[name];
     headers[name] = before === undefined ? value : `${before}${name === "cookie" ? "; " : ","}${value}`;
   }
   if (question.clientCert !== undefined) headers[XFCC] = question.clientCert;
+  if (question.body !== undefined) headers[PARTIAL_BODY] = String(question.body.isPartial);
   return headers;
+}
+
+/** A character that a partial body ends within is left out. */
+function textOf({ bytes, isPartial }: CheckedBody, strict: boolean): string {
+  const whole = isPartial ? bytes.subarray(0, endOfCharacters(bytes)) : bytes;
+  if (isUtf8(whole)) return whole.toString("utf8");
+  if (strict) throw failure("the request's body is no UTF-8 text: packAsBytes would send its bytes");
+  return whole.toString("utf8").replaceAll("\ufffd", "!");
+}
+
+/** Where the last character of UTF-8 ends that is complete (RFC 3629 section 3). */
+function endOfCharacters(bytes: Buffer): number {
+  for (let back = 1; back < MAX_CHARACTER && back <= bytes.length; back++) {
+    const byte = bytes[bytes.length - back] ?? 0;
+    if (byte < 0x80) break;
+    if (byte < 0xc0) continue;
+    const length = byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : MAX_CHARACTER;
+    return length > back ? bytes.length - back : bytes.length;
+  }
+  return bytes.length;
 }
 
 /** A value has one character a byte; a protobuf string is UTF-8. */

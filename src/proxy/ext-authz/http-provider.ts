@@ -5,7 +5,7 @@ import { CountersignError } from "../../core/errors.ts";
 import { isClosedToProviders } from "../../core/provider-headers.ts";
 import { XFCC } from "../identity-fields.ts";
 import { addResponseField, failure, requestField } from "./answer-fields.ts";
-import type { AuthorizationProvider, CheckAnswer, CheckQuestion } from "./provider.ts";
+import { type AuthorizationProvider, type CheckAnswer, type CheckQuestion, PARTIAL_BODY } from "./provider.ts";
 
 type HttpConfig = Extract<ExtensionProviderConfig, { kind: "http" }>;
 
@@ -14,12 +14,21 @@ const MAX_CONNECTIONS = 64;
 const MAX_PENDING = 1024;
 const MAX_BODY_BYTES = 65_536;
 const MAX_HEAD_BYTES = 65_536;
+/** Fields of the request that are the hop's to the provider, or ours, whatever the list says. */
+const OWN_FIELDS: ReadonlySet<string> = new Set([
+  "host",
+  "content-length",
+  "transfer-encoding",
+  "connection",
+  "expect",
+  PARTIAL_BODY,
+]);
 /** What Envoy passes to a denied caller whatever the list says. */
 const ALWAYS_DOWNSTREAM: ReadonlySet<string> = new Set(["location", "www-authenticate"]);
 const NO_BODY = Buffer.alloc(0);
 
-/** Envoy's ext_authz over HTTP/1.1: the provider gets the request's method, path, Host, Authorization and the listed headers, without a body.
- *  200 allows; 5xx is a failure; anything else denies, and is what the caller gets. */
+/** Envoy's ext_authz over HTTP/1.1: the provider gets the request's method, path, Host, Authorization and the listed headers, and what is
+ *  configured of its body. 200 allows; 5xx is a failure; anything else denies, and is what the caller gets. */
 export function createHttpProvider(config: HttpConfig): AuthorizationProvider {
   let pool: Promise<Pool> | undefined;
   let pending = 0;
@@ -43,6 +52,7 @@ export function createHttpProvider(config: HttpConfig): AuthorizationProvider {
       method: request.method as Dispatcher.HttpMethod,
       path: `${config.pathPrefix}${request.target.startsWith("/") ? request.target : `/${request.target}`}`,
       headers: questionFields(config, question, request),
+      body: question.body?.bytes ?? null,
       signal,
       responseHeaders: "raw",
     });
@@ -53,6 +63,7 @@ export function createHttpProvider(config: HttpConfig): AuthorizationProvider {
     name: config.name,
     service: { host: config.host, port: config.port },
     statusOnError: config.statusOnError,
+    bodyInCheck: config.body,
     async check(question, gone) {
       if (pending >= MAX_PENDING)
         return { kind: "failed", error: failure(`${MAX_PENDING} checks are under way already`) };
@@ -87,11 +98,12 @@ function questionFields(
   const sent: string[] = ["host", request.authority];
   for (let at = 0; at < lower.length; at++) {
     const name = lower[at] ?? "";
-    if (name === "host" || name === "content-length" || name === "transfer-encoding" || name === "connection") continue;
+    if (OWN_FIELDS.has(name)) continue;
     if (name === "authorization" || fits(config.requestHeaders, name)) sent.push(name, raw[at * 2 + 1] ?? "");
   }
   for (const [name, value] of config.addedHeaders) sent.push(name, value);
   if (question.clientCert !== undefined) sent.push(XFCC, question.clientCert);
+  if (question.body !== undefined) sent.push(PARTIAL_BODY, String(question.body.isPartial));
   return sent;
 }
 

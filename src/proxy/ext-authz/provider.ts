@@ -1,3 +1,4 @@
+import type { BodyInCheckConfig } from "../../config/sidecar-config.ts";
 import type { CountersignError } from "../../core/errors.ts";
 import type { Fields } from "../http1/http1-events.ts";
 
@@ -9,6 +10,19 @@ export interface CheckParty {
   /** SPIFFE ID of a verified identity, else "". */
   readonly principal: string;
 }
+
+/** How much of a request's body a provider sees. */
+export type BodyInCheck = Pick<BodyInCheckConfig, "maxBytes" | "allowPartial">;
+
+/** What a provider sees of a request's body. */
+export interface CheckedBody {
+  readonly bytes: Buffer;
+  /** More follows, or may follow. */
+  readonly isPartial: boolean;
+}
+
+/** Says `true` or `false` beside a body, whatever the request itself has there. */
+export const PARTIAL_BODY = "x-envoy-auth-partial-body";
 
 /** What a provider is asked about. */
 export interface CheckQuestion {
@@ -36,6 +50,8 @@ export interface CheckQuestion {
         readonly size: number;
       }
     | undefined;
+  /** For a provider that wants it; undefined: there is none. */
+  readonly body?: CheckedBody | undefined;
 }
 
 /** What an allowing answer changes. Names are lower-case and none is closed to providers; values can be written as they are. */
@@ -49,8 +65,13 @@ export interface AnswerChanges {
   readonly responseFields: readonly string[];
 }
 
+export interface AllowingAnswer {
+  readonly kind: "allow";
+  readonly changes: AnswerChanges | undefined;
+}
+
 export type CheckAnswer =
-  | { readonly kind: "allow"; readonly changes: AnswerChanges | undefined }
+  | AllowingAnswer
   /** The provider's own answer to the caller. `fields`: name, value, name, value … */
   | { readonly kind: "deny"; readonly status: number; readonly fields: readonly string[]; readonly body: Uint8Array }
   /** No valid answer: the call is denied with the provider's statusOnError. */
@@ -62,6 +83,8 @@ export interface AuthorizationProvider {
   /** Where it is asked. */
   readonly service: { readonly host: string; readonly port: number };
   readonly statusOnError: number;
+  /** undefined: it is asked without the body. */
+  readonly bodyInCheck: BodyInCheck | undefined;
   /** Never rejects, and ends within the provider's timeout. `signal`: the caller has gone. */
   check(question: CheckQuestion, signal: AbortSignal): Promise<CheckAnswer>;
   close(): void;
