@@ -383,6 +383,16 @@ status: {}
     expect(loadPolicies([], strictOptions).policy.policyCount).toBe(0);
   });
 
+  it.each([
+    ["more values than a file may hold", "the file holds too many values", 2_000, 511],
+    ["more aliases than a file may hold", "the file holds more than 1000 aliases", 2, 1_000],
+  ])("says of %s just that", (_, expected, values, aliases) => {
+    const paths = Array.from({ length: values }, (__, i) => `/${i}`).join(", ");
+    const rules = Array.from({ length: aliases }, () => "  - to: [{ operation: { paths: *paths } }]\n");
+    const text = rule(`to: [{ operation: { paths: &paths [${paths}] } }]`) + rules.join("");
+    expect(problemsOf(text)).toEqual([expect.stringContaining(`E_POLICY_YAML ${expected}`)]);
+  });
+
   it("stops a bomb of aliases", () => {
     const levels = Array.from({ length: 9 }, (_, i) => `l${i + 1}: &l${i + 1} [${`*l${i},`.repeat(10)}]`);
     const problems = problemsOf(`l0: &l0 [x]\n${levels.join("\n")}\n`);

@@ -35,12 +35,19 @@ const MAX_ALIASES = 1_000;
 const MAX_DEPTH = 32;
 const MAX_SYNTAX_ERRORS = 20;
 
+interface Budget {
+  values: number;
+  aliases: number;
+  /** How much was left out, which is said in the findings: a document without it would seem to be wrong elsewhere. */
+  leftOut: number;
+}
+
 interface Reading {
   readonly document: Document;
   readonly findings: Findings;
   readonly text: string;
   readonly at: (offset: number | undefined) => SourcePosition;
-  readonly budget: { values: number; aliases: number };
+  readonly budget: Budget;
 }
 
 /** Who gets the documents of a file. */
@@ -78,7 +85,7 @@ export function* readAnyYaml(file: string, text: string, findings: Findings): Ge
   };
   let isNothing = true;
   const values: YamlValue[] = [];
-  const budget = { values: MAX_VALUES, aliases: MAX_ALIASES };
+  const budget: Budget = { values: MAX_VALUES, aliases: MAX_ALIASES, leftOut: 0 };
   for (const step of parseInSteps(text, lines)) {
     if (step === undefined) {
       yield;
@@ -92,6 +99,7 @@ export function* readAnyYaml(file: string, text: string, findings: Findings): Ge
       findings.error("E_POLICY_YAML", at(problem.pos[0]), message, "correct the YAML here");
     }
     if (problems.length > 0 || document.contents === null) continue;
+    const before = budget.leftOut;
     const value = convert(document.contents, { document, findings, text, at, budget }, []);
     yield;
     const items: YamlValue[] = [];
@@ -101,7 +109,9 @@ export function* readAnyYaml(file: string, text: string, findings: Findings): Ge
       if (list?.kind === "list") items.push(...list.items);
       yield;
     }
-    if (value !== undefined && value.kind !== "null") values.push(items.length === 0 ? value : withRules(value, items));
+    const isWhole = budget.leftOut === before;
+    if (isWhole && value !== undefined && value.kind !== "null")
+      values.push(items.length === 0 ? value : withRules(value, items));
   }
   if (isNothing) {
     findings.error("E_POLICY_NO_DOCUMENTS", start, "the file holds no policy", "write a policy into it, or remove it");
@@ -132,14 +142,14 @@ function isEmpty(document: Document): boolean {
 function convert(node: Node, reading: Reading, above: readonly Node[]): YamlValue | undefined {
   const at = reading.at(node.range?.[0]);
   const { budget, findings } = reading;
-  if (budget.values === 0) return undefined; // said before
+  if (budget.values === 0) return leaveOut(reading); // said before
   if (--budget.values === 0) {
     findings.error("E_POLICY_YAML", at, "the file holds too many values, aliases counted", "split it");
-    return undefined;
+    return leaveOut(reading);
   }
   if (above.length > MAX_DEPTH) {
     findings.error("E_POLICY_YAML", at, "nested too deeply", "flatten it");
-    return undefined;
+    return leaveOut(reading);
   }
   if (isAlias(node)) return convertAlias(node, at, reading, above);
   if (isMap(node)) return { kind: "map", at, entries: convertPairs(node, reading, above) };
@@ -150,6 +160,10 @@ function convert(node: Node, reading: Reading, above: readonly Node[]): YamlValu
   if (!isScalar(node)) return undefined;
   if (typeof node.value === "string") return { kind: "text", at, text: node.value };
   return node.value === null ? { kind: "null", at } : { kind: "bare", at, text: node.source ?? "" };
+}
+
+function leaveOut({ budget }: Reading): undefined {
+  budget.leftOut++;
 }
 
 /** Where the first character of a text stands, when lines and columns inside it are those of the file. */
@@ -176,13 +190,13 @@ function convertAlias(
   if (--budget.aliases === 0) {
     findings.error("E_POLICY_YAML", at, `the file holds more than ${MAX_ALIASES} aliases`, "write the values out");
     budget.values = 0;
-    return undefined;
+    return leaveOut(reading);
   }
   const target = node.resolve(document);
   if (target !== undefined && !above.includes(target)) return convert(target, reading, above);
   const why = target === undefined ? "names no anchor before it" : "contains itself";
   findings.error("E_POLICY_YAML", at, `the alias *${node.source} ${why}`, "write the value out");
-  return undefined;
+  return leaveOut(reading);
 }
 
 function convertPairs(node: Extract<Node, { items: unknown }>, reading: Reading, above: readonly Node[]): YamlEntry[] {
