@@ -1,4 +1,4 @@
-import { type Alias, type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node } from "yaml";
+import { type Alias, type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, visit } from "yaml";
 import type { SourcePosition } from "../core/errors.ts";
 import type { Findings } from "./findings.ts";
 import { readSimpleYaml, type TakeDocument } from "./simple-yaml.ts";
@@ -43,7 +43,8 @@ interface Budget {
 }
 
 interface Reading {
-  readonly document: Document;
+  /** What the document's aliases stand for; read once one is met. */
+  readonly targets: () => ReadonlyMap<Alias, Node>;
   readonly findings: Findings;
   readonly text: string;
   readonly at: (offset: number | undefined) => SourcePosition;
@@ -100,12 +101,14 @@ export function* readAnyYaml(file: string, text: string, findings: Findings): Ge
     }
     if (problems.length > 0 || document.contents === null) continue;
     const before = budget.leftOut;
-    const value = convert(document.contents, { document, findings, text, at, budget }, []);
+    const value = convert(document.contents, { targets: aliasTargets(document), findings, text, at, budget }, []);
     yield;
     const items: YamlValue[] = [];
     for (const part of rules) {
       const list =
-        part.contents === null ? undefined : convert(part.contents, { document: part, findings, text, at, budget }, []);
+        part.contents === null
+          ? undefined
+          : convert(part.contents, { targets: aliasTargets(part), findings, text, at, budget }, []);
       if (list?.kind === "list") items.push(...list.items);
       yield;
     }
@@ -162,6 +165,25 @@ function convert(node: Node, reading: Reading, above: readonly Node[]): YamlValu
   return node.value === null ? { kind: "null", at } : { kind: "bare", at, text: node.source ?? "" };
 }
 
+/** What each alias stands for, in one pass: the last node before it that has the anchor (YAML 1.2.2 section 7.1). */
+function aliasTargets(document: Document): () => ReadonlyMap<Alias, Node> {
+  let targets: Map<Alias, Node> | undefined;
+  return () => {
+    if (targets !== undefined) return targets;
+    const found = new Map<Alias, Node>();
+    const anchors = new Map<string, Node>();
+    visit(document, {
+      Node(_, node) {
+        const target = isAlias(node) ? anchors.get(node.source) : undefined;
+        if (isAlias(node) && target !== undefined) found.set(node, target);
+        if (!isAlias(node) && node.anchor !== undefined) anchors.set(node.anchor, node);
+      },
+    });
+    targets = found;
+    return found;
+  };
+}
+
 function leaveOut({ budget }: Reading): undefined {
   budget.leftOut++;
 }
@@ -186,13 +208,13 @@ function convertAlias(
   reading: Reading,
   above: readonly Node[],
 ): YamlValue | undefined {
-  const { budget, findings, document } = reading;
+  const { budget, findings, targets } = reading;
   if (--budget.aliases === 0) {
     findings.error("E_POLICY_YAML", at, `the file holds more than ${MAX_ALIASES} aliases`, "write the values out");
     budget.values = 0;
     return leaveOut(reading);
   }
-  const target = node.resolve(document);
+  const target = targets().get(node);
   if (target !== undefined && !above.includes(target)) return convert(target, reading, above);
   const why = target === undefined ? "names no anchor before it" : "contains itself";
   findings.error("E_POLICY_YAML", at, `the alias *${node.source} ${why}`, "write the value out");
