@@ -7,6 +7,8 @@ export interface CelExpression {
   readonly run: (variables: Record<string, unknown>) => unknown;
   /** Variables that it names, such as `time` and `request`. */
   readonly names: ReadonlySet<string>;
+  /** It may look at `request.path`. */
+  readonly readsPath: boolean;
   readonly nodes: number;
   /** How many loops may stand inside each other; each multiplies the cost by the size of a collection. */
   readonly loops: number;
@@ -39,7 +41,16 @@ export function compileCel(text: string): CelExpression | CelProblem {
   } catch (error) {
     return problemOf(error, "does not parse");
   }
-  const survey: Survey = { nodes: 0, loops: 0, membership: 0, literalSize: 0, splits: false, names: new Set() };
+  const survey: Survey = {
+    nodes: 0,
+    loops: 0,
+    membership: 0,
+    literalSize: 0,
+    splits: false,
+    names: new Set(),
+    requests: 0,
+    pathless: 0,
+  };
   const problem = look(parsed.ast, survey);
   if (problem !== undefined) return problem;
   const checked = parsed.check();
@@ -52,7 +63,7 @@ export function compileCel(text: string): CelExpression | CelProblem {
     return { code: "E_POLICY_CONDITION_COST", message: `has more than ${MAX_LOOPS} loops`, offset: 0 };
   // An `in` inside a loop is one more.
   const loops = survey.loops + (survey.loops > 0 && survey.membership > 0 ? 1 : 0);
-  return { ...survey, loops, run: parsed };
+  return { ...survey, loops, readsPath: survey.requests > survey.pathless, run: parsed };
 }
 
 interface Survey {
@@ -62,12 +73,17 @@ interface Survey {
   literalSize: number;
   splits: boolean;
   readonly names: Set<string>;
+  /** How often `request` is named, and how often for one of its fields that is not the path. */
+  requests: number;
+  pathless: number;
 }
 
 /** Counts what decides the cost, refuses what cannot be bounded, and gives `matches` its bounded form. */
 function look(node: ASTNode, survey: Survey): CelProblem | undefined {
   survey.nodes++;
   if (node.op === "id" && VARIABLES.has(node.args)) survey.names.add(node.args);
+  if (isRequest(node)) survey.requests++;
+  if (node.op === "." && isRequest(node.args[0]) && node.args[1] !== "path") survey.pathless++;
   if (node.op === "in") survey.membership++;
   if (node.op === "list" || node.op === "map") survey.literalSize = Math.max(survey.literalSize, node.args.length);
   if (node.op === "call" || node.op === "rcall") {
@@ -75,6 +91,10 @@ function look(node: ASTNode, survey: Survey): CelProblem | undefined {
     if (problem !== undefined) return problem;
   }
   return lookInside(node.args, survey);
+}
+
+function isRequest(node: ASTNode): boolean {
+  return node.op === "id" && node.args === "request";
 }
 
 function lookInside(value: unknown, survey: Survey): CelProblem | undefined {

@@ -71,8 +71,8 @@ export function* compilePolicies(all: PolicyDocuments, options: PolicyOptions): 
     readsHttp: hasTokens || httpRules.length > 0,
     portsWithoutHttpRules: hasTokens ? new Set() : portsWithoutHttpRules(httpRules, options),
     dependsOnTime: rules.some(({ expression }) => expression?.dependsOnTime === true),
-    paths: yield* buildPathIndex(pathValues(inbound), memory.words),
-    outboundPaths: yield* buildPathIndex(pathValues(outbound), memory.words),
+    paths: yield* buildPathIndex(pathValues(inbound), memory.words, inbound.some(asksPath)),
+    outboundPaths: yield* buildPathIndex(pathValues(outbound), memory.words, outbound.some(asksPath)),
     peerAuthentications: byAge(all.peerAuthentications.filter((document) => appliesHere(document, options))),
     requestAuthentications,
   };
@@ -124,6 +124,10 @@ function readsHost({ model, expression }: CompiledRule): boolean {
     model.operations.some((group) => group.some(comparesHost)) ||
     model.conditions.some(comparesHost)
   );
+}
+
+function asksPath({ expression }: CompiledRule): boolean {
+  return expression?.readsPath === true;
 }
 
 /** One by one, as whoever reads them pauses on the way. */

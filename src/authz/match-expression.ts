@@ -1,7 +1,7 @@
 import type { CallView } from "./call-view.ts";
 import { CostExceeded } from "./cel-environment.ts";
 import { type CelExpression, compileCel } from "./cel-expression.ts";
-import { joinedHeader } from "./header-lines.ts";
+import { joinedHeader, nextHeaderLine } from "./header-lines.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 
 /** A rule's expression, ready to be asked. */
@@ -9,6 +9,8 @@ export interface CompiledExpression {
   readonly text: string;
   readonly dependsOnTime: boolean;
   readonly readsHttp: boolean;
+  /** It may look at the path. */
+  readonly readsPath: boolean;
   /** Whether it holds; a text says what went wrong, without values of the call. */
   readonly ask: (call: CallView) => boolean | string;
 }
@@ -26,16 +28,19 @@ export function compileExpression(text: string, options: PolicyOptions): Compile
   const workload = { namespace: options.workload.namespace, labels: options.workload.labels };
   const readsHttp = expression.names.has("request");
   const dependsOnTime = expression.names.has("time");
-  return { text, dependsOnTime, readsHttp, ask: (call) => ask(expression, call, workload) };
+  const { readsPath } = expression;
+  const oneLine = options.mode === "strict";
+  return { text, dependsOnTime, readsHttp, readsPath, ask: (call) => ask(expression, call, workload, oneLine) };
 }
 
-function ask(expression: CelExpression, call: CallView, workload: object): boolean | string {
+/** `oneLine`: there is no text for a header that came on several lines. */
+function ask(expression: CelExpression, call: CallView, workload: object, oneLine: boolean): boolean | string {
   if (expression.names.has("time") && call.nowMs === undefined) return "the time of the call is not known";
   if (expression.names.has("request") && call.request === undefined) return "the call is no HTTP request";
   const measure = { size: expression.literalSize, text: 0 };
   let variables: Record<string, unknown>;
   try {
-    variables = { ...variablesOf(expression.names, call, measure), workload };
+    variables = { ...variablesOf(expression.names, call, measure, oneLine), workload };
     const collection = Math.max(1, measure.size, expression.splits ? measure.text : 0);
     const cost = expression.nodes * collection ** expression.loops * (1 + measure.text / 256);
     if (cost > MAX_COST) return "it would cost more than it may for a call of this size";
@@ -44,6 +49,7 @@ function ask(expression: CelExpression, call: CallView, workload: object): boole
   } catch (error) {
     if (error instanceof CostExceeded) return `it would cost more than it may: ${error.message}`;
     const code = (error as { readonly code?: unknown } | undefined)?.code;
+    if (oneLine && code === "field_type_mismatch") return "a header or claim that it asks for is no single text";
     return `it failed: ${typeof code === "string" && /^[a-z_]+$/.test(code) ? code : "error"}`;
   }
 }
@@ -55,10 +61,15 @@ interface Measure {
   text: number;
 }
 
-function variablesOf(names: ReadonlySet<string>, call: CallView, measure: Measure): Record<string, unknown> {
+function variablesOf(
+  names: ReadonlySet<string>,
+  call: CallView,
+  measure: Measure,
+  oneLine: boolean,
+): Record<string, unknown> {
   const variables: Record<string, unknown> = {};
   if (names.has("source")) variables["source"] = sourceOf(call);
-  if (names.has("request")) variables["request"] = requestOf(call, measure);
+  if (names.has("request")) variables["request"] = requestOf(call, measure, oneLine);
   if (names.has("connection")) {
     const { sni, destinationIpText, port } = call.connection;
     variables["connection"] = { sni, destinationIp: destinationIpText, destinationPort: BigInt(port) };
@@ -90,27 +101,28 @@ function sourceOf({ connection, request }: CallView): object {
   };
 }
 
-function requestOf({ request, host }: CallView, measure: Measure): object {
+function requestOf({ request, hostName }: CallView, measure: Measure, oneLine: boolean): object {
   if (request === undefined) throw new TypeError("asked before");
-  const headers = new Map<string, string>();
+  const headers = new Map<string, string | null>();
   for (let i = 0; i + 1 < request.headers.length; i += 2) {
     const name = (request.lowerNames?.[i >> 1] ?? request.headers[i] ?? "").toLowerCase();
     if (headers.has(name)) continue;
     const value = joinedHeader(request, name) ?? "";
-    headers.set(name, value);
+    // is there, and fails whatever compares it: which line counts is not for the caller to choose
+    headers.set(name, oneLine && nextHeaderLine(request, name, i + 2) !== -1 ? null : value);
     measure.text = Math.max(measure.text, value.length, name.length);
   }
   const { identity } = request;
   const budget = { left: MAX_CLAIM_VALUES };
   measure.size = Math.max(measure.size, headers.size, identity?.audiences.length ?? 0);
-  measure.text = Math.max(measure.text, request.path.length, host.length);
+  measure.text = Math.max(measure.text, request.path.length, hostName.length);
   const claims = new Map<string, unknown>();
   for (const [name, value] of Object.entries(identity?.claims ?? {}))
     claims.set(name, plain(value, 0, budget, measure));
   measure.size = Math.max(measure.size, claims.size);
   return {
     method: request.method,
-    host,
+    host: hostName,
     path: request.path,
     headers,
     auth: {

@@ -16,10 +16,16 @@ export interface PathIndex {
   readonly heads: number;
   /** A template of the list is a place here, and is known as a value by the number below zero that begins with -1. */
   readonly templates: PackedTexts;
+  /** An expression looks at paths as well: of what it makes of one, nothing is known before it is asked. */
+  readonly isAsked: boolean;
 }
 
 /** Yields every few values. */
-export function* buildPathIndex(values: Iterable<string>, words: GrowingWords): Generator<void, PathIndex> {
+export function* buildPathIndex(
+  values: Iterable<string>,
+  words: GrowingWords,
+  isAsked: boolean,
+): Generator<void, PathIndex> {
   const forward: TrieEntry[] = [];
   const backward: TrieEntry[] = [];
   const templates: string[] = [];
@@ -52,6 +58,7 @@ export function* buildPathIndex(values: Iterable<string>, words: GrowingWords): 
     backward: yield* buildTextTrie(backward, true, words),
     heads: yield* buildTextTrie(heads, false, words),
     templates: packTexts(templates),
+    isAsked,
   };
 }
 
@@ -87,7 +94,7 @@ function collect(words: Int32Array, root: number, fromEnd: boolean, path: string
   return values.slice(0, count);
 }
 
-/** Whether some value matches one of the two paths and not the other. */
+/** Whether some value matches one of the two paths and not the other, or an expression might. */
 export function matchedDifferently(
   index: PathIndex,
   words: Int32Array,
@@ -95,6 +102,7 @@ export function matchedDifferently(
   one: string,
   other: string,
 ): boolean {
+  if (one === other || index.isAsked) return one !== other;
   const left = matchingValues(index, words, mode, one);
   const right = matchingValues(index, words, mode, other);
   return left.symmetricDifference(right).size > 0;

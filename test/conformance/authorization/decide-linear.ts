@@ -16,7 +16,7 @@ export interface LinearDecision {
 }
 
 /** What a rule's CEL expression means, in plain code; "fault": it fails. */
-export type Meaning = (facts: CallFacts) => boolean | "fault";
+export type Meaning = (facts: CallFacts, strict: boolean) => boolean | "fault";
 
 export interface LinearOptions {
   readonly direction?: "inbound" | "outbound";
@@ -110,10 +110,10 @@ function ruleHolds(rule: RuleModel, setting: Setting): boolean {
   );
 }
 
-function expressionHolds(text: string, { meanings, facts, action }: Setting): boolean {
+function expressionHolds(text: string, { meanings, facts, action, strict }: Setting): boolean {
   const meaning = meanings[text];
   if (meaning === undefined) throw new TypeError(`no meaning for ${text}`);
-  const answer = meaning(facts);
+  const answer = meaning(facts, strict);
   return answer === "fault" ? action !== "ALLOW" : answer;
 }
 

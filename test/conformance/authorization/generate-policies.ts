@@ -107,9 +107,10 @@ export const meanings: Readonly<Record<string, Meaning>> = {
   "connection.destinationPort < 9000": ({ connection }) => connection.destinationPort < 9000,
   'request.path.startsWith("/a") && request.method == "GET"': ({ request }) =>
     request === undefined ? "fault" : request.path.startsWith("/a") && request.method === "GET",
-  'request.headers["x-tenant"].matches("^[ab]$")': ({ request }) => {
+  'request.headers["x-tenant"].matches("^[ab]$")': ({ request }, strict) => {
     const lines = request?.headers.filter((_, i) => i % 2 === 1) ?? [];
-    return request === undefined || lines.length === 0 ? "fault" : /^[ab]$/.test(lines.join(","));
+    const isFault = lines.length === 0 || (strict && lines.length > 1);
+    return request === undefined || isFault ? "fault" : /^[ab]$/.test(lines.join(","));
   },
   'time < timestamp("2026-01-01T00:00:00Z")': ({ nowMs }) =>
     nowMs === undefined ? "fault" : nowMs < Date.parse("2026-01-01T00:00:00Z"),
