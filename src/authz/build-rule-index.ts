@@ -1,19 +1,18 @@
-import { buildTextTrie, type TrieEntry } from "./build-text-trie.ts";
+import type { TrieEntry } from "./build-text-trie.ts";
+import { type BuildingMemory, listOf, NOTHING, numberOf, trieOf } from "./building-memory.ts";
 import type { CompiledField, CompiledRule } from "./compiled-policy.ts";
-import type { GrowingWords } from "./growing-words.ts";
-import { NO_CHECK, NO_RULE, type PackedMemory } from "./policy-memory.ts";
+import { NO_CHECK, NO_RULE } from "./policy-memory.ts";
 import { isIdentity } from "./policy-model.ts";
 import { checkKey, ruleCheck } from "./rule-check.ts";
 import { type IndexLayout, IS_NODE, IS_PAIR, IS_RULE, IS_SPLIT, VALUE_BITS } from "./rule-index.ts";
 import { type Grouping, groupByKeys, type KeyTable, keyTable, type Shape } from "./rule-keys.ts";
 import { fieldsOf } from "./rule-store.ts";
+import { type Askers, noteAsker, writeTests } from "./rule-tests.ts";
 
 /** Fewer rules than this are asked one by one. */
 const LEAF_RULES = 2;
 /** Each level looks one thing up; deeper ones are not worth it. */
 const MAX_DEPTH = 6;
-/** A leaf without rules stands at the beginning of the memory. */
-const NOTHING = 0;
 /** How many rules are kept for one text of one dimension among the likely ones. */
 const LIKELY_RULES = 8;
 /** Dimensions by which people know a rule. */
@@ -32,34 +31,6 @@ const SHAPES: readonly Shape[] = [false, true].flatMap((isHttp) => [
   { isHttp, hasIdentity: true, isOpen: false },
   { isHttp, hasIdentity: true, isOpen: true },
 ]);
-
-/** The memory of a set while its indexes are built. */
-export interface BuildingMemory {
-  readonly words: GrowingWords;
-  /** Numbers of dimensions by name. */
-  readonly dimensions: Map<string, number>;
-  /** Numbers of checks by what they ask. */
-  readonly checks: Map<string, number>;
-  /** For each check a rule, and a list of fields. */
-  readonly checkPairs: number[];
-  /** Places of lists by what is in them. */
-  readonly lists: Map<string, number>;
-}
-
-export function buildingMemory(words: GrowingWords): BuildingMemory {
-  words.add(NO_RULE, 0);
-  const memory = { words, dimensions: new Map(), checks: new Map(), checkPairs: [], lists: new Map() };
-  // NO_CHECK, of which nothing needs to be known.
-  memory.checks.set("", NO_CHECK);
-  return { ...memory, checkPairs: [NO_RULE, listOf([], memory)] };
-}
-
-/** The finished memory. Nothing may be built in it any more. */
-export function takeMemory({ words, dimensions, checkPairs }: BuildingMemory): PackedMemory {
-  const checksAt = words.length;
-  for (const number of checkPairs) words.add(number);
-  return { words: words.take(), dimensions: [...dimensions.keys()], checksAt, checkCount: checkPairs.length / 2 };
-}
 
 /** Builds an index, yielding often. `explains`: somebody will ask for the nearest rule. */
 export function* buildRuleIndex(
@@ -81,9 +52,11 @@ export function* buildRuleIndex(
     const keys = yield* keyTable(explains ? alive : possible, shape);
     const groupings = yield* groupByKeys(explains ? alive : possible, keys, []);
     // A rule may stand in several branches; this bounds how often, for the sake of memory.
-    const building = { keys, memory, budget: { left: 100_000 + 32 * possible.length } };
+    const askers: Askers = new Map();
+    const building = { keys, memory, budget: { left: 100_000 + 32 * possible.length }, askers };
     const isWhole = !explains || possible.length === alive.length;
     roots.push(yield* buildNode(possible, building, { used: [], hit: [] }, isWhole ? groupings : undefined));
+    yield* writeTests(askers, keys, memory);
     if (explains) likely[roots.length - 1] = yield* buildLikely(groupings, memory);
   }
   const rulesAt = memory.words.length;
@@ -102,6 +75,7 @@ interface Building {
   readonly keys: KeyTable;
   readonly memory: BuildingMemory;
   readonly budget: { left: number };
+  readonly askers: Askers;
 }
 
 /** Where a node stands: the dimensions that the branches above have split by, and those of them in which a call that comes here has a text of the
@@ -127,17 +101,20 @@ function checkOf(rule: CompiledRule, { keys, memory }: Building, { hit }: Place)
   return check;
 }
 
-function listOf(numbers: readonly number[], { words, lists }: Pick<BuildingMemory, "words" | "lists">): number {
-  const key = numbers.join();
-  const place = lists.get(key) ?? words.add(numbers.length, ...numbers);
-  lists.set(key, place);
-  return place;
-}
-
 function leafOf(rules: readonly CompiledRule[], building: Building, place: Place): number {
   if (rules.length === 0) return NOTHING;
-  const pairs = rules.flatMap((rule) => [rule.order, checkOf(rule, building, place)]);
-  return building.memory.words.add(rules[0]?.order ?? NO_RULE, rules.length, ...pairs);
+  const { words } = building.memory;
+  const checks = rules.map((rule) => checkOf(rule, building, place));
+  const leaf = words.add(rules[0]?.order ?? NO_RULE, rules.length);
+  for (const [i, rule] of rules.entries()) writePair(rule, checks[i] ?? NO_RULE, building, place);
+  return leaf;
+}
+
+/** Returns the place of the pair. */
+function writePair(rule: CompiledRule, check: number, { memory, askers }: Building, { hit }: Place): number {
+  const pair = memory.words.add(rule.order, check);
+  if (check !== NO_CHECK) noteAsker(askers, check, { rule, at: pair + 1, hit });
+  return pair;
 }
 
 /** `known` are the groupings of these rules, where somebody has them already. */
@@ -189,17 +166,7 @@ function* valueFor(rules: readonly CompiledRule[], building: Building, place: Pl
   if ((only.order & 63) === 0) yield;
   const check = checkOf(only, building, place);
   if (check === NO_CHECK) return (only.order << VALUE_BITS) | IS_RULE;
-  return (building.memory.words.add(only.order, check) << VALUE_BITS) | IS_PAIR;
-}
-
-function numberOf(dimension: string, { dimensions }: BuildingMemory): number {
-  const number = dimensions.get(dimension) ?? dimensions.size;
-  dimensions.set(dimension, number);
-  return number;
-}
-
-function* trieOf(entries: readonly TrieEntry[], fromEnd: boolean, { words }: BuildingMemory): Generator<void, number> {
-  return entries.length === 0 ? NOTHING : yield* buildTextTrie(entries, fromEnd, words);
+  return (writePair(only, check, building, place) << VALUE_BITS) | IS_PAIR;
 }
 
 /** The dimension that leaves the fewest rules to a call in the worst case, if it leaves clearly fewer than there are. */

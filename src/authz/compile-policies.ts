@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { byAge } from "./authentication.ts";
 import type { PeerAuthenticationModel, RequestAuthenticationModel } from "./authentication-model.ts";
-import { type BuildingMemory, buildingMemory, buildRuleIndex, takeMemory } from "./build-rule-index.ts";
+import { buildRuleIndex } from "./build-rule-index.ts";
+import { type BuildingMemory, buildingMemory, takeMemory } from "./building-memory.ts";
 import { matcherPool } from "./compile-field.ts";
 import { compileRule } from "./compile-rule.ts";
 import type { CompiledRule, PolicyLayout, RuleSet } from "./compiled-policy.ts";

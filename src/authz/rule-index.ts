@@ -24,7 +24,7 @@ export interface RuleIndex extends IndexLayout {
 // A node is rules that are asked one after the other, or a split by one dimension of the call.
 /** The first rule below: when a match before it is known, nothing here is of interest. */
 export const FIRST = 0;
-/** How many pairs of a rule and its check follow; IS_SPLIT: it is a split. */
+/** How many pairs of a rule and its check follow; IS_SPLIT: it is a split. A check is its number, or, less than zero, the place of a list of tests. */
 export const PAIRS = 1;
 export const LEAF_FIELDS = 2;
 export const IS_SPLIT = -1;
@@ -44,6 +44,11 @@ export const IS_NODE = 1;
 /** The place of a pair of a rule and its check: side by side with others, as a decision among many rules takes as long as memory does. */
 export const IS_PAIR = 2;
 export const VALUE_BITS = 2;
+
+// A test holds when the call has one of its texts in a dimension: the number of that, and tries or 0, whose values say nothing.
+const TEST_DIMENSION = 0;
+const TEST_FORWARD = 1;
+const TEST_BACKWARD = 2;
 
 // A branch of likely rules: its dimension and tries. Their values are places of lists of rules.
 export const BRANCH_FIELDS = 3;
@@ -82,7 +87,7 @@ function search(memory: PolicyMemory, node: number, call: CallView, found: numbe
     const at = node + LEAF_FIELDS + 2 * i;
     const rule = words[at] ?? NO_RULE;
     if (rule >= found) return found;
-    if (holds(memory, words[at + 1] ?? -1, call)) return rule;
+    if (pairHolds(memory, words[at + 1] ?? NO_RULE, call)) return rule;
   }
   return found;
 }
@@ -113,11 +118,33 @@ function searchSplit(memory: PolicyMemory, node: number, call: CallView, start: 
     } else if (kind === IS_NODE) found = search(memory, rest, call, found);
     else {
       const rule = words[rest] ?? NO_RULE;
-      if (rule < found && holds(memory, words[rest + 1] ?? -1, call)) found = rule;
+      if (rule < found && pairHolds(memory, words[rest + 1] ?? NO_RULE, call)) found = rule;
     }
   }
   valueCount = firstValue;
   return found;
+}
+
+function pairHolds(memory: PolicyMemory, check: number, call: CallView): boolean {
+  if (check >= 0) return holds(memory, check, call);
+  const { words } = memory;
+  const count = words[-check] ?? 0;
+  for (let i = 1; i <= count; i++) if (!testHolds(memory, words[i - check] ?? 0, call)) return false;
+  return count > 0;
+}
+
+function testHolds({ words, lookups }: PolicyMemory, test: number, call: CallView): boolean {
+  const dimension = lookups[words[test + TEST_DIMENSION] ?? -1];
+  if (dimension === undefined) throw new TypeError("a test has no dimension");
+  const forward = words[test + TEST_FORWARD] ?? 0;
+  const backward = words[test + TEST_BACKWARD] ?? 0;
+  const end = collectTexts(dimension, call, texts, textCount);
+  for (let i = textCount; i < end; i++) {
+    const text = texts[i] ?? "";
+    if (forward !== 0 && collectValues(words, forward, false, text, values, valueCount) > valueCount) return true;
+    if (backward !== 0 && collectValues(words, backward, true, text, values, valueCount) > valueCount) return true;
+  }
+  return false;
 }
 
 /** Numbers of rules that have a text in common with a call that no rule matches, or nearly; at most `limit`, each once. */

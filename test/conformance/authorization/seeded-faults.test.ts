@@ -109,6 +109,21 @@ const eachLeaf =
   (words, { leaves }) => {
     for (const leaf of leaves) change(words, leaf, words[leaf + 1] ?? 0);
   };
+/** The places of lists of tests, and of what names each. */
+function testsOf(words: Int32Array, { splits, leaves }: Found): readonly { readonly named: number; at: number }[] {
+  const inLeaves = leaves.flatMap((leaf) =>
+    Array.from({ length: Math.max(words[leaf + 1] ?? 0, 0) }, (_, i) => leaf + 3 + 2 * i),
+  );
+  const inTries = splits.flatMap((split) =>
+    [SPLIT.forward, SPLIT.backward].flatMap((at) =>
+      valuesOf(words, words[split + at] ?? 0).flatMap(({ value }) => ((value & 3) === 2 ? [(value >> 2) + 1] : [])),
+    ),
+  );
+  return [...inLeaves, ...inTries].flatMap((named) => {
+    const at = words[named] ?? 0;
+    return at < 0 ? [{ named, at: -at }] : [];
+  });
+}
 
 const wordsFaults: Readonly<Record<string, WordsFault>> = {
   "rules that say nothing about a dimension are lost": eachSplit((words, split) => {
@@ -147,6 +162,23 @@ const wordsFaults: Readonly<Record<string, WordsFault>> = {
     for (const { value, set } of valuesOf(words, words[split + SPLIT.forward] ?? 0))
       if ((value & 3) === 2) set((words[value >> 2] ?? 0) << 2);
   }),
+  "what only one rule asks is not asked": (words, found) => {
+    for (const { named } of testsOf(words, found)) words[named] = 0;
+  },
+  "only the first of a rule's tests is asked": (words, found) => {
+    for (const { at } of testsOf(words, found)) words[at] = 1;
+  },
+  "a test looks for the texts of another rule": (words, found) => {
+    const all = testsOf(words, found).map(({ at }) => at + 1);
+    const tests = all.map((at) => words[at] ?? 0);
+    for (const [i, at] of all.entries()) words[at] = tests[(i + 1) % all.length] ?? 0;
+  },
+  "a test looks into another dimension": (words, found) => {
+    for (const { at } of testsOf(words, found)) {
+      const test = words[at + 1] ?? 0;
+      words[test] = (words[test] ?? 0) === 0 ? 1 : 0;
+    }
+  },
   "only the first rule of a leaf is asked": eachLeaf((words, leaf) => {
     words[leaf + 1] = 1;
   }),
