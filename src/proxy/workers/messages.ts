@@ -9,7 +9,7 @@ import type { JwtSvid } from "../../core/identity.ts";
 import type { EventLoopLag } from "../../telemetry/event-loop-lag.ts";
 import type { TelemetrySnapshot } from "../../telemetry/telemetry-totals.ts";
 import type { ProviderChecks } from "../call-guards.ts";
-import type { ListenerStatus } from "../sidecar.ts";
+import type { ListenerStatus } from "../listener-status.ts";
 import type { WireError, WireIdentity } from "./identity-wire.ts";
 import type { WorkerSocket } from "./listening-sockets.ts";
 

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { createTelemetry } from "../../telemetry/telemetry.ts";
 import { snapshotTelemetry } from "../../telemetry/telemetry-totals.ts";
-import type { ListenerStatus } from "../sidecar.ts";
+import type { ListenerStatus } from "../listener-status.ts";
 import type { EndpointStatus } from "../upstream/upstream-status.ts";
 import type { WorkerReport } from "./messages.ts";
 import { totalKeySources, totalListeners, totalProviders, totalSvidsInUse } from "./total-reports.ts";

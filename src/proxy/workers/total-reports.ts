@@ -1,6 +1,6 @@
 import type { JwksState } from "../../certs/jwt/jwks-source.ts";
 import type { ProviderChecks } from "../call-guards.ts";
-import type { ListenerStatus } from "../sidecar.ts";
+import type { ListenerStatus } from "../listener-status.ts";
 import {
   type DestinationsStatus,
   type EndpointStatus,
