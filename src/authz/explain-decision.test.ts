@@ -58,7 +58,7 @@ describe("explainDecision", () => {
         label: "when[0].values",
         matches: false,
         expected: "secret",
-        actual: "another value",
+        actual: "another value of x-key",
         because: undefined,
       },
     ]);

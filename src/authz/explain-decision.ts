@@ -147,15 +147,12 @@ function traceGroup(
   call: CallView,
   policy: CompiledPolicy,
 ): TraceAlternative {
-  const fields = group.map(
-    (field): TraceField => ({
-      label: field.model.label,
-      matches: field.matcher.matches(call),
-      expected: expectedText(field),
-      actual: actualText(field, call),
-      because: becauseOf(field, rule, call, policy),
-    }),
-  );
+  const fields = group.map((field): TraceField => {
+    const matches = field.matcher.matches(call);
+    const expected = expectedText(field);
+    const actual = actualText(field, call, matches);
+    return { label: field.model.label, matches, expected, actual, because: becauseOf(field, rule, call, policy) };
+  });
   return { matches: fields.every(({ matches }) => matches), fields };
 }
 

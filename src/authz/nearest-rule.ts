@@ -4,8 +4,8 @@ import { formatIpAddress, type IpAddress } from "../core/ip-address.ts";
 import { quoteJson } from "../core/safe-text.ts";
 import type { CallView } from "./call-view.ts";
 import type { CompiledField, CompiledGroup, CompiledRule } from "./compiled-policy.ts";
-import { joinedHeader } from "./header-lines.ts";
-import { isHttpOnly, type TokenKind } from "./policy-model.ts";
+import { isPseudoHeader, joinedHeader, nextHeaderLine } from "./header-lines.ts";
+import { type FieldModel, isHttpOnly } from "./policy-model.ts";
 import { likelyRules, type RuleIndex, rulesOf } from "./rule-index.ts";
 
 /** How many rules are compared: all of a small set, of a large one those that have something in common with the call. A denial by default must
@@ -111,7 +111,7 @@ function describe(
     rule: nearest.id,
     field: field.model.label,
     expected: expectedText(field),
-    actual: actualText(field, call),
+    actual: actualText(field, call, false),
   };
 }
 
@@ -137,12 +137,13 @@ function addressText(address: IpAddress | undefined): string {
   return address === undefined ? "no address" : formatIpAddress(address);
 }
 
-/** What a call has where a field looks, safe to show. */
-export function actualText(field: CompiledField, call: CallView): string {
-  return shorten(rawText(field, call));
+/** What a call has where a field looks, safe to show. `matches` is the field's answer, negation included: where the value itself may be a secret, it
+ *  says on which side it is. */
+export function actualText(field: CompiledField, call: CallView, matches: boolean): string {
+  return shorten(rawText(field, call, matches));
 }
 
-function rawText({ model }: CompiledField, call: CallView): string {
+function rawText({ model }: CompiledField, call: CallView, matches: boolean): string {
   const { connection, request } = call;
   switch (model.kind) {
     case "principal":
@@ -169,21 +170,34 @@ function rawText({ model }: CompiledField, call: CallView): string {
     case "path":
       return request === undefined ? "no HTTP" : request.path;
     case "header":
-      // Header values may be secrets: only whether there is one.
-      if (request === undefined) return "no HTTP";
-      return joinedHeader(request, model.header) === undefined ? "no such header" : "another value";
+      return headerText(model, request, matches);
     case "requestPrincipal":
     case "audience":
     case "presenter":
     case "claim":
-      return tokenText(model.kind, request);
+      return tokenText(model, request, matches);
   }
 }
 
+/** Header values may be secrets: only whether there is one, and whether it is one of those that the rule names. */
+function headerText({ header, negated }: FieldModel, request: RequestFacts | undefined, matches: boolean): string {
+  if (request === undefined) return "no HTTP";
+  if (joinedHeader(request, header) === undefined) return `no header ${header}`;
+  const first = isPseudoHeader(header) ? -1 : nextHeaderLine(request, header, 0);
+  if (first !== -1 && nextHeaderLine(request, header, first + 1) !== -1) return `several lines of ${header}`;
+  return matches === negated ? `another value of ${header}` : `one of them in ${header}`;
+}
+
 /** Who the token is about may be said; its other claims are nobody's business. */
-function tokenText(kind: TokenKind, request: RequestFacts | undefined): string {
+function tokenText(
+  { kind, claim = [], negated }: FieldModel,
+  request: RequestFacts | undefined,
+  matches: boolean,
+): string {
   if (request === undefined) return "no HTTP";
   const { identity } = request;
   if (identity === undefined) return "no token";
-  return kind === "requestPrincipal" ? `${identity.issuer}/${identity.subject}` : "no claim that fits";
+  if (kind === "requestPrincipal") return `${identity.issuer}/${identity.subject}`;
+  const named = kind === "claim" ? `claim ${claim.join(".")}` : kind;
+  return matches === negated ? `no such ${named}` : `one of them as ${named}`;
 }

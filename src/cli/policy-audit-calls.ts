@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 import { createLineReader } from "../audit/line-reader.ts";
+import { fileProblem } from "../config/read-text-file.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { CountersignError } from "../core/errors.ts";
-import { printable } from "../core/safe-text.ts";
 import { type AuditedCall, auditedCall } from "../policy-tools/audited-call.ts";
 import { parseRecordLine } from "./audit-lines.ts";
 
@@ -49,8 +49,7 @@ export async function readAuditedCalls(
       await reader.read(take);
       take(reader.takeRest());
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      throw new CountersignError("E_AUDIT_FILE", printable(why), { at: { file }, cause: error });
+      throw new CountersignError("E_AUDIT_FILE", fileProblem(error), { at: { file }, cause: error });
     } finally {
       // oxlint-disable-next-line no-await-in-loop
       await reader.close();

@@ -53,7 +53,10 @@ export function explainedText(call: AskedCall, explained: ExplainedCall, options
   if (trace === undefined) lines.push("", "policy is not asked about such a request");
   const mark = (matches: boolean) => (matches ? paint(32, "✓") : paint(2, "✗"));
   for (const { step, rules, more } of trace === undefined ? [] : shownSteps(trace, options.room)) {
-    lines.push("", `${paint(1, step.action)}  ${step.outcome}${step.decides ? "" : paint(2, "  (does not decide)")}`);
+    lines.push(
+      "",
+      `${paint(1, `${step.action} policies`)}: ${step.outcome}${step.decides ? "" : paint(2, "  (does not decide)")}`,
+    );
     for (const policy of step.policies) {
       const shown = rules.filter((rule) => policy.rules.includes(rule));
       const isEmpty = policy.rules.length === 0;
@@ -81,12 +84,10 @@ function callText({ direction, source, destination, request }: AskedCall, { answ
   const asked = request?.path.split("?", 1)[0];
   const path = seen === undefined || seen === asked ? "" : `  (as ${seen})`;
   const what = request === undefined ? "TCP" : `${request.method} ${request.host ?? ""}${request.path}${path}`;
-  const who = source.spiffeId?.slice("spiffe://".length) ?? "nobody";
-  const whom =
-    direction === "inbound" || destination.spiffeId === undefined
-      ? ""
-      : ` to ${destination.spiffeId.slice("spiffe://".length)}`;
-  return `${what}${whom} by ${who}`;
+  // Outbound the caller is this workload, whoever else was named.
+  if (direction === "inbound") return `${what} by ${source.spiffeId?.slice("spiffe://".length) ?? "nobody"}`;
+  const to = destination.spiffeId;
+  return to === undefined ? `${what} by this workload` : `${what} to ${to.slice("spiffe://".length)} by this workload`;
 }
 
 type Mark = (matches: boolean) => string;

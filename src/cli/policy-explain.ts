@@ -46,6 +46,7 @@ const SHOWN_RULES = 8;
 
 /** Says what a sidecar would decide about a call, and why. 0: allowed, or a file was answered; 1: denied. */
 export async function explain(asked: ExplainArguments, io: CliIo): Promise<number> {
+  refuseMixed(asked);
   const context = await loadPolicyContext(asked, io);
   if (asked.requests !== undefined) return explainFile(resolve(io.cwd, asked.requests), context, asked, io);
   const recorded = asked.id === undefined ? undefined : await recordedCall(asked.id, asked.audit ?? [], context, io);
@@ -59,6 +60,66 @@ export async function explain(asked: ExplainArguments, io: CliIo): Promise<numbe
     io.out(explainedText(call, explained, options));
   }
   return explained.answer.decision === "allow" ? 0 : 1;
+}
+
+/** Flags that describe a call, each with the name that it has in a line of a file. */
+const CALL_FLAGS = {
+  from: ["--from", "source.spiffeId"],
+  ip: ["--ip", "source.ip"],
+  remoteIp: ["--remote-ip", "source.remoteIp"],
+  to: ["--to", "destination.spiffeId"],
+  destinationIp: ["--destination-ip", "destination.ip"],
+  port: ["--port", "destination.port"],
+  sni: ["--sni", "connection.sni"],
+  time: ["--time", "time"],
+  tcp: ["--tcp", "protocol"],
+} as const;
+const REQUEST_FLAGS = {
+  method: ["--method", "request.method"],
+  host: ["--host", "request.host"],
+  path: ["--path", "request.path"],
+  header: ["--header", "request.headers"],
+  claims: ["--claims", "request.claims"],
+  curl: ["--curl", "request"],
+} as const;
+type CallFlag = keyof typeof CALL_FLAGS | keyof typeof REQUEST_FLAGS;
+
+/** What would be passed over is refused: it would be taken for a part of the answer. */
+function refuseMixed(asked: ExplainArguments): void {
+  const flagsOf = (flags: Partial<Record<CallFlag, readonly [string, string]>>) =>
+    Object.entries(flags).flatMap(([name, [flag]]) => (asked[name as CallFlag] === undefined ? [] : [flag]));
+  const request = flagsOf(REQUEST_FLAGS);
+  const [other] = [...flagsOf(CALL_FLAGS), ...request];
+  const [request0] = request;
+  if (asked.tcp === true && request0 !== undefined)
+    throw usage(`${request0} is about a request, and a TCP connection has none`, `give --tcp or ${request0}`);
+  if (asked.id !== undefined && asked.requests !== undefined)
+    throw usage("--id and --requests are two ways to say which call", "give one of them");
+  const whole = asked.id === undefined ? (asked.requests === undefined ? undefined : "--requests") : "--id";
+  if (whole !== undefined && other !== undefined)
+    throw usage(`${whole} says the whole call, so ${other} would mean nothing`, `leave out ${whole} or ${other}`);
+  if (asked.audit !== undefined && asked.id === undefined)
+    throw usage("--audit says where to look for --id", "give --id, or leave out --audit");
+}
+
+function usage(message: string, fix: string): CountersignError {
+  return new CountersignError("E_POLICY_REQUEST", message, { fix });
+}
+
+/** Reads what the flags say; what is wrong names the flag. */
+function readFlags(value: unknown): AskedCall {
+  try {
+    return readAskedCall(value);
+  } catch (error) {
+    if (!(error instanceof CountersignError)) throw error;
+    const found = Object.values(CALL_FLAGS).find(([, member]) => error.message.startsWith(member));
+    if (found === undefined) throw error;
+    const [flag, member] = found;
+    throw usage(
+      `${flag}${error.message.slice(member.length)}`,
+      `correct ${flag}: \`policy explain --help\` lists what each flag takes`,
+    );
+  }
 }
 
 /** One line for each line. */
@@ -114,8 +175,6 @@ function recordedText({ time, decision, rule, reason, policyVersion }: AuditedCa
 /** The call that the flags describe; a curl line says what they do not. */
 function callOf(asked: ExplainArguments): AskedCall {
   const curl = asked.curl === undefined ? undefined : parseCurlLine(asked.curl);
-  if (asked.tcp === true && curl !== undefined)
-    throw new CountersignError("E_POLICY_REQUEST", "a curl line is no TCP connection", { fix: "give --tcp or --curl" });
   const headers = headersOf(asked.header ?? [], curl?.headers ?? []);
   const request = {
     method: asked.method ?? curl?.method,
@@ -124,7 +183,7 @@ function callOf(asked: ExplainArguments): AskedCall {
     headers,
     claims: asked.claims === undefined ? undefined : jsonOf(asked.claims),
   };
-  return readAskedCall({
+  return readFlags({
     direction: asked.to === undefined ? "inbound" : "outbound",
     source: { spiffeId: idOf(asked.from), ip: asked.ip, remoteIp: asked.remoteIp },
     destination: {
@@ -152,7 +211,7 @@ function headersOf(lines: readonly string[], more: readonly string[]): Record<st
   for (const line of lines) {
     const [, name, value] = /^([^:]+):[ \t]*(.*)$/s.exec(line) ?? [];
     if (name === undefined || value === undefined)
-      throw new CountersignError("E_POLICY_REQUEST", "--header is not like 'x-tenant: acme'");
+      throw usage("--header is not like 'x-tenant: acme'", "write the name, a colon and the value in one argument");
     add(name, value);
   }
   for (let i = 0; i + 1 < more.length; i += 2) add(more[i] ?? "", more[i + 1] ?? "");
@@ -163,6 +222,6 @@ function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new CountersignError("E_POLICY_REQUEST", '--claims is not JSON like {"iss": "…", "sub": "…"}');
+    throw usage('--claims is not JSON like {"iss": "…", "sub": "…"}', "quote it for the shell by '…'");
   }
 }

@@ -1,6 +1,6 @@
 import { createLineReader } from "../audit/line-reader.ts";
+import { fileProblem } from "../config/read-text-file.ts";
 import { CountersignError } from "../core/errors.ts";
-import { printable } from "../core/safe-text.ts";
 import { type AskedCall, parseAskedCall } from "../policy-tools/asked-call.ts";
 
 /** Hands out the requests of a file of JSON lines, in order and one at a time. Throws CountersignError E_POLICY_REQUEST, with its line, for one
@@ -24,8 +24,8 @@ export async function readRequestLines(file: string, onCall: (call: AskedCall) =
     if (rest !== "") take(rest);
   } catch (error) {
     if (error instanceof CountersignError) throw error;
-    const why = error instanceof Error ? error.message : String(error);
-    throw new CountersignError("E_POLICY_REQUEST", printable(why), { at: { file }, cause: error });
+    const fix = "name a file with a request in each line, as docs/authorization.md shows";
+    throw new CountersignError("E_POLICY_REQUEST", fileProblem(error), { at: { file }, fix, cause: error });
   } finally {
     await reader.close();
   }

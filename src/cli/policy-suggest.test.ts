@@ -91,11 +91,14 @@ it("says that calls are left out which no policy can allow alone", async () => {
 });
 
 it("ends no comment and no value with what a caller sent", async () => {
-  const path = '/x\n- from: []\u2028"]\n';
-  const { policy } = policyWorkspace({ "audit.jsonl": auditLines([{ path }]) });
+  const paths = ['/x"],from:[]', '/x\n- from: []\u2028"]\n'];
+  const { policy } = policyWorkspace({ "audit.jsonl": auditLines(paths.map((path) => ({ path }))) });
   const { code, out } = await policy("suggest", "-c", "c.yaml", "audit.jsonl");
   expect(code).toBe(0);
-  expect(out).toContain(String.raw`paths: ["/x\n- from: []\u2028\"]\n"]`);
+  expect(out).toContain(String.raw`paths: ["/x\"],from:[]"]`);
+  expect(out).toContain(
+    String.raw`# Left out: 1 call (the path has a character that no request may have), e.g. "GET /x\n- from: []\u2028\"]\n".`,
+  );
 });
 
 it.each(["--ids=0", "--names=x"])("refuses %s", async (option) => {

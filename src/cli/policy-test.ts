@@ -32,6 +32,7 @@ export async function test(named: readonly string[], asked: TestArguments, io: C
     if (config === undefined)
       throw new CountersignError("E_POLICY_TEST", "the table names no config, and there is no -c", {
         at: { file: name },
+        fix: "give -c countersign.yaml, or write `config:` with its path beside `tests:`",
       });
     const trustDomain = asked.trustDomain ?? file.trustDomain;
     const key = JSON.stringify([config, trustDomain]);

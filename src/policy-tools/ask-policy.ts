@@ -133,6 +133,11 @@ function factsOf(
   const upper = method.toUpperCase();
   if (policy.options.mode === "strict" && method !== upper && STANDARD_METHODS.includes(upper))
     return { refused: "E_HTTP_METHOD_CASE", why: `the method differs from ${upper} only in case` };
+  // RFC 9112 section 3.2: a path, but for OPTIONS * and CONNECT.
+  if (!path.startsWith("/") && method !== "CONNECT" && !(method === "OPTIONS" && path === "*"))
+    return { refused: "E_HTTP_TARGET", why: "the path does not begin with a slash" };
+  if (/[^\x21-\x7e]/.test(path))
+    return { refused: "E_HTTP_TARGET", why: "the path has a character that must be escaped by %" };
   if (host === "" && policy.comparesHosts)
     return { refused: "E_HTTP_HOST", why: "the request has no Host, and policies compare hosts" };
   const question = path.indexOf("?");

@@ -161,6 +161,7 @@ function unwritable({ method, path }: AskedRequest, mode: PolicyMode): string | 
   if (method === "CONNECT" && path === "") return undefined;
   if (!/^[A-Za-z0-9!#$%&'+.^_`|~-]+$/.test(method)) return "the method has a character that means more in a policy";
   if (!path.startsWith("/")) return "the path does not begin with a slash";
+  if (/[^\x21-\x7e]/.test(path)) return "the path has a character that no request may have";
   if (mode === "strict" && /;|%2f|%5c/i.test(path))
     return "the path has an encoded slash, an encoded backslash or a ; parameter, which strict mode refuses beside a policy that names it";
   if (/[*{}]/.test(path)) return "the path has a character that means more in a policy than itself";
