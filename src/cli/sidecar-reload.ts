@@ -76,7 +76,16 @@ export function createReloads(parts: ReloadParts): Reloads {
   let adopting: TrustDomain | undefined;
   /** Reloads one after another: two at once could interleave their listeners. */
   let turn: Promise<void> = Promise.resolve();
+  /** How many have not had theirs. */
+  let waiting = 0;
 
+  function takeTurn(reload: () => Promise<void> | void): Promise<void> {
+    waiting++;
+    turn = turn.then(reload).finally(() => {
+      waiting--;
+    });
+    return turn;
+  }
   function announce(): void {
     const { policy, warnings } = policies.state;
     for (const warning of warnings) log.warn({ event: "policy.warning", code: warning.code }, formatError(warning));
@@ -111,17 +120,16 @@ export function createReloads(parts: ReloadParts): Reloads {
       policyFailed(asErrors(error));
     }
   }
-  /** At once, if they are few: until the policies know our trust domain they allow nobody for its sake. Workers take one change after another. */
+  /** At once, if they are few: until the policies know our trust domain they allow nobody for its sake. Workers take one change after another,
+   *  and what stands on files or a configuration that are just coming into force would undo them. */
   function adoptTrustDomain(localTrustDomain: TrustDomain): Promise<void> | undefined {
-    if (sidecar?.hasWorkers === true || policies.isLarge) {
+    if (sidecar?.hasWorkers === true || policies.isLarge || waiting > 0) {
       if (adopting === localTrustDomain) return turn;
       adopting = localTrustDomain;
-      turn = turn
-        .then(() => adoptPolicies({ localTrustDomain }))
-        .then(() => {
-          if (adopting === localTrustDomain) adopting = undefined;
-        });
-      return turn;
+      return takeTurn(async () => {
+        await adoptPolicies({ localTrustDomain });
+        if (adopting === localTrustDomain) adopting = undefined;
+      });
     }
     try {
       void putInForce(policies.prepareNow(localTrustDomain)); // nothing to wait for without workers
@@ -219,17 +227,18 @@ export function createReloads(parts: ReloadParts): Reloads {
   function onPolicyFiles(change: FilesChange): void {
     if (change.kind === "failed") {
       const { error } = change;
-      turn = turn.then(() => policyFailed(error));
+      void takeTurn(() => policyFailed(error));
       return;
     }
     const { files } = change;
-    turn = turn
-      .then(() => adoptPolicies({ files }))
-      .then(() => (heldText === undefined ? undefined : adoptConfig(heldText)));
+    void takeTurn(async () => {
+      await adoptPolicies({ files });
+      if (heldText !== undefined) await adoptConfig(heldText);
+    });
   }
   function onConfigFile(change: FilesChange): void {
     if (change.kind === "failed") configFailed(change.error);
-    else turn = turn.then(() => adoptConfig(change.files[0]?.text ?? ""));
+    else void takeTurn(() => adoptConfig(change.files[0]?.text ?? ""));
   }
   function watchPolicies(): void {
     watching.abort();
