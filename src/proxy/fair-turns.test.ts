@@ -1,39 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { FairTurns, TurnShare, type TurnSource } from "./fair-turns.ts";
-
-/** An event loop by hand: each `turn()` runs what was to come soon. */
-class FakeLoop implements TurnSource {
-  #ms = 0;
-  #turn = 0;
-  #soon: (() => void)[] = [];
-
-  nowMs(): number {
-    return this.#ms;
-  }
-
-  turn(): number {
-    return this.#turn;
-  }
-
-  soon(run: () => void): void {
-    this.#soon.push(run);
-  }
-
-  work(ms: number): void {
-    this.#ms += ms;
-  }
-
-  /** False: nothing was to be done. */
-  endTurn(): boolean {
-    this.#turn++;
-    const batch = this.#soon.splice(0);
-    for (const run of batch) run();
-    return batch.length > 0;
-  }
-}
+import { FakeEventLoop } from "../../test/support/fake-event-loop.ts";
+import { FairTurns, TurnShare } from "./fair-turns.ts";
 
 /** A connection with so many pieces of work, each of so long; `log` gets its name for each. */
-function worker(loop: FakeLoop, turns: FairTurns, log: string[], name: string, pieces: number, ms: number) {
+function worker(loop: FakeEventLoop, turns: FairTurns, log: string[], name: string, pieces: number, ms: number) {
   let left = pieces;
   const go = (): void => {
     share.begin();
@@ -51,7 +21,7 @@ function worker(loop: FakeLoop, turns: FairTurns, log: string[], name: string, p
 }
 
 function setUp() {
-  const loop = new FakeLoop();
+  const loop = new FakeEventLoop();
   const turns = new FairTurns(loop);
   const log: string[] = [];
   /** What each turn did. */

@@ -1,6 +1,5 @@
 import type { ErrorCode } from "../core/error-codes.ts";
 import { CountersignError } from "../core/errors.ts";
-import { finishOutcome } from "./call-outcomes.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
 import { type CallOwner, HttpCall } from "./http-call.ts";
 import type { HttpService } from "./http-service.ts";
@@ -14,7 +13,7 @@ import { localAnswer } from "./local-answer.ts";
 import { monotonicMs } from "./monotonic.ts";
 import type { ServerTimeouts } from "./server-timeouts.ts";
 import type { Transport, TransportOwner } from "./transport.ts";
-import { UNREADABLE_HEAD } from "./unreadable-head.ts";
+import { recordUnreadable } from "./unreadable-request.ts";
 
 export interface ServerConnectionOptions {
   readonly limits: Http1Limits;
@@ -276,19 +275,10 @@ export class Http1ServerConnection
       this.#goodbye();
       return;
     }
-    const outcome = this.#service.newOutcome(UNREADABLE_HEAD, monotonicMs());
-    outcome.kind = "refusal";
-    outcome.method = undefined;
-    outcome.authority = undefined;
-    outcome.decision = "error";
-    outcome.reason = error.code;
-    outcome.detail = error.message;
-    outcome.status = status;
-    outcome.close = "bad-request";
-    const answer = localAnswer(status, error.code, this.#service.answerDetail(error.message), outcome.id, "GET", true);
+    const id = recordUnreadable(this.#service, "http/1.1", monotonicMs(), error.code, error.message, status);
+    const answer = localAnswer(status, error.code, this.#service.answerDetail(error.message), id, "GET", true);
     this.respond(answer.response);
     this.data(answer.body);
-    finishOutcome(this.#service, outcome, undefined);
     this.#goodbye();
   }
 

@@ -1,6 +1,4 @@
 import type { ErrorCode } from "../core/error-codes.ts";
-import { CountersignError } from "../core/errors.ts";
-import { finishOutcome } from "./call-outcomes.ts";
 import { deadlineAfter, type HasDeadline } from "./deadlines.ts";
 import { fairTurns, TurnShare } from "./fair-turns.ts";
 import { HttpCall } from "./http-call.ts";
@@ -21,10 +19,12 @@ import { LINGER_MS } from "./linger.ts";
 import { localAnswer } from "./local-answer.ts";
 import { monotonicMs } from "./monotonic.ts";
 import type { ServerTimeouts } from "./server-timeouts.ts";
-import { StreamTransport } from "./stream-transport.ts";
+import type { StreamTransport } from "./stream-transport.ts";
 import type { Transport, TransportOwner } from "./transport.ts";
 import { TUNNEL_PROTOCOL, tunnelNameOf } from "./tunnel-names.ts";
-import { UNREADABLE_HEAD } from "./unreadable-head.ts";
+import { acceptTunnel } from "./tunnel-server-stream.ts";
+import { recordUnreadable } from "./unreadable-request.ts";
+import { WaitingCalls } from "./waiting-calls.ts";
 
 /** Opens what a tunnel leads to, over its stream. */
 export interface TunnelEntrance {
@@ -44,9 +44,6 @@ export interface Http2ServerOptions {
 
 /** Far more than the bodies that are let go ahead, bytes: beyond it a caller leaves its answers unread. */
 const MAX_BACKLOG = 1024 * 1024;
-
-/** Calls of one read that may begin with it, since their body is there already. */
-const MAX_EARLY = 16;
 
 /** The caller's HTTP/2 connection: each of its streams is a call. */
 export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2Handler<StreamUser> {
@@ -73,10 +70,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
   #readsLater = false;
   /** What came nevertheless: the rest of one read of TLS records. */
   #kept: Buffer[] = [];
-  /** Calls that have not begun: those of one read begin behind it, so that one which it takes back costs the upstream nothing. */
-  #waiting: ServerStream[] = [];
-  /** Of this read. */
-  #early = 0;
+  readonly #waiting = new WaitingCalls(this.#share);
   /** Streams above the limit in this read. */
   #refusedStreams = 0;
 
@@ -163,7 +157,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     const startedMs = monotonicMs();
     this.#nowMs = startedMs;
     this.#share.begin();
-    this.#early = 0;
+    this.#waiting.nextRead();
     const violation = this.#codec.push(chunk, startedMs);
     if (this.#refusedStreams > 0) this.#recordRefusedStreams();
     // a head's time is counted from its first byte, whatever trickles in later; the next one has a time of its own
@@ -184,25 +178,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
       this.#readsLater = true;
       this.#transport.pause();
       this.#share.wait();
-    } else if (!this.#share.waits) this.#beginCalls();
-  }
-
-  /** Begins calls as far as the share goes, and at least one. Reading goes on while the others wait, `limits.streams` of them at most: what is
-   *  taken back meanwhile, or the fault that ends the connection, spares the upstream those that have not begun. */
-  #beginCalls(): void {
-    const waiting = this.#waiting;
-    let begun = 0;
-    let isSpent = false;
-    while (begun < waiting.length && !isSpent) {
-      (waiting[begun++] as ServerStream).start();
-      isSpent = this.#share.isSpent();
-    }
-    if (begun === waiting.length) {
-      waiting.length = 0;
-      return;
-    }
-    this.#waiting = waiting.slice(begun);
-    this.#share.wait();
+    } else if (!this.#share.waits) this.#waiting.begin();
   }
 
   /** There is a share again. */
@@ -215,7 +191,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
       if (chunk === undefined) break;
       this.#read(chunk);
     }
-    this.#beginCalls();
+    this.#waiting.begin();
     if (!hadRead && !this.#isReadingLater() && !this.#unread) this.#transport.resume();
   }
 
@@ -281,25 +257,15 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 
   #violated({ code, detail }: Http2Violation): void {
     this.#endCalls(code);
-    this.#waiting.length = 0;
+    this.#waiting.clear();
     this.#refused(code, detail);
     this.#goodbye();
   }
 
   /** A record of its own for what ended the connection or kept a request from being one. */
   #refused(code: ErrorCode, detail: string, status?: number): string {
-    const outcome = this.#service.newOutcome(UNREADABLE_HEAD, this.#nowMs === 0 ? monotonicMs() : this.#nowMs);
-    outcome.kind = "refusal";
-    outcome.protocol = "http/2";
-    outcome.method = undefined;
-    outcome.authority = undefined;
-    outcome.decision = "error";
-    outcome.reason = code;
-    outcome.detail = detail;
-    outcome.status = status;
-    outcome.close = "bad-request";
-    finishOutcome(this.#service, outcome, undefined);
-    return outcome.id;
+    const nowMs = this.#nowMs === 0 ? monotonicMs() : this.#nowMs;
+    return recordUnreadable(this.#service, "http/2", nowMs, code, detail, status);
   }
 
   #goodbye(): void {
@@ -328,7 +294,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     user.begin(call, this.#nowMs);
     // nothing of a tunnel's bytes may reach an app that still reads a request
     if (seen !== head) user.awaitTunnel();
-    this.#waiting.push(user);
+    this.#waiting.add(user);
   }
 
   onBadRequest(stream: Http2Stream<StreamUser>, fault: Http2Fault): void {
@@ -349,19 +315,14 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     this.#codec.endAndCancel(stream);
   }
 
-  /** A stream that stands for a connection to an inbound listener of ours. It is told so at once: what becomes of it is the listener's to say. */
+  /** A stream that stands for a connection to an inbound listener of ours. */
   #openTunnel(stream: Http2Stream<StreamUser>, name: string): void {
     const { tunnels } = this.#options;
     if (tunnels === undefined) {
       this.#answer(stream, 405, "E_TUNNEL_REFUSED", "tunnels are for callers that have agreed on them by ALPN");
       return;
     }
-    const transport = new StreamTransport(this.#codec, stream, this.#transport);
-    stream.user = new TunnelStream(transport);
-    this.#codec.beginHeaders(stream);
-    this.#codec.status(200);
-    this.#codec.endHeaders(stream, false);
-    this.#transport.touch();
+    const transport = acceptTunnel(this.#codec, stream, this.#transport);
     if (tunnels.open(name, transport)) return;
     this.#refused(
       "E_TUNNEL_REFUSED",
@@ -376,14 +337,7 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
 
   onData(stream: Http2Stream<StreamUser>, chunk: Uint8Array): void {
     const { user } = stream;
-    const last = this.#waiting.length - 1;
-    const waiting = this.#waiting[last];
-    // a body that follows its head need not be kept
-    if (waiting !== undefined && waiting === user && this.#early < MAX_EARLY && !this.#share.waits) {
-      this.#early++;
-      this.#waiting.length = last;
-      waiting.start();
-    }
+    this.#waiting.bodyCame(user);
     user?.onData(chunk, this.#nowMs);
   }
 
@@ -431,62 +385,6 @@ export class Http2ServerConnection implements TransportOwner, HasDeadline, Http2
     }
     const { idle } = this.#options.timeouts;
     this.#idleDeadlineMs = deadlineAfter(this.#draining ? LINGER_MS : idle, this.#nowMs);
-  }
-}
-
-/** A tunnel's stream. Its calls, time limits and policy are those of the connection that it stands for. */
-class TunnelStream implements StreamUser {
-  readonly deadlineMs = Number.POSITIVE_INFINITY;
-  readonly calls = 0;
-  readonly isTunnel = true;
-  readonly #transport: StreamTransport<StreamUser>;
-
-  constructor(transport: StreamTransport<StreamUser>) {
-    this.#transport = transport;
-  }
-
-  onDeadline(): void {
-    // has none
-  }
-
-  reauthorize(): void {
-    // its listener does
-  }
-
-  onTick(): void {
-    // its listener does
-  }
-
-  cut(code: ErrorCode, detail: string): void {
-    this.#transport.onClosed(new CountersignError(code, detail));
-  }
-
-  onData(chunk: Uint8Array): void {
-    this.#transport.onData(chunk);
-  }
-
-  onEnd(): void {
-    this.#transport.onEnd();
-  }
-
-  onReset(): void {
-    this.#transport.onClosed(undefined);
-  }
-
-  onConnectionGone(): void {
-    this.#transport.onClosed(undefined);
-  }
-
-  onStreamWritable(): void {
-    this.#transport.onStreamWritable();
-  }
-
-  onTransportWritable(): void {
-    this.#transport.onCarrierWritable();
-  }
-
-  onClosed(): void {
-    this.#transport.onClosed(undefined);
   }
 }
 
