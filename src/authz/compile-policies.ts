@@ -92,10 +92,12 @@ function* ruleSet(
     rules.filter(({ policy }) => policy.action === action && policy.dryRun === dryRun && policy.provider === provider);
   const countAllow = (dryRun: boolean) =>
     policies.filter((policy) => policy.action === "ALLOW" && policy.dryRun === dryRun).length;
-  const custom: { provider: string; rules: IndexLayout }[] = [];
+  const custom: RuleSet<IndexLayout>["custom"][number][] = [];
   for (const provider of new Set(policies.map((policy) => policy.provider))) {
     if (provider === undefined) continue;
-    custom.push({ provider, rules: yield* buildRuleIndex(select("CUSTOM", false, provider), memory, false) });
+    const asking = select("CUSTOM", false, provider);
+    const addressRule = asking.find(readsAddress)?.id;
+    custom.push({ provider, addressRule, rules: yield* buildRuleIndex(asking, memory, false) });
   }
   const hasDryRun = policies.some(({ dryRun }) => dryRun);
   return {
@@ -125,6 +127,10 @@ function readsHost({ model, expression }: CompiledRule): boolean {
     model.operations.some((group) => group.some(comparesHost)) ||
     model.conditions.some(comparesHost)
   );
+}
+
+function readsAddress({ model, expression }: CompiledRule): boolean {
+  return expression?.readsConnection === true || model.conditions.some(({ kind }) => kind === "destinationIp");
 }
 
 function asksPath({ expression }: CompiledRule): boolean {

@@ -46,13 +46,21 @@ export interface CompiledRule {
   readonly namesIdentity: boolean;
 }
 
+/** The rules that have one provider asked. */
+interface CustomRules<Index> {
+  readonly provider: string;
+  readonly rules: Index;
+  /** The first that looks at the destination's address, which an egress proxy does not know at once. */
+  readonly addressRule: RuleId | undefined;
+}
+
 /** The rules about one direction of calls. */
 export interface RuleSet<Index = RuleIndex> {
   readonly deny: Index;
   readonly allow: Index;
   readonly audit: Index;
   /** By provider, in the order in which they are first named. */
-  readonly custom: readonly { readonly provider: string; readonly rules: Index }[];
+  readonly custom: readonly CustomRules<Index>[];
   /** Without any, the default decides. */
   readonly allowPolicyCount: number;
   /** Policies that are not enforced; undefined when there are none. */

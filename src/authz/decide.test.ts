@@ -4,7 +4,7 @@ import type { CallFacts, RequestFacts } from "../core/call-facts.ts";
 import type { Peer } from "../core/identity.ts";
 import { parseSpiffeId, parseTrustDomain } from "../core/spiffe-id.ts";
 import type { CompiledPolicy } from "./compiled-policy.ts";
-import { decide, decideCall, decideOutbound, policyReadsHttp } from "./decide.ts";
+import { decide, decideCall, decideOutboundCall, policyReadsHttp } from "./decide.ts";
 import { loadPolicies } from "./load-policies.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import "./use-cel.ts";
@@ -200,10 +200,10 @@ describe("decide", () => {
   });
 });
 
-describe("decideOutbound", () => {
+describe("decideOutboundCall", () => {
   it("allows configured destinations with a Permit of the version in force", () => {
     const policy = policyOf("DENY", "[{}]");
-    expect(decideOutbound(policy, call({}))).toEqual({
+    expect(decideOutboundCall(policy, call({}))).toEqual({
       kind: "allow",
       permit: { policyVersion: policy.version, rule: undefined },
       reason: "no-policy",

@@ -1,4 +1,4 @@
-import type { CallFacts } from "../core/call-facts.ts";
+import type { CallFacts, RequestFacts } from "../core/call-facts.ts";
 import type {
   CallDecision,
   Decision,
@@ -44,21 +44,25 @@ function askingFirst(
   const blocked = providers.find((request) => !canAsk(policy, request.provider, call));
   if (blocked !== undefined) {
     const why = `CUSTOM rule ${blocked.rule} matched, and its provider ${JSON.stringify(blocked.provider)} cannot be asked`;
-    return denied(policy, "E_POLICY_PROVIDER", blocked.rule, why, decision.notes ?? faultsOf(call));
+    return denied(policy.version, "E_POLICY_PROVIDER", blocked.rule, why, decision.notes ?? faultsOf(call));
   }
   return { kind: "ask", providers: [first, ...providers.slice(1)], decision, policyVersion: policy.version };
 }
 
 /** The same for callers that ask no providers: a call that needs one is denied. */
 export function decide(policy: CompiledPolicy, facts: CallFacts): Decision {
-  return withoutAsking(policy, decideCall(policy, facts));
+  return decisionAfter(decideCall(policy, facts), NOBODY);
 }
 
-function withoutAsking(policy: CompiledPolicy, decision: CallDecision): Decision {
+/** What stands of a decision where nobody can be asked any more, and `allowed` are the providers that have allowed the call: one that needs another
+ *  is denied. */
+export function decisionAfter(decision: CallDecision, allowed: ReadonlySet<string>): Decision {
   if (decision.kind !== "ask") return decision;
-  const [{ rule, provider }] = decision.providers;
-  const why = `CUSTOM rule ${rule} matched, and nobody could ask its provider ${JSON.stringify(provider)}`;
-  return denied(policy, "E_POLICY_CUSTOM", rule, why, decision.decision.notes);
+  const missing = decision.providers.find(({ provider }) => !allowed.has(provider));
+  if (missing === undefined) return decision.decision;
+  const { rule, provider } = missing;
+  const reason = `CUSTOM rule ${rule} matched, and nobody could ask its provider ${JSON.stringify(provider)}`;
+  return denied(decision.policyVersion, "E_POLICY_CUSTOM", rule, reason, decision.decision.notes);
 }
 
 /** Decides about one outbound call by the OUTBOUND policies. `fallback` is for calls when no OUTBOUND ALLOW policy applies: a configured
@@ -83,15 +87,6 @@ export function decideOutboundCall(
   return askingFirst(policy, providers, decision, call);
 }
 
-/** The same for callers that ask no providers, such as an egress proxy's tunnels: a call that needs one is denied. */
-export function decideOutbound(
-  policy: CompiledPolicy,
-  facts: CallFacts,
-  fallback: "allow" | "deny" = "allow",
-): Decision {
-  return withoutAsking(policy, decideOutboundCall(policy, facts, fallback));
-}
-
 /** Whether some rule looks at HTTP in calls to the app's port (to any port when none is given). Where the protocol is sniffed, bytes
  *  that are not HTTP must then be refused: the caller must not choose which rules see it (authorization, section 7). */
 export function policyReadsHttp(policy: CompiledPolicy, appPort?: number): boolean {
@@ -113,7 +108,7 @@ export function decideView(policy: CompiledPolicy, rules: RuleSet, call: CallVie
   if (deny >= 0) {
     const id = policy.memory.rules.idOf(deny);
     const why = `DENY rule ${id} matched${anonymousHint(policy, deny, call)}`;
-    return denied(policy, "E_POLICY_DENIED_BY_RULE", id, why, notesFor(policy, rules, call, side));
+    return denied(policy.version, "E_POLICY_DENIED_BY_RULE", id, why, notesFor(policy, rules, call, side));
   }
   if (rules.allowPolicyCount === 0) return byDefault(policy, rules, call, side);
   const allow = findRule(rules.allow, call, direction);
@@ -133,13 +128,13 @@ function allowed(
 }
 
 function denied(
-  policy: CompiledPolicy,
+  policyVersion: string,
   code: ErrorCode,
   rule: RuleId | undefined,
   reason: string,
   notes: DecisionNotes | undefined,
 ): Decision & { kind: "deny" } {
-  const decision = { kind: "deny", code, rule, reason, nearest: undefined, policyVersion: policy.version } as const;
+  const decision = { kind: "deny", code, rule, reason, nearest: undefined, policyVersion } as const;
   return notes === undefined ? decision : { ...decision, notes };
 }
 
@@ -151,7 +146,7 @@ function byDefault(policy: CompiledPolicy, rules: RuleSet, call: CallView, side:
     side.direction === "inbound"
       ? "no ALLOW policy applies to this workload, and the default is to deny"
       : "no OUTBOUND ALLOW policy applies to this workload, and the default is to deny";
-  return denied(policy, "E_POLICY_DENIED_BY_DEFAULT", undefined, why, notes);
+  return denied(policy.version, "E_POLICY_DENIED_BY_DEFAULT", undefined, why, notes);
 }
 
 function anonymousHint({ options, memory }: CompiledPolicy, rule: number, call: CallView): string {
@@ -203,6 +198,7 @@ class DefaultDenial {
 
 const NO_PRINCIPALS: readonly string[] = [];
 const NO_PROVIDERS: readonly ProviderRequest[] = [];
+const NOBODY: ReadonlySet<string> = new Set();
 
 function matchingProviders(
   policy: CompiledPolicy,
@@ -222,10 +218,15 @@ function matchingProviders(
   return requests;
 }
 
-function canAsk({ options }: CompiledPolicy, provider: string, call: CallView): boolean {
+function canAsk({ options }: CompiledPolicy, provider: string, { request }: CallView): boolean {
   if (options.providers === undefined) return true;
   const protocol = options.providers.get(provider);
-  return protocol !== undefined && (protocol === "grpc" || call.request !== undefined);
+  return protocol !== undefined && (protocol === "grpc" || (request !== undefined && !isTunnel(request)));
+}
+
+/** What an egress proxy's tunnels are decided as. Over HTTP a provider would take the question for the wish to have such a tunnel. */
+function isTunnel({ method, path }: RequestFacts): boolean {
+  return method === "CONNECT" && path === "";
 }
 
 function notesFor(policy: CompiledPolicy, rules: RuleSet, call: CallView, side: Side): DecisionNotes | undefined {

@@ -2,15 +2,7 @@ import type { CallFacts } from "../core/call-facts.ts";
 import type { CallDecision, RuleId } from "../core/decision.ts";
 import type { CallView } from "./call-view.ts";
 import type { CompiledField, CompiledGroup, CompiledPolicy, CompiledRule, RuleSet } from "./compiled-policy.ts";
-import {
-  decideCall,
-  decideOutbound,
-  decideOutboundCall,
-  decideView,
-  dryRunVerdict,
-  type Side,
-  viewOf,
-} from "./decide.ts";
+import { decideCall, decideOutboundCall, decideView, dryRunVerdict, type Side, viewOf } from "./decide.ts";
 import type {
   DecisionTrace,
   TraceAlternative,
@@ -27,14 +19,14 @@ import { rulesOf } from "./rule-index.ts";
 const ACTIONS: readonly PolicyAction[] = ["CUSTOM", "DENY", "ALLOW", "AUDIT"];
 
 /** Decides about a call and says why in full: every rule of every policy that applies, field by field. For people, not for the hot path: it asks
- *  every rule. `side` as for decideOutbound; inbound when absent. Of several destination principals the first that is denied is shown. */
+ *  every rule. `side` as for decideOutboundCall; inbound when absent. Of several destination principals the first that is denied is shown. */
 export function explainDecision(policy: CompiledPolicy, facts: CallFacts, side?: Side): DecisionTrace {
   const asked: Side = side ?? { direction: "inbound", fallback: policy.options.default };
   const { direction, fallback } = asked;
   const isInbound = direction === "inbound";
   const rules = isInbound ? policy.inbound : policy.outbound;
   const call = viewOf(policy, facts, isInbound ? "" : shownDestination(policy, facts, rules, asked));
-  const decision = isInbound ? decideCall(policy, facts) : decideMade(policy, facts, fallback);
+  const decision = isInbound ? decideCall(policy, facts) : decideOutboundCall(policy, facts, fallback);
   const verdict = decision.kind === "ask" ? decision.decision : decision;
   const allowed = verdict.kind === "allow";
   return {
@@ -46,11 +38,6 @@ export function explainDecision(policy: CompiledPolicy, facts: CallFacts, side?:
     nearest: allowed || verdict.rule !== undefined ? undefined : nearestRule(rules.allow, call, direction, true),
     dryRun: dryRunVerdict(policy, rules, call, asked),
   };
-}
-
-/** The egress proxy asks no providers. */
-function decideMade(policy: CompiledPolicy, facts: CallFacts, fallback: Side["fallback"]): CallDecision {
-  return fallback === "deny" ? decideOutbound(policy, facts, fallback) : decideOutboundCall(policy, facts);
 }
 
 function shownDestination(policy: CompiledPolicy, facts: CallFacts, rules: RuleSet, side: Side): string {

@@ -11,6 +11,7 @@ export interface CompiledExpression {
   readonly readsHttp: boolean;
   /** It may look at the path. */
   readonly readsPath: boolean;
+  readonly readsConnection: boolean;
   /** Whether it holds; a text says what went wrong, without values of the call. */
   readonly ask: (call: CallView) => boolean | string;
 }
@@ -28,9 +29,11 @@ export function compileExpression(text: string, options: PolicyOptions): Compile
   const workload = { namespace: options.workload.namespace, labels: options.workload.labels };
   const readsHttp = expression.names.has("request");
   const dependsOnTime = expression.names.has("time");
+  const readsConnection = expression.names.has("connection");
   const { readsPath } = expression;
   const oneLine = options.mode === "strict";
-  return { text, dependsOnTime, readsHttp, readsPath, ask: (call) => ask(expression, call, workload, oneLine) };
+  const asked = (call: CallView): boolean | string => ask(expression, call, workload, oneLine);
+  return { text, dependsOnTime, readsHttp, readsPath, readsConnection, ask: asked };
 }
 
 /** `oneLine`: there is no text for a header that came on several lines. */

@@ -65,7 +65,7 @@ function openSet(set: RuleSet<IndexLayout>, memory: PolicyMemory): RuleSet {
     deny: open(set.deny),
     allow: open(set.allow),
     audit: open(set.audit),
-    custom: set.custom.map(({ provider, rules }) => ({ provider, rules: open(rules) })),
+    custom: set.custom.map((custom) => ({ ...custom, rules: open(custom.rules) })),
     allowPolicyCount: set.allowPolicyCount,
     dryRun: dryRun && {
       deny: open(dryRun.deny),

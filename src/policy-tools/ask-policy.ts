@@ -1,5 +1,5 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
-import { decideCall, decideOutbound, decideOutboundCall } from "../authz/decide.ts";
+import { decideCall, decideOutboundCall } from "../authz/decide.ts";
 import { checkOutboundPath, normalizeForPolicy } from "../authz/normalize-for-policy.ts";
 import type { CallFacts, HeaderList, RequestIdentity } from "../core/call-facts.ts";
 import type { CallDecision, Decision, DryRunVerdict, NearestRule, ProviderRequest, RuleId } from "../core/decision.ts";
@@ -64,11 +64,9 @@ export function askPolicy(policy: CompiledPolicy, call: AskedCall, context: AskC
   return answerOf(decisionOf(policy, call, facts, context), facts);
 }
 
-/** The egress proxy, where the default is to deny, asks no providers. */
 function decisionOf(policy: CompiledPolicy, call: AskedCall, facts: CallFacts, context: AskContext): CallDecision {
   if (call.direction === "inbound") return decideCall(policy, facts);
-  const fallback = context.outboundDefault(call);
-  return fallback === "deny" ? decideOutbound(policy, facts, fallback) : decideOutboundCall(policy, facts);
+  return decideOutboundCall(policy, facts, context.outboundDefault(call));
 }
 
 function answerOf(made: CallDecision, facts: CallFacts): PolicyAnswer {

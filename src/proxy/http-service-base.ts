@@ -1,7 +1,5 @@
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
-import type { AskDecision } from "../core/decision.ts";
-import { CountersignError } from "../core/errors.ts";
-import type { Asked } from "./ask-providers.ts";
+import type { CountersignError } from "../core/errors.ts";
 import { newTraceparent, traceIdOf } from "./call-identifiers.ts";
 import { newOutcome, openRecord } from "./call-outcomes.ts";
 import { deadlineAfter } from "./deadlines.ts";
@@ -13,7 +11,7 @@ import { type HeadLines, SharedLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead } from "./http1/http1-events.ts";
 import { APP_HTTP, HOPS, MAX_HOPS } from "./identity-fields.ts";
 import { monotonicMs } from "./monotonic.ts";
-import { Refusal } from "./refusal.ts";
+import type { Refusal } from "./refusal.ts";
 import { type ScannedFields, safeTrailers } from "./request-fields.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -82,15 +80,6 @@ export abstract class HttpServiceBase {
   /** End users prove themselves to the inbound side alone. */
   authenticate(_head: RequestHead, call: PreparedCall): PreparedCall | Promise<PreparedCall | Refusal> {
     return call;
-  }
-
-  /** Where no provider can be asked, none has allowed. */
-  ask(decision: AskDecision, ..._rest: readonly unknown[]): Promise<Asked<PreparedCall> | Refusal> {
-    const error = new CountersignError(
-      "E_EXT_AUTHZ_FAILED",
-      "no provider is asked about calls through the egress proxy",
-    );
-    return Promise.resolve(new Refusal(error, 403, [], undefined, decision.providers[0].rule));
   }
 
   requestTrailers(trailers: Fields): Fields | undefined {

@@ -8,8 +8,8 @@ import type { Peer, Svid } from "../core/identity.ts";
 import { type Asked, askProviders } from "./ask-providers.ts";
 import { changeCall, stillNamed } from "./change-request.ts";
 import { decideInboundNow } from "./decide-call.ts";
-import type { BodySource } from "./ext-authz/check-with-body.ts";
 import { connectionQuestion, requestQuestion } from "./ext-authz/check-question.ts";
+import type { BodySource } from "./ext-authz/check-with-body.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
 import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
 import { HttpServiceBase } from "./http-service-base.ts";
@@ -147,7 +147,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     return { ...again, request: { ...again.request, identity }, edited, responseFields };
   }
 
-  override ask(
+  ask(
     decision: AskDecision,
     head: RequestHead,
     call: PreparedCall,

@@ -7,8 +7,8 @@ import { browserPage } from "./browser-page.ts";
 import { changeCall, stillNamed } from "./change-request.ts";
 import { decideConfiguredNow, outboundPathProblem } from "./decide-call.ts";
 import { askableProviders } from "./ext-authz/askable-providers.ts";
-import type { BodySource } from "./ext-authz/check-with-body.ts";
 import { outboundQuestion, requestQuestion } from "./ext-authz/check-question.ts";
+import type { BodySource } from "./ext-authz/check-with-body.ts";
 import { requestFacts } from "./http-facts.ts";
 import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
 import { FROM_HTTP1_APP, HttpServiceBase } from "./http-service-base.ts";
@@ -99,7 +99,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     return decideConfiguredNow(this.runtime.inForce.policy, facts, this.#outbound.principals);
   }
 
-  override async ask(
+  async ask(
     decision: AskDecision,
     head: RequestHead,
     call: PreparedCall,

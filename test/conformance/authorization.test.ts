@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { effectiveMtls, jwtRulesFor } from "../../src/authz/authentication.ts";
 import type { CompiledPolicy } from "../../src/authz/compiled-policy.ts";
-import { decideCall, decideOutbound, decideOutboundCall } from "../../src/authz/decide.ts";
+import { decideCall, decideOutboundCall } from "../../src/authz/decide.ts";
 import { loadPolicies } from "../../src/authz/load-policies.ts";
 import { checkOutboundPath, normalizeForPolicy } from "../../src/authz/normalize-for-policy.ts";
 import type { PolicyListener, PolicyMode, PolicyOptions } from "../../src/authz/policy-options.ts";
@@ -168,8 +168,8 @@ function outcomeOf(policy: CompiledPolicy, row: Row): { readonly text: string; r
     ...(row.now === undefined ? {} : { nowMs: Date.parse(row.now) }),
     ...(row.to === undefined ? {} : { destinationPrincipals: [row.to].flat() }),
   };
-  if (row.forward === true) return textOf(decideOutbound(policy, facts, "deny"));
-  const decision = isOutbound ? decideOutboundCall(policy, facts) : decideCall(policy, facts);
+  const fallback = row.forward === true ? "deny" : "allow";
+  const decision = isOutbound ? decideOutboundCall(policy, facts, fallback) : decideCall(policy, facts);
   if (decision.kind !== "ask") return textOf(decision);
   const asked = decision.providers.map(({ provider, rule }) => `${provider}${byRule(rule)}`);
   const { text, reason } = textOf(decision.decision);

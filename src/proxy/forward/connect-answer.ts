@@ -24,13 +24,19 @@ export function connectAnswer(transport: Transport, deadlines: Deadlines): Tunne
       });
       transport.touch();
     },
-    refuse(error, id) {
-      const { response, body } = localAnswer(statusOf(error.code), error.code, error.message, id, "CONNECT", true);
+    refuse(error, id, own) {
+      const status = refusingStatus(own?.status ?? statusOf(error.code));
+      const { response, body } = localAnswer(status, error.code, error.message, id, "CONNECT", true, own);
       writeResponseHead(transport.out, { ...response, reason: reasonPhrase(error) });
       transport.writeBytes(body);
       endGently(transport, deadlines);
     },
   };
+}
+
+/** A provider may deny with any status; one that says success would mean that the tunnel is open. */
+function refusingStatus(status: number): number {
+  return status < 300 ? 403 : status;
 }
 
 function reasonPhrase({ code, message }: CountersignError): string {

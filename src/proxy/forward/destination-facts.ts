@@ -1,4 +1,5 @@
-import type { CallFacts, ConnectionFacts, HeaderList } from "../../core/call-facts.ts";
+import type { CallFacts, ConnectionFacts } from "../../core/call-facts.ts";
+import type { Fields } from "../http1/http1-events.ts";
 import { type Destination, destinationText } from "./destination.ts";
 
 /** The principals of which the server must prove one, as policies write them; undefined outside the mesh. */
@@ -11,14 +12,14 @@ export function principalsOf({ mesh }: Destination): readonly string[] | undefin
 export function tunnelFacts(
   connection: ConnectionFacts,
   destination: Destination,
-  headers: HeaderList,
+  { raw, lower }: Fields,
   address: string,
   sni: string,
 ): CallFacts {
   const principals = principalsOf(destination);
   return {
     connection: { ...connection, destinationIp: address, destinationPort: destination.port, sni },
-    request: { method: "CONNECT", authority: destinationText(destination), path: "", headers },
+    request: { method: "CONNECT", authority: destinationText(destination), path: "", headers: raw, lowerNames: lower },
     ...(principals === undefined ? {} : { destinationPrincipals: principals }),
   };
 }

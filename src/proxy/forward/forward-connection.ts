@@ -6,13 +6,14 @@ import type { IdentitySnapshot } from "../../core/identity.ts";
 import { canonicalIpAddress } from "../../core/ip-address.ts";
 import { type ConnectionEnd, connectionEnd } from "../connection-life.ts";
 import { deadlineAfter, type HasDeadline } from "../deadlines.ts";
-import type { RequestHead } from "../http1/http1-events.ts";
+import type { Fields, RequestHead } from "../http1/http1-events.ts";
 import { Http1ServerConnection } from "../http1-server-connection.ts";
 import { endGently } from "../linger.ts";
 import { attestCaller } from "../local-caller.ts";
 import { LocalContext } from "../local-context.ts";
 import type { OpenConnection } from "../open-connection.ts";
 import { recordRefusal } from "../refusals.ts";
+import { scanRequestFields } from "../request-fields.ts";
 import type { Runtime } from "../runtime.ts";
 import { ServedProtocol } from "../served-protocol.ts";
 import { NOBODY, SocketTransport } from "../transport.ts";
@@ -22,13 +23,14 @@ import { ForwardHttp, type ForwardHttpContext } from "./forward-http.ts";
 import type { ForwardListenerParts } from "./forward-listener-parts.ts";
 import { ForwardTunnel } from "./forward-tunnel.ts";
 import { meshRelay } from "./mesh-relay.ts";
+import { namesThatEndHere } from "./own-credentials.ts";
 import { Socks5Front, socks5ReplyTo } from "./socks5-front.ts";
-import type { TunnelAnswer } from "./tunnel-parts.ts";
+import type { TunnelAnswer, TunnelParts } from "./tunnel-parts.ts";
 import { TLS_ALERT, tlsAlert } from "./wire/client-hello.ts";
 import { SOCKS5_REPLY, SOCKS5_VERSION, type Socks5Request, socks5ReplyBytes } from "./wire/socks5.ts";
 
 const IGNORED = (): void => undefined;
-const NO_HEADERS: readonly string[] = [];
+const NO_FIELDS: Fields = { raw: [], lower: [] };
 const SOCKS4_VERSION = 4;
 const TLS_HANDSHAKE = 0x16;
 
@@ -130,6 +132,7 @@ export class ForwardConnection implements OpenConnection {
   #makeHttp(tunnel: Destination | undefined): ForwardHttpContext {
     const http: ForwardHttpContext = {
       currentContext: () => this.#context.current,
+      listenPort: () => this.#raw.localPort,
       facts: this.#facts(),
       parts: this.#parts,
       forbidden: this.#forbidden,
@@ -143,7 +146,8 @@ export class ForwardConnection implements OpenConnection {
   #connect(transport: SocketTransport, head: RequestHead, early: Uint8Array | undefined): void {
     const answer = connectAnswer(transport, this.#runtime.deadlines);
     const destination = this.#forbidden ?? readDestination(head.authority, undefined, this.#parts.config.forward);
-    this.#openTunnel(transport, destination, head.authority, head.method, head.fields.raw, answer, early);
+    const { kept } = scanRequestFields(head.fields, namesThatEndHere(head), true);
+    this.#openTunnel(transport, destination, head.authority, head.method, kept, answer, early);
   }
 
   // ── SOCKS5 ──
@@ -175,7 +179,7 @@ export class ForwardConnection implements OpenConnection {
     };
     const { host, port } = request;
     const destination = this.#forbidden ?? makeDestination(host, port, this.#parts.config.forward, false);
-    this.#openTunnel(transport, destination, `${host}:${port}`, undefined, NO_HEADERS, answer, early);
+    this.#openTunnel(transport, destination, `${host}:${port}`, undefined, NO_FIELDS, answer, early);
   }
 
   // ── tunnels of both ──
@@ -185,7 +189,7 @@ export class ForwardConnection implements OpenConnection {
     destination: Destination | CountersignError,
     asked: string,
     method: string | undefined,
-    headers: readonly string[],
+    fields: Fields,
     answer: TunnelAnswer,
     early: Uint8Array | undefined,
   ): void {
@@ -197,30 +201,28 @@ export class ForwardConnection implements OpenConnection {
       answer.refuse(destination, id);
       return;
     }
-    const tunnel = new ForwardTunnel(
-      {
-        runtime: this.#runtime,
-        listener: this.#parts,
-        context: this.#context.current,
-        facts: this.#facts(),
-        headers,
-        method,
-        destination,
-        transport,
-        answer,
-        onHttp: (version, first) => {
-          const service = new ForwardHttp(this.#runtime, this.#makeHttp(destination));
-          if (version === "http1") this.#served.serveHttp1(this.#runtime, transport, service, first);
-          else this.#served.serveHttp2(this.#runtime, transport, service, first);
-        },
-        onMeshBytes: (addresses, facts, first) => {
-          const context = this.#context.current;
-          const relay = meshRelay(this.#runtime, this.#parts, context, destination, addresses, facts);
-          this.#served.serveTcp(relay, transport, first, this.#startedMs);
-        },
+    const parts: TunnelParts = {
+      runtime: this.#runtime,
+      listener: this.#parts,
+      context: this.#context.current,
+      facts: this.#facts(),
+      listenPort: () => this.#raw.localPort,
+      fields,
+      method,
+      destination,
+      transport,
+      answer,
+      onHttp: (version, first) => {
+        const service = new ForwardHttp(this.#runtime, this.#makeHttp(destination));
+        if (version === "http1") this.#served.serveHttp1(this.#runtime, transport, service, first);
+        else this.#served.serveHttp2(this.#runtime, transport, service, first);
       },
-      this.#startedMs,
-    );
+      onMeshBytes: (addresses, authority, first) => {
+        const relay = meshRelay(parts, this.#context.current, addresses, authority);
+        this.#served.serveTcp(relay, transport, first, this.#startedMs);
+      },
+    };
+    const tunnel = new ForwardTunnel(parts, this.#startedMs);
     this.#tunnel = tunnel;
     tunnel.start(early);
   }

@@ -1,9 +1,12 @@
-import type { CallFacts, ConnectionFacts, RequestFacts } from "../../core/call-facts.ts";
+import { decisionAfter } from "../../authz/decide.ts";
+import type { CallFacts, ConnectionFacts } from "../../core/call-facts.ts";
 import type { CallOutcome, ConnectionContext } from "../../core/call-outcome.ts";
-import type { Decision, Permit } from "../../core/decision.ts";
+import type { AskDecision, CallDecision, Permit } from "../../core/decision.ts";
 import { CountersignError } from "../../core/errors.ts";
+import type { Asked } from "../ask-providers.ts";
 import { browserPage } from "../browser-page.ts";
 import { outboundPathProblem } from "../decide-call.ts";
+import type { BodySource } from "../ext-authz/check-with-body.ts";
 import { requestFacts } from "../http-facts.ts";
 import type { HttpService, PreparedCall } from "../http-service.ts";
 import { FROM_HTTP1_APP, HttpServiceBase } from "../http-service-base.ts";
@@ -11,18 +14,23 @@ import type { OutgoingRequest } from "../http-streams.ts";
 import type { HeadLines } from "../http1/head-lines.ts";
 import type { RequestHead, ResponseHead } from "../http1/http1-events.ts";
 import { MAX_HOPS } from "../identity-fields.ts";
-import { responseLines, type ScannedFields, scanRequestFields } from "../request-fields.ts";
+import type { Refusal } from "../refusal.ts";
+import { responseLines, scanRequestFields } from "../request-fields.ts";
 import type { Runtime } from "../runtime.ts";
 import type { CallUpstream } from "../upstream/upstream.ts";
-import { decideForward } from "./decide-forward.ts";
+import { askAboutRequest } from "./ask-about-request.ts";
+import { decideForward, untilAddressIsKnown } from "./decide-forward.ts";
 import { type Destination, destinationText, readDestination } from "./destination.ts";
-import { principalsOf } from "./destination-facts.ts";
+import { ForwardCall } from "./forward-call.ts";
 import type { ForwardListenerParts } from "./forward-listener-parts.ts";
 import { isOtherProtocolsPort } from "./other-protocols-ports.ts";
+import { namesThatEndHere } from "./own-credentials.ts";
 
 /** What a connection to the egress proxy knows about itself. */
 export interface ForwardHttpContext {
   readonly currentContext: () => ConnectionContext;
+  /** Port of the proxy's listener; undefined: a Unix socket. */
+  readonly listenPort: () => number | undefined;
   readonly facts: ConnectionFacts;
   readonly parts: ForwardListenerParts;
   /** Why this caller gets nothing. */
@@ -34,35 +42,6 @@ export interface ForwardHttpContext {
 
 const HTTP_PORT = 80;
 const FROM_PEERS: ReadonlySet<string> = new Set(["x-countersign-code", "x-countersign-id"]);
-/** It is for us, and we ask for none (RFC 9110 section 11.7.2). */
-const OUR_CREDENTIALS = "proxy-authorization";
-
-/** A prepared call that knows where it goes. */
-class ForwardCall implements PreparedCall {
-  /** Gets the destination's address once that is chosen. */
-  connection: ConnectionFacts;
-  readonly request: RequestFacts;
-  readonly scanned: ScannedFields;
-  readonly target: string;
-  readonly destination: Destination;
-  readonly destinationPrincipals?: readonly string[];
-
-  /** As policy would see it on this connection. */
-  at(connection: ConnectionFacts): CallFacts {
-    const { request, destinationPrincipals } = this;
-    return { connection, request, ...(destinationPrincipals === undefined ? {} : { destinationPrincipals }) };
-  }
-
-  constructor(prepared: PreparedCall, destination: Destination) {
-    this.connection = prepared.connection;
-    this.request = prepared.request;
-    this.scanned = prepared.scanned;
-    this.target = prepared.target;
-    this.destination = destination;
-    const principals = principalsOf(destination);
-    if (principals !== undefined) this.destinationPrincipals = principals;
-  }
-}
 
 /** HTTP from our app to destinations that it names itself: each request in absolute form, or all of a tunnel's. */
 export class ForwardHttp extends HttpServiceBase implements HttpService {
@@ -85,9 +64,7 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     const { tunnel, parts, facts, forbidden } = this.#forward;
     if (forbidden !== undefined) return forbidden;
     const { config } = parts;
-    const named = head.connectionNames;
-    const dropped = head.fields.lower.includes(OUR_CREDENTIALS) ? [...named, OUR_CREDENTIALS] : named;
-    const scanned = scanRequestFields(head.fields, dropped, true);
+    const scanned = scanRequestFields(head.fields, namesThatEndHere(head), true);
     if (scanned.hops >= MAX_HOPS) return new CountersignError("E_LOOP", `the call passed ${scanned.hops} sidecars`);
     const refuseBrowsers = config.browser === "refuse" && config.listen.kind === "tcp";
     const page = refuseBrowsers ? browserPage(scanned, config.origins) : undefined;
@@ -144,8 +121,24 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     return tunnel;
   }
 
-  decide(facts: CallFacts): Decision {
-    return decideForward(this.runtime.inForce.policy, facts);
+  decide(facts: CallFacts): CallDecision {
+    const { policy } = this.runtime.inForce;
+    return untilAddressIsKnown(policy, facts, decideForward(policy, facts));
+  }
+
+  ask(
+    _decision: AskDecision,
+    head: RequestHead,
+    call: PreparedCall,
+    outcome: CallOutcome,
+    signal: AbortSignal,
+    body: BodySource,
+  ): Promise<Asked<PreparedCall> | Refusal> {
+    if (!(call instanceof ForwardCall)) throw new TypeError("a call that was not prepared here");
+    const { context, runtime } = this;
+    const { listenPort, parts } = this.#forward;
+    const question = { inForce: runtime.inForce, pools: parts.pools, listenPort, context, head, outcome, signal, body };
+    return askAboutRequest(call, question);
   }
 
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest {
@@ -161,15 +154,15 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     if (!(facts instanceof ForwardCall)) throw new TypeError("a call that was not prepared here");
     const { pools } = this.#forward.parts;
     const judge = (address: string): CountersignError | undefined => {
-      const connection = { ...facts.connection, destinationIp: address };
-      const decision = this.decide(facts.at(connection));
-      if (decision.kind === "deny") return new CountersignError(decision.code, decision.reason);
-      facts.connection = connection;
+      const there = facts.at(address);
+      const verdict = decisionAfter(decideForward(this.runtime.inForce.policy, there), facts.allowed);
+      if (verdict.kind === "deny") return new CountersignError(verdict.code, verdict.reason);
+      facts.goesTo(there.connection);
       return undefined;
     };
     return {
       acquire: (permit, fresh, request, waiter) =>
-        pools.acquire(facts.destination, judge, permit, fresh, request, waiter),
+        pools.acquire(facts.destination, facts.addresses, judge, permit, fresh, request, waiter),
       takeRetry: () => pools.takeRetry(),
       requestTimeoutMs: pools.requestTimeoutMs,
       streamTimeoutMs: pools.streamTimeoutMs,

@@ -70,9 +70,10 @@ export class ForwardPools implements Pick<CallUpstream, "takeRetry" | "requestTi
   }
 
   /** As HttpPool.acquire, for a destination: its addresses are found, held against the rules and against policy, and tried in turn, the next
-   *  beside one that takes long. */
+   *  beside one that takes long. `only`: no others than these, which were found already, in this order. */
   acquire(
     destination: Destination,
+    only: CheckedAddresses | undefined,
     judge: JudgeAddress,
     permit: Permit,
     fresh: boolean,
@@ -85,6 +86,10 @@ export class ForwardPools implements Pick<CallUpstream, "takeRetry" | "requestTi
       return;
     }
     if (!fresh) this.#retries.deposit();
+    if (only !== undefined) {
+      this.#reach(destination, only, judge, permit, fresh, request, waiter);
+      return;
+    }
     this.find(destination, (found) => {
       if (found instanceof CountersignError) {
         waiter.onAcquireFailed(found);

@@ -1,19 +1,22 @@
 import type { AuditSlot } from "../../core/audit-log.ts";
 import type { CallFacts } from "../../core/call-facts.ts";
 import type { CallOutcome } from "../../core/call-outcome.ts";
-import type { Permit } from "../../core/decision.ts";
 import type { ErrorCode } from "../../core/error-codes.ts";
 import { CountersignError } from "../../core/errors.ts";
-import { finishOutcome, newOutcome, noteDecision } from "../call-outcomes.ts";
+import { finishOutcome, newOutcome } from "../call-outcomes.ts";
 import { monotonicMs } from "../monotonic.ts";
+import type { Refusal } from "../refusal.ts";
 import { sinksOf } from "../refusals.ts";
 import { TcpCall } from "../tcp-call.ts";
 import { NOBODY, type Transport } from "../transport.ts";
 import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
 import { reasonOf } from "../upstream/dial.ts";
-import { decideForward } from "./decide-forward.ts";
+import { askAboutAddresses } from "./ask-about-addresses.ts";
 import { destinationText } from "./destination.ts";
 import { tunnelFacts } from "./destination-facts.ts";
+import { HeldCaller } from "./held-caller.ts";
+import { TunnelAdmission } from "./tunnel-admission.ts";
+import { TunnelAuthority } from "./tunnel-authority.ts";
 import { type Opening, readOpening } from "./tunnel-opening.ts";
 import type { TunnelParts } from "./tunnel-parts.ts";
 import { TLS_ALERT, tlsAlert } from "./wire/client-hello.ts";
@@ -23,20 +26,22 @@ const PROGRESS_MS = 5 * 60_000;
 /** A tunnel that a caller of the egress proxy asks for (CONNECT, SOCKS5). It is decided as the request CONNECT host:port, its name is
  *  resolved and each address held against rules and policy; outside the mesh it is dialled before the caller hears of success, so
  *  that a failure has its reason. Then its first bytes are looked at: TLS must name the server that was asked for and is relayed
- *  unread, HTTP is served request by request, anything else goes to the mesh only. Nothing of the caller is sent before. */
+ *  unread, HTTP is served request by request, anything else goes to the mesh only. Nothing of the caller is sent before. Wherever a
+ *  decision names providers, they are asked before the next step. */
 export class ForwardTunnel {
   readonly #parts: TunnelParts;
   readonly #sinks: ReturnType<typeof sinksOf>;
   readonly #outcome: CallOutcome;
+  readonly #authority: TunnelAuthority;
+  readonly #admission: TunnelAdmission;
+  readonly #caller: HeldCaller;
   #facts: CallFacts;
-  #permit: Permit | undefined;
   #slot: AuditSlot | undefined;
   #addresses: CheckedAddresses | undefined;
   /** Outside the mesh: connected, and silent until the first bytes are judged. */
   #up: Transport | undefined;
   #upError: Error | undefined;
   #opening: Opening | undefined;
-  #early: Uint8Array | undefined;
   #answered = false;
   #call: TcpCall | undefined;
   #lastRecordMs = 0;
@@ -44,12 +49,17 @@ export class ForwardTunnel {
 
   constructor(parts: TunnelParts, startedMs: number) {
     this.#parts = parts;
-    this.#sinks = sinksOf(parts.runtime);
-    const { destination } = parts;
+    const { runtime, destination, transport } = parts;
+    this.#sinks = sinksOf(runtime);
     this.#outcome = newOutcome(parts.context, "connection", "tcp", startedMs);
     this.#outcome.method = parts.method;
     this.#outcome.authority = destinationText(destination);
     this.#facts = this.#factsAt(destination.isAddress ? destination.host : "", "");
+    this.#authority = new TunnelAuthority(parts);
+    this.#admission = new TunnelAdmission(runtime, this.#authority, this.#outcome, (error, own) =>
+      this.#denied(error, own),
+    );
+    this.#caller = new HeldCaller(transport, () => this.#callerGone());
   }
 
   get done(): boolean {
@@ -57,16 +67,13 @@ export class ForwardTunnel {
   }
 
   #factsAt(address: string, sni: string): CallFacts {
-    return tunnelFacts(this.#parts.facts, this.#parts.destination, this.#parts.headers, address, sni);
+    return tunnelFacts(this.#parts.facts, this.#parts.destination, this.#parts.fields, address, sni);
   }
 
   /** `early`: bytes that came behind the caller's request, in a buffer of their own. */
   start(early: Uint8Array | undefined): void {
-    const { runtime, listener, destination, transport } = this.#parts;
-    this.#early = early;
-    transport.pause();
-    const ignore = (): void => undefined;
-    transport.owner = { onBytes: ignore, onFin: ignore, onWritable: ignore, onGone: () => this.#callerGone() };
+    const { runtime, listener, destination } = this.#parts;
+    this.#caller.hold(early);
     if (runtime.overload !== undefined) {
       this.#refuse(runtime.overload);
       return;
@@ -79,7 +86,11 @@ export class ForwardTunnel {
       );
       return;
     }
-    if (!this.#decide()) return;
+    this.#admission.decide(this.#facts, () => this.#find());
+  }
+
+  #find(): void {
+    const { runtime, listener, destination } = this.#parts;
     this.#slot = runtime.audit.reserve();
     if (this.#slot === undefined) {
       this.#refuse(new CountersignError("E_AUDIT_UNAVAILABLE", "no audit record could be reserved"));
@@ -88,33 +99,47 @@ export class ForwardTunnel {
     listener.pools.find(destination, (found) => {
       if (this.#done) return;
       if (found instanceof CountersignError) this.#refuse(found);
-      else this.#found(found);
+      else this.#found(listener.pools.loads.inOrder(destination, found));
     });
   }
 
-  /** Policy may look at the address: what it denies is not dialled. */
+  /** Policy may look at the address: what it denies is not dialled. Where each would have a provider asked, one that is allowed is. */
   #found(found: CheckedAddresses): void {
-    const { runtime, destination } = this.#parts;
-    const version = runtime.inForce.policy;
-    const ordered = this.#parts.listener.pools.loads.inOrder(destination, found);
-    const verdicts = ordered.map((address) => ({
-      address,
-      verdict: decideForward(version, this.#factsAt(address, "")),
-    }));
-    const [first, ...others] = verdicts.flatMap(({ address, verdict }) => (verdict.kind === "allow" ? [address] : []));
-    if (first === undefined) {
-      this.#facts = this.#factsAt(found[0], "");
-      this.#decide();
+    const verdicts = found.map((host) => {
+      const call = this.#factsAt(host, "");
+      return { host, call, decision: this.#authority.decide(call) };
+    });
+    const [first, ...others] = verdicts.flatMap(({ host, decision }) => (decision.kind === "allow" ? [host] : []));
+    if (first !== undefined) {
+      this.#reach([first, ...others]);
       return;
     }
-    this.#addresses = [first, ...others];
-    if (destination.mesh === undefined) this.#dial(this.#addresses);
-    else this.#open();
+    const [one, ...more] = verdicts.flatMap(({ decision, ...at }) =>
+      decision.kind === "ask" ? [{ ...at, decision }] : [],
+    );
+    if (one === undefined) {
+      this.#admission.decide(this.#factsAt(found[0], ""), () => this.#reach([found[0]]));
+      return;
+    }
+    this.#admission.wait(
+      (signal) =>
+        askAboutAddresses([one, ...more], ({ decision, call }) =>
+          this.#authority.ask(decision, call, this.#outcome, signal),
+        ),
+      ({ host, asked }) => this.#admission.settle(asked, () => this.#reach([host])),
+      () => this.#found(found),
+    );
+  }
+
+  #reach(addresses: CheckedAddresses): void {
+    this.#addresses = addresses;
+    if (this.#parts.destination.mesh === undefined) this.#dial(addresses);
+    else this.#admission.proceed(this.#factsAt(addresses[0], ""), () => this.#open());
   }
 
   #dial(addresses: CheckedAddresses): void {
-    const { runtime, listener, destination } = this.#parts;
-    const permit = this.#permit;
+    const { listener, destination } = this.#parts;
+    const { permit } = this.#admission;
     if (permit === undefined) throw new TypeError("dialled before it was allowed");
     listener.pools.connect(destination, addresses, permit, (result, { host, load }) => {
       if (this.#done) return false;
@@ -133,8 +158,7 @@ export class ForwardTunnel {
       this.#up = up;
       this.#outcome.upstreamMs = monotonicMs() - this.#outcome.durationMs;
       this.#facts = this.#factsAt(host, "");
-      if (this.#permit?.policyVersion !== runtime.inForce.policy.version && !this.#decide()) return true;
-      this.#open();
+      this.#admission.proceed(this.#facts, () => this.#open());
       return true;
     });
   }
@@ -144,11 +168,9 @@ export class ForwardTunnel {
     this.#answered = true;
     answer.accept(this.#outcome.id);
     const { classify, handshake } = runtime.timeouts;
-    const early = this.#early;
-    this.#early = undefined;
     this.#opening = readOpening(
       transport,
-      early,
+      this.#caller.take(),
       runtime.deadlines,
       destination.mesh === undefined ? handshake : classify,
       // to the mesh TLS goes as it is: the outer connection has proven the server
@@ -162,7 +184,11 @@ export class ForwardTunnel {
           case "http1":
           case "http2": {
             const { kind, bytes } = opened;
-            this.#handOver(() => this.#parts.onHttp(kind, bytes));
+            this.#caller.hold(bytes);
+            this.#admission.proceed(this.#facts, () => {
+              const all = this.#caller.take();
+              this.#handOver(() => this.#parts.onHttp(kind, all));
+            });
             return;
           }
           case "tls":
@@ -185,7 +211,7 @@ export class ForwardTunnel {
   #toMesh(first: Uint8Array): void {
     const addresses = this.#addresses;
     if (addresses === undefined) throw new TypeError("a tunnel that is open has addresses");
-    this.#handOver(() => this.#parts.onMeshBytes(addresses, this.#facts, first));
+    this.#handOver(() => this.#parts.onMeshBytes(addresses, this.#authority, first));
   }
 
   /** Somebody else makes calls of what the tunnel carries, with records of their own. */
@@ -221,7 +247,8 @@ export class ForwardTunnel {
     }
     const address = this.#facts.connection.destinationIp;
     this.#facts = this.#factsAt(address, server);
-    if (this.#decide()) this.#relay(bytes);
+    this.#caller.hold(bytes);
+    this.#admission.decide(this.#facts, () => this.#relay(this.#caller.take()));
   }
 
   #relay(bytes: Uint8Array): void {
@@ -238,6 +265,7 @@ export class ForwardTunnel {
     this.#lastRecordMs = monotonicMs();
     const onEnded = (): void => {
       this.#done = true;
+      this.#admission.stop();
       if (this.#call !== undefined) runtime.deadlines.delete(this.#call);
     };
     const options = { sinks: this.#sinks, outcome: this.#outcome, slot, idleMs: runtime.timeouts.tunnelIdle, onEnded };
@@ -247,23 +275,9 @@ export class ForwardTunnel {
     runtime.deadlines.add(call);
   }
 
-  #decide(): boolean {
-    const outcome = this.#outcome;
-    const decision = decideForward(this.#parts.runtime.inForce.policy, this.#facts);
-    noteDecision(outcome, decision);
-    if (decision.kind === "allow") {
-      this.#permit = decision.permit;
-      return true;
-    }
-    this.cut(decision.code, decision.reason);
-    return false;
-  }
-
   /** A new policy is in force, or time went on and the policy depends on it. */
   reauthorize(): void {
-    if (this.#done || this.#permit === undefined) return;
-    const { version, dependsOnTime } = this.#parts.runtime.inForce.policy;
-    if (dependsOnTime || this.#permit.policyVersion !== version) this.#decide();
+    if (!this.#done) this.#admission.reauthorize(this.#facts, this.#call !== undefined);
   }
 
   onTick(): void {
@@ -276,8 +290,17 @@ export class ForwardTunnel {
   /** Ends it now, with this code in its record. */
   cut(code: ErrorCode, detail: string): void {
     if (this.#done) return;
+    this.#admission.stop();
     if (this.#call === undefined) this.#refuse(new CountersignError(code, detail));
     else this.#call.cut(code, detail);
+  }
+
+  /** By policy, or by a provider that it had asked, whose own answer the caller gets where it can. */
+  #denied(error: CountersignError, own: Refusal | undefined): void {
+    if (this.#done) return;
+    this.#outcome.decision = "deny";
+    if (this.#call === undefined) this.#refuse(error, TLS_ALERT.accessDenied, own);
+    else this.#call.cut(error.code, error.message);
   }
 
   #callerGone(): void {
@@ -287,12 +310,16 @@ export class ForwardTunnel {
     this.#parts.transport.destroy();
   }
 
-  #refuse(error: CountersignError, alert: Parameters<typeof tlsAlert>[0] = TLS_ALERT.accessDenied): void {
+  #refuse(
+    error: CountersignError,
+    alert: Parameters<typeof tlsAlert>[0] = TLS_ALERT.accessDenied,
+    own?: Refusal,
+  ): void {
     if (this.#done) return;
     this.#outcome.close = "refused";
     this.#end(error);
     const { transport, answer } = this.#parts;
-    if (!this.#answered) answer.refuse(error, this.#outcome.id);
+    if (!this.#answered) answer.refuse(error, this.#outcome.id, own);
     else if (this.#opening?.isTls === true) {
       transport.writeBytes(tlsAlert(alert));
       this.#opening.endGently();
@@ -301,16 +328,19 @@ export class ForwardTunnel {
 
   #end(error: CountersignError): void {
     this.#done = true;
+    this.#admission.stop();
     this.#opening?.stop();
     this.#up?.destroy();
     const outcome = this.#outcome;
     outcome.reason = error.code;
     outcome.detail = error.message;
-    outcome.decision = error.code.startsWith("E_POLICY_") || error.code.startsWith("E_EGRESS_") ? "deny" : "error";
-    if (error.code === "E_EGRESS_RESOLVE") outcome.decision = "error";
+    outcome.decision = DENIES.test(error.code) ? "deny" : "error";
     finishOutcome(this.#sinks, outcome, this.#slot);
   }
 }
+
+/** Codes of what was not wanted, apart from those of what failed. */
+const DENIES = /^E_(?:POLICY|EXT_AUTHZ|EGRESS(?!_RESOLVE$))_/;
 
 const SAYS = {
   opaque: "the tunnel's first bytes are neither TLS nor HTTP",

@@ -1,33 +1,54 @@
+import { decisionAfter } from "../../authz/decide.ts";
 import type { CallFacts } from "../../core/call-facts.ts";
 import type { ConnectionContext } from "../../core/call-outcome.ts";
-import type { Runtime } from "../runtime.ts";
+import { CountersignError } from "../../core/errors.ts";
 import type { TcpRelayParts } from "../tcp-relay.ts";
 import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
-import { decideForward } from "./decide-forward.ts";
-import { type Destination, destinationText } from "./destination.ts";
-import type { ForwardListenerParts } from "./forward-listener-parts.ts";
+import { destinationText } from "./destination.ts";
+import { tunnelFacts } from "./destination-facts.ts";
+import type { TunnelAuthority } from "./tunnel-authority.ts";
+import type { TunnelParts } from "./tunnel-parts.ts";
+
+const NOBODY_MORE: ReadonlySet<string> = new Set();
 
 /** What relays a tunnel's bytes to a destination in the mesh, inside mTLS, as through a listener that leads there: on a stream of a shared
- *  connection where its sidecar takes those, else on a connection of its own. */
+ *  connection where its sidecar takes those, else on a connection of its own. Providers that have allowed the tunnel are not asked again. */
 export function meshRelay(
-  runtime: Runtime,
-  { pools }: ForwardListenerParts,
+  { runtime, listener, facts, destination, fields }: TunnelParts,
   context: ConnectionContext,
-  destination: Destination,
   addresses: CheckedAddresses,
-  facts: CallFacts,
+  authority: TunnelAuthority,
 ): TcpRelayParts {
   if (destination.mesh === undefined) throw new TypeError("only destinations in the mesh take any bytes");
+  const factsAt = (address: string): CallFacts => tunnelFacts(facts, destination, fields, address, "");
+  const only = addresses.length === 1 ? addresses[0] : "";
+  let current = factsAt(destination.isAddress ? destination.host : only);
   return {
     runtime,
     context,
-    facts: facts.connection,
+    facts: current.connection,
     authority: destinationText(destination),
-    decide: () => decideForward(runtime.inForce.policy, facts),
-    reach: (permit, done) =>
-      pools.connect(destination, addresses, permit, (reached) => {
+    decide: () => authority.decide(current),
+    ask: (decision, _call, outcome, signal) => authority.ask(decision, current, outcome, signal),
+    reach: (permit, done) => {
+      // policy may have changed since they were chosen
+      const allowed: string[] = [];
+      let refused: CountersignError | undefined;
+      for (const host of addresses) {
+        const verdict = decisionAfter(authority.decide(factsAt(host)), NOBODY_MORE);
+        if (verdict.kind === "allow") allowed.push(host);
+        else refused ??= new CountersignError(verdict.code, verdict.reason);
+      }
+      const [first, ...others] = allowed;
+      if (first === undefined) {
+        done(refused ?? new CountersignError("E_EGRESS_RESOLVE", `${destination.host} has no address`));
+        return;
+      }
+      listener.pools.connect(destination, [first, ...others], permit, (reached, { host }) => {
+        current = factsAt(host);
         done(reached);
         return true;
-      }),
+      });
+    },
   };
 }

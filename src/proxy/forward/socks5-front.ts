@@ -121,6 +121,6 @@ export function socks5ReplyTo(error: CountersignError): Socks5Reply {
     if (message.endsWith("ECONNREFUSED")) return SOCKS5_REPLY.connectionRefused;
     return message.endsWith("ENETUNREACH") ? SOCKS5_REPLY.networkUnreachable : SOCKS5_REPLY.hostUnreachable;
   }
-  const refused = code.startsWith("E_EGRESS_") || code.startsWith("E_POLICY_") || code === "E_CALLER_UID";
-  return refused ? SOCKS5_REPLY.notAllowed : SOCKS5_REPLY.generalFailure;
+  const isRefused = /^E_(?:EGRESS|POLICY|EXT_AUTHZ)_/.test(code) || code === "E_CALLER_UID";
+  return isRefused ? SOCKS5_REPLY.notAllowed : SOCKS5_REPLY.generalFailure;
 }
