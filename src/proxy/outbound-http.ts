@@ -63,7 +63,9 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     return this.#outbound.closing || this.runtime.draining;
   }
 
-  prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {
+  prepare(received: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError {
+    const head = this.#sent(received);
+    outcome.authority = head.authority;
     if (head.form === "authority") {
       return new CountersignError("E_HTTP_CONNECT", "this listener leads to one destination; it is no egress proxy");
     }
@@ -81,6 +83,12 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     const target = head.path + head.query;
     const call = requestFacts(this.#outbound.facts, this.runtime.inForce, head, head.path, target, scanned, false);
     return ownToken === undefined ? call : { ...call, ownToken };
+  }
+
+  /** The request with the Host that the server gets: what the app wrote there decides nothing where it is replaced. */
+  #sent(head: RequestHead): RequestHead {
+    const { authority } = this.#outbound;
+    return authority === undefined ? head : { ...head, authority };
   }
 
   /** The value that goes into the header of our JWT-SVID. An app's own token there is refused: of two, nobody knows which counts. */
@@ -112,7 +120,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     const connection = outboundQuestion(this.context, facts, principals, outcome.startedUs);
     const asked = await askProviders(decision, call, {
       providers: askableProviders(listenPort, providers),
-      question: (current) => requestQuestion(connection, false, head, current, outcome),
+      question: (current) => requestQuestion(connection, false, this.#sent(head), current, outcome),
       changed: (current, changes) => changeCall(head, current, changes, (edited) => this.#again(head, current, edited)),
       decide: (current) => decideConfiguredNow(policy, current, principals),
       body,
@@ -128,7 +136,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
   #again(head: RequestHead, call: PreparedCall, edited: EditedFields): PreparedCall {
     const { facts, authority } = this.#outbound;
     const scanned = scanRequestFields(edited.fields, stillNamed(head.connectionNames, edited), true, authority);
-    const again = requestFacts(facts, this.runtime.inForce, head, head.path, call.target, scanned, false);
+    const again = requestFacts(facts, this.runtime.inForce, this.#sent(head), head.path, call.target, scanned, false);
     return { ...again, edited, ownToken: call.ownToken };
   }
 
@@ -138,7 +146,6 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     const { jwtSvid } = this.#outbound;
     if (jwtSvid !== undefined && call.ownToken !== undefined) lines.add(jwtSvid.header, call.ownToken);
     const { authority } = this.#outbound;
-    if (authority !== undefined) outcome.authority = authority;
     const upgrade = head.upgrade === "websocket" ? head.upgrade : undefined;
     return this.forwarded(head, call, lines, upgrade, head.version, authority);
   }

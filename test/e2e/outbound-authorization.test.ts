@@ -41,7 +41,12 @@ async function world(
   appPort: number,
   protocol: "http" | "tcp",
   answer: () => CheckReply | Error | undefined,
-  more: { readonly policies?: string; readonly listen?: string; readonly provider?: number } = {},
+  more: {
+    readonly policies?: string;
+    readonly listen?: string;
+    readonly provider?: number;
+    readonly outbound?: string;
+  } = {},
 ): Promise<World> {
   const provider = await startExtAuthzServer(answer);
   cleanups.push(() => provider.close());
@@ -57,7 +62,7 @@ async function world(
     ca,
     svid: ca.issue({ spiffeId: WEB }),
     policies: ASK + (more.policies ?? ""),
-    config: `outbound: [{ name: out, listen: "${more.listen ?? "127.0.0.1:0"}", to: ["127.0.0.1:${inbound.port("in")}"], identity: "${ORDERS}", protocol: ${protocol} }]
+    config: `outbound: [{ name: out, listen: "${more.listen ?? "127.0.0.1:0"}", to: ["127.0.0.1:${inbound.port("in")}"], identity: "${ORDERS}", protocol: ${protocol}${more.outbound ?? ""} }]
 extensionProviders: [{ name: p, envoyExtAuthzGrpc: { service: 127.0.0.1, port: ${more.provider ?? provider.port}, timeout: 400ms } }]`,
   });
   cleanups.push(() => outbound.sidecar.drain(0));
@@ -134,6 +139,22 @@ describe("an outbound call that a CUSTOM rule matches", () => {
     expect([denied.status, denied.headers["x-countersign-code"]]).toEqual([403, "E_EXT_AUTHZ_FAILED"]);
     expect(outbound.audit.ended).toHaveLength(1);
     expect(app.requests).toEqual([]);
+  });
+
+  it("is decided by the Host that the server gets, whatever the app wrote there", async () => {
+    const app = await httpApp();
+    const rule = "{ to: [{ operation: { hosts: [bank.example], paths: [/admin] } }] }";
+    const more = { policies: outboundDocument("no", "DENY", `[${rule}]`), outbound: ", authority: bank.example" };
+    const { provider, outbound, port } = await world(app.port, "http", () => OK, more);
+    const headers = { host: "shop.example" };
+    expect((await ask(port, "/x", { headers })).status).toBe(200);
+    expect(provider.seen[0]?.attributes?.request.http).toMatchObject({ host: "bank.example" });
+    expect(app.requests[0]?.headers.host).toBe("bank.example");
+    const denied = await ask(port, "/admin", { headers });
+    expect(denied.headers["x-countersign-code"]).toBe("E_POLICY_DENIED_BY_RULE");
+    const record = await outbound.audit.next(({ decision }) => decision === "deny");
+    expect(record).toMatchObject({ authority: "bank.example" });
+    expect(app.requests).toHaveLength(1);
   });
 
   it("asks nobody once no policy says so", async () => {
