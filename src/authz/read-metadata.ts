@@ -1,6 +1,6 @@
 import type { Findings } from "./findings.ts";
 import type { PolicyOptions } from "./policy-options.ts";
-import { asMap, asText, childOf, entryOf, refuseUnknownKeys } from "./yaml-access.ts";
+import { asList, asMap, asText, childOf, entryOf, refuseUnknownKeys } from "./yaml-access.ts";
 import type { YamlMap } from "./yaml-documents.ts";
 
 /** What Kubernetes writes into metadata. Only name, namespace, annotations and creationTimestamp mean something here. */
@@ -107,12 +107,12 @@ export function readSelector(spec: YamlMap | undefined, findings: Findings): Rea
   return read;
 }
 
-/** Whether targetRefs bind the document to a gateway. strict: an error, for what nobody applies fails open. */
+/** Whether targetRefs bind the document to a gateway. strict: an error, for what nobody applies fails open. An empty list binds it to nothing. */
 export function refersElsewhere(spec: YamlMap | undefined, options: PolicyOptions, findings: Findings): boolean {
-  const entry = [entryOf(spec, "targetRefs"), entryOf(spec, "targetRef")].find(
-    (candidate) => candidate !== undefined && candidate.value.kind !== "null",
-  );
-  if (entry === undefined) return false;
+  const refs = asList(childOf(spec, "targetRefs"), "spec.targetRefs", findings);
+  const ref = asMap(childOf(spec, "targetRef"), "spec.targetRef", findings);
+  const entry = entryOf(spec, refs !== undefined && refs.length > 0 ? "targetRefs" : "targetRef");
+  if (entry === undefined || ((refs === undefined || refs.length === 0) && ref === undefined)) return false;
   if (childOf(spec, "selector") !== undefined)
     findings.error("E_POLICY_COMBINATION", entry.at, `spec.${entry.key} beside spec.selector`, "keep the selector");
   const message = `spec.${entry.key} binds the policy to a gateway, so it does not apply to this sidecar`;
