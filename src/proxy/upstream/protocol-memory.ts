@@ -10,29 +10,34 @@ const NO_TUNNELS_MEMORY_MS = 600_000;
 export class ProtocolMemory {
   /** Holds the address once it has refused our ALPN names: it is dialled without from then on. */
   readonly withoutAlpn: Set<string> = new Set();
+  readonly #nowMs: () => number;
   #http1UntilMs = Number.NEGATIVE_INFINITY;
   #noTunnelsUntilMs = Number.NEGATIVE_INFINITY;
 
+  constructor(nowMs: () => number = monotonicMs) {
+    this.#nowMs = nowMs;
+  }
+
   /** It speaks HTTP/1.1 only. */
   get isHttp1(): boolean {
-    return this.#http1UntilMs > monotonicMs();
+    return this.#http1UntilMs > this.#nowMs();
   }
 
   /** It is no sidecar of our kind. */
   get takesNoTunnels(): boolean {
-    return this.#noTunnelsUntilMs > monotonicMs();
+    return this.#noTunnelsUntilMs > this.#nowMs();
   }
 
   noteHttp1(): void {
-    this.#http1UntilMs = monotonicMs() + HTTP1_MEMORY_MS;
+    this.#http1UntilMs = this.#nowMs() + HTTP1_MEMORY_MS;
   }
 
   /** It said nothing at all: it may have been about to start, or to end, and is asked again soon. */
   noteSilent(): void {
-    this.#http1UntilMs = monotonicMs() + SILENT_MEMORY_MS;
+    this.#http1UntilMs = this.#nowMs() + SILENT_MEMORY_MS;
   }
 
   noteNoTunnels(): void {
-    this.#noTunnelsUntilMs = monotonicMs() + NO_TUNNELS_MEMORY_MS;
+    this.#noTunnelsUntilMs = this.#nowMs() + NO_TUNNELS_MEMORY_MS;
   }
 }
