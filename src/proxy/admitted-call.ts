@@ -81,7 +81,8 @@ export abstract class AdmittedCall extends EarlyBodyCall {
     return false;
   }
 
-  /** Holds the call until the answer: a body meanwhile stays with the caller, but for one read and what a provider wants of it. A newer wait replaces this one. */
+  /** Holds the call until the answer: a body meanwhile stays with the caller, but for one read and what a provider wants of it. A newer wait
+   *  replaces this one. */
   #wait(waiting: AbortController, answer: Promise<PreparedCall | Asked<PreparedCall> | Refusal>): void {
     this.#waitingFor?.abort();
     this.#waitingFor = waiting;

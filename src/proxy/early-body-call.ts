@@ -19,6 +19,8 @@ export abstract class EarlyBodyCall extends TimedCall implements BodySource {
   #held: HeldRequestBody | undefined;
   /** The caller was told to go on with its body: the app need not tell it again. */
   protected hasContinued = false;
+  /** There is an upstream, which has not taken all that was held. */
+  protected isPassing = false;
 
   constructor(service: HttpService, head: RequestHead, outcome: CallOutcome) {
     super(service, outcome);
@@ -77,7 +79,7 @@ export abstract class EarlyBodyCall extends TimedCall implements BodySource {
     this.#held?.answers.set(provider, answer);
   }
 
-  /** Body bytes have come and there is no upstream yet. False: the caller is to rest. */
+  /** Body bytes have come and there is no upstream for them yet. False: the caller is to rest. */
   protected keepEarly(chunk: Uint8Array): boolean {
     const held = this.#held;
     if (held?.isAwaited === true) {
@@ -90,8 +92,8 @@ export abstract class EarlyBodyCall extends TimedCall implements BodySource {
   }
 
   #hold(held: HeldRequestBody, chunk: Uint8Array): void {
-    const { overload } = this.service;
     if (this.done) return;
+    const { overload } = this.service;
     if (overload !== undefined) this.refuse(overload.code, overload.message);
     else if (!held.push(chunk)) this.#giveUp();
   }
@@ -100,18 +102,21 @@ export abstract class EarlyBodyCall extends TimedCall implements BodySource {
     this.refuse("E_OVERLOADED", "there is no room for more bodies that providers are to see");
   }
 
-  /** The body has come to its end, and there is no upstream yet. */
+  /** As for the body's end. */
   protected endEarly(): void {
     // what waits behind it is not held
     if (this.#waiting === undefined) this.#held?.end();
   }
 
-  /** Hands on what has come so far. */
-  protected passEarly(upstream: UpstreamStream): void {
-    this.#held?.passTo(upstream);
-    if (this.#waiting === undefined) return;
+  /** Hands on what has come so far, as far as the upstream takes it. False: the rest is for when it takes more, and what comes meanwhile is for
+   *  `keepEarly`. */
+  protected passEarly(upstream: UpstreamStream): boolean {
+    this.isPassing = this.#held?.passTo(upstream) === false;
+    if (this.isPassing) return false;
+    if (this.#waiting === undefined) return true;
     for (const chunk of this.#waiting) upstream.data(chunk);
     this.#waiting = undefined;
+    return true;
   }
 
   /** The call is over. */

@@ -1,6 +1,7 @@
 import { CountersignError } from "../core/errors.ts";
 import type { AllowingAnswer, AuthorizationProvider, BodyInCheck, CheckedBody } from "./ext-authz/provider.ts";
 import { type HeldBodies, heldBodies } from "./held-bodies.ts";
+import type { UpstreamStream } from "./http-streams.ts";
 
 const NOTHING = Buffer.alloc(0);
 const FIRST_BYTES = 4096;
@@ -15,6 +16,8 @@ export class HeldRequestBody {
   readonly #announced: number | undefined;
   #bytes: Buffer = NOTHING;
   #length = 0;
+  /** Of that, what the upstream has. */
+  #passed = 0;
   #hasEnded = false;
   #awaited: BodyInCheck | undefined;
   #settle: ((problem: CountersignError | undefined) => void) | undefined;
@@ -105,13 +108,16 @@ export class HeldRequestBody {
     settle?.(problem);
   }
 
-  /** Hands it on, and holds nothing any more. */
-  passTo(upstream: { data(chunk: Uint8Array): void }): void {
-    const bytes = this.#bytes.subarray(0, this.#length);
-    this.#free();
-    for (let from = 0; from < bytes.length; from += PASSED_BYTES) {
-      upstream.data(bytes.subarray(from, from + PASSED_BYTES));
+  /** Hands it on as far as the upstream takes it now, and holds nothing any more once all of it has gone. False: the rest is for later. */
+  passTo(upstream: Pick<UpstreamStream, "data" | "congested">): boolean {
+    while (this.#passed < this.#length) {
+      if (upstream.congested) return false;
+      const from = this.#passed;
+      this.#passed = Math.min(this.#length, from + PASSED_BYTES);
+      upstream.data(this.#bytes.subarray(from, this.#passed));
     }
+    this.#free();
+    return true;
   }
 
   /** The call is over. */
@@ -124,6 +130,7 @@ export class HeldRequestBody {
     this.#all.giveBack(this.#bytes.length);
     this.#bytes = NOTHING;
     this.#length = 0;
+    this.#passed = 0;
   }
 }
 

@@ -138,7 +138,7 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
       return true;
     }
     if (this.#downstream.congested) upstream.sipResponse();
-    this.passEarly(upstream);
+    if (!this.passEarly(upstream)) return true;
     if (this.#requestEnded) this.#endUpstream();
     else if (!upstream.congested) this.#downstream.resumeRequest();
     return true;
@@ -165,7 +165,7 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
     this.outcome.bytesIn += chunk.length;
     if (this.#discarding) return;
     const upstream = this.#upstream;
-    if (upstream === undefined) {
+    if (upstream === undefined || this.isPassing) {
       if (!this.keepEarly(chunk)) this.#downstream.pauseRequest();
       return;
     }
@@ -179,7 +179,7 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
     if (this.#done) return;
     this.#requestTrailers = trailers === undefined ? undefined : this.service.requestTrailers(trailers);
     if (this.#upstream === undefined) this.endEarly();
-    else if (!this.#discarding) this.#endUpstream();
+    else if (!this.#discarding && !this.isPassing) this.#endUpstream();
   }
 
   protected readBody(continues: boolean): void {
@@ -286,13 +286,18 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
     this.#downstream.end(trailers === undefined ? undefined : this.service.responseTrailers(trailers));
     // a trailer that can't be written ends the call at once
     if (this.#isOver()) return;
-    if (!this.#requestEnded) this.#giveUpUpstream();
+    if (!this.#requestEnded || this.isPassing) this.#giveUpUpstream();
     this.#upstream = undefined;
     this.#finish(this.#requestEnded && !this.#connectionClose);
   }
 
   onUpstreamDrain(): void {
-    if (!this.#done) this.#downstream.resumeRequest();
+    if (this.#done) return;
+    if (this.isPassing && this.#upstream !== undefined) {
+      if (!this.passEarly(this.#upstream)) return;
+      if (this.#requestEnded) this.#endUpstream();
+    }
+    this.#downstream.resumeRequest();
   }
 
   onUpstreamFailed(error: CountersignError): void {
