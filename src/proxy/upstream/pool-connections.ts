@@ -1,7 +1,7 @@
 import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot } from "../../core/identity.ts";
 import type { HasDeadline } from "../deadlines.ts";
-import { dialAny } from "./dial-any.ts";
+import { addressText, dial } from "./dial.ts";
 import { Http2ClientConnection } from "./http2-client-connection.ts";
 import type { OurIdentity, PoolOptions, PoolTuning } from "./pool-options.ts";
 import type { Connected, PooledConnection } from "./pooled-connection.ts";
@@ -46,25 +46,33 @@ export class PoolConnections {
       : undefined;
   }
 
-  /** Makes one, which counts until its caller says that it is closed, or this that it can't be made. `alpn`: names to offer, by default none. */
+  /** Makes one, which counts until its caller says that it is closed, or this that it can't be made. `alpn`: names to offer, by default none. A peer
+   *  that refuses them is dialled without, now and later: it may be a plain TLS server. */
   dial(
     ours: OurIdentity | undefined,
     alpn: readonly string[] = NO_ALPN,
     done: (connected: Connected | CountersignError) => void,
   ): void {
-    const { endpoint, mesh, counts, load } = this.#options;
+    const options = this.#options;
+    const { endpoint, mesh, counts, load } = options;
+    const offer = (offered: readonly string[]): void => {
+      const identity =
+        mesh === undefined || ours === undefined ? undefined : { ...ours, expected: mesh.expected, alpn: offered };
+      dial({ ...options, address: endpoint, identity }, (result) => {
+        if (result.kind === "connected") {
+          done({ dialed: result.dialed, address: addressText(endpoint), load });
+        } else if (result.noAlpn && !this.memory.refusesAlpn) {
+          this.memory.noteRefusesAlpn();
+          offer(NO_ALPN);
+        } else {
+          counts.connections--;
+          load.failed();
+          done(result.error);
+        }
+      });
+    };
     counts.connections++;
-    const identity = mesh === undefined || ours === undefined ? undefined : { ...ours, expected: mesh.expected, alpn };
-    const plan = { ...this.#options, endpoints: [endpoint] as const, identity, withoutAlpn: this.memory.withoutAlpn };
-    dialAny(plan, 0, (result) => {
-      if (result.kind === "connected") {
-        done({ dialed: result.dialed, address: result.address, load });
-        return;
-      }
-      counts.connections--;
-      load.failed();
-      done(result.error);
-    });
+    offer(this.memory.refusesAlpn ? NO_ALPN : alpn);
   }
 
   add(connection: PooledConnection & HasDeadline): void {

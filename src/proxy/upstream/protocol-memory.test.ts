@@ -9,7 +9,7 @@ describe("what an upstream turned out not to speak", () => {
     const memory = new ProtocolMemory(() => 0);
     expect(memory.isHttp1).toBe(false);
     expect(memory.takesNoTunnels).toBe(false);
-    expect(memory.withoutAlpn.size).toBe(0);
+    expect(memory.refusesAlpn).toBe(false);
   });
 
   const cases: readonly [note: Note, says: Says, forMs: number, other: Says][] = [
@@ -31,6 +31,15 @@ describe("what an upstream turned out not to speak", () => {
       expect(memory[says]).toBe(false);
     });
   }
+
+  it("is remembered for ever where it refused our ALPN names", () => {
+    let nowMs = 0;
+    const memory = new ProtocolMemory(() => nowMs);
+    memory.noteRefusesAlpn();
+    nowMs = 1e12;
+    expect(memory.refusesAlpn).toBe(true);
+    expect(memory.isHttp1).toBe(false);
+  });
 
   it("is known for the shorter time once it was silent: it may have begun anew", () => {
     let nowMs = 0;

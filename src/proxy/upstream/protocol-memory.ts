@@ -8,11 +8,10 @@ const NO_TUNNELS_MEMORY_MS = 600_000;
 
 /** What the other side of a pool turned out not to speak, for a while: finding out costs a handshake. */
 export class ProtocolMemory {
-  /** Holds the address once it has refused our ALPN names: it is dialled without from then on. */
-  readonly withoutAlpn: Set<string> = new Set();
   readonly #nowMs: () => number;
   #http1UntilMs = Number.NEGATIVE_INFINITY;
   #noTunnelsUntilMs = Number.NEGATIVE_INFINITY;
+  #refusesAlpn = false;
 
   constructor(nowMs: () => number = monotonicMs) {
     this.#nowMs = nowMs;
@@ -26,6 +25,15 @@ export class ProtocolMemory {
   /** It is no sidecar of our kind. */
   get takesNoTunnels(): boolean {
     return this.#noTunnelsUntilMs > this.#nowMs();
+  }
+
+  /** It has refused our ALPN names: it is dialled without, as long as its pool lives. */
+  get refusesAlpn(): boolean {
+    return this.#refusesAlpn;
+  }
+
+  noteRefusesAlpn(): void {
+    this.#refusesAlpn = true;
   }
 
   noteHttp1(): void {
