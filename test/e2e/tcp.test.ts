@@ -1,3 +1,4 @@
+import { createServer as createTlsServer } from "node:tls";
 import { afterEach, describe, expect, it } from "vitest";
 import { CountersignError } from "../../src/core/errors.ts";
 import { startTcpApp } from "../support/app.ts";
@@ -5,6 +6,7 @@ import { createTestCa } from "../support/cert-factory.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, ORDERS, startMesh, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
 import { tlsClient } from "../support/tls-client.ts";
+import { startWeb } from "../support/upstream-servers.ts";
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -58,6 +60,31 @@ describe("a TCP connection", () => {
     const client = await tlsClient(meshPort, ca.issue({ spiffeId: WEB }));
     client.send("hello"); // in the turn of its Finished: one read for the sidecar
     expect(await client.closed()).toBe("you said hello");
+  });
+
+  it("reaches a plain TLS server that refuses our ALPN names: it is asked once, and dialled without from then on", async () => {
+    const ca = createTestCa("example.org");
+    const { chainPem, keyPem } = ca.issue({ spiffeId: ORDERS });
+    let offers = 0;
+    const refuse = (): undefined => {
+      offers++;
+      return undefined;
+    };
+    const options = { cert: chainPem, key: keyPem, requestCert: true, rejectUnauthorized: false, ALPNCallback: refuse };
+    const server = createTlsServer(options, (socket) => socket.end("plain TLS"));
+    server.on("tlsClientError", () => undefined);
+    cleanups.push(() => new Promise((resolve) => server.close(resolve)));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    const at = typeof address === "object" ? `127.0.0.1:${address?.port}` : "";
+    const web = await startWeb(ca, [at], { protocol: "tcp" });
+    cleanups.push(() => web.sidecar.drain(0));
+    for (const expected of [1, 1]) {
+      expect(await (await rawClient(web.port("out"))).closed()).toBe("plain TLS");
+      expect(offers).toBe(expected);
+    }
+    // that it speaks no such names is no failure
+    expect(web.sidecar.listeners[0]?.upstream.endpoints).toMatchObject([{ state: "healthy", failures: 0 }]);
   });
 
   it("lets the server speak first on a port whose protocol is auto", async () => {
