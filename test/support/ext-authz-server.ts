@@ -21,19 +21,21 @@ export interface ExtAuthzServer {
 /** What a test's provider answers; fields left out are not sent. */
 export type CheckReply = Partial<CheckResponseMessage> | Record<string, unknown>;
 
+type Answer = CheckReply | Error | undefined;
+
 /** A provider as its developer would write it: Envoy's gRPC service on 127.0.0.1. `undefined`: it never answers. */
 export async function startExtAuthzServer(
-  answer: (request: CheckRequestMessage) => CheckReply | Error | undefined,
+  answer: (request: CheckRequestMessage) => Answer | Promise<Answer>,
 ): Promise<ExtAuthzServer> {
   const { Check } = await loadAuthorizationService();
   const seen: CheckRequestMessage[] = [];
   const server = new Server();
-  const handle = (
+  const handle = async (
     call: ServerUnaryCall<CheckRequestMessage, CheckReply>,
     callback: sendUnaryData<CheckReply>,
-  ): void => {
+  ): Promise<void> => {
     seen.push(call.request);
-    const reply = answer(call.request);
+    const reply = await answer(call.request);
     if (reply instanceof Error) callback(reply);
     else if (reply !== undefined) callback(null, reply);
   };

@@ -12,6 +12,14 @@ export interface WireAnswer {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/** A call that may go on behind the head of its answer. */
+export interface WireCall {
+  readonly answer: WireAnswer;
+  /** Resolves with `closed` or `reset` once the sidecar has ended it. */
+  readonly ended: () => Promise<string>;
+  readonly leave: () => void;
+}
+
 /** How a caller comes: in plaintext, or by TLS with or without a certificate. */
 export interface Caller {
   readonly tls: boolean;
@@ -22,8 +30,7 @@ export interface Caller {
   readonly before?: string | undefined;
 }
 
-async function connected(port: number, { tls, issued, alpn, sni, before }: Caller): Promise<RawClient> {
-  const raw = await rawClient(port);
+function connected(raw: RawClient, { tls, issued, alpn, sni, before }: Caller): RawClient {
   if (before !== undefined) raw.send(Buffer.from(before, "latin1"));
   if (!tls) return raw;
   raw.socket.removeAllListeners("data");
@@ -39,9 +46,19 @@ async function connected(port: number, { tls, issued, alpn, sni, before }: Calle
 }
 
 /** Sends bytes, one a character, and reads the head of the answer. */
-export async function sendBytes(port: number, caller: Caller, bytes: string): Promise<WireAnswer> {
-  const client = await connected(port, caller);
+export async function sendBytes(port: number, caller: Caller, bytes: string): Promise<WireCall> {
+  const raw = await rawClient(port);
+  const client = connected(raw, caller);
   if (bytes !== "") client.send(Buffer.from(bytes, "latin1"));
+  return {
+    answer: await headOf(client),
+    ended: () => client.closed().then(() => "closed"),
+    // A caller that only ends its side still waits for the answer.
+    leave: () => void raw.socket.resetAndDestroy(),
+  };
+}
+
+async function headOf(client: RawClient): Promise<WireAnswer> {
   try {
     const text = await client.until((received) => received.includes("\r\n\r\n") || received.startsWith("app "));
     if (text.startsWith("app ")) return { what: "bytes", headers: {} };
@@ -53,8 +70,6 @@ export async function sendBytes(port: number, caller: Caller, bytes: string): Pr
     return { what: status.split(" ")[1] ?? "", headers: Object.fromEntries(headers) };
   } catch {
     return { what: "closed", headers: {} };
-  } finally {
-    client.socket.destroy();
   }
 }
 
@@ -74,7 +89,7 @@ export async function sendFields(
   issued: TestIssued,
   alpn: string | undefined,
   { fields, trailers, tunnelled }: FieldsRequest,
-): Promise<WireAnswer> {
+): Promise<WireCall> {
   const client = await http2RawClient(port, { identity: issued, ...(alpn === undefined ? {} : { alpn }) });
   const end = FLAG.END_HEADERS | FLAG.END_STREAM;
   const isWhole = trailers === undefined && tunnelled === undefined;
@@ -84,20 +99,30 @@ export async function sendFields(
     client.send(frame(FRAME.HEADERS, end, 1, headerBlock(trailers)));
   }
   if (tunnelled !== undefined) client.send(frame(FRAME.DATA, 0, 1, Buffer.from(tunnelled, "latin1")));
-  const isAnswer = ({ type, flags }: Frame): boolean =>
-    type === FRAME.RST_STREAM || (tunnelled === undefined ? type === FRAME.HEADERS : (flags & FLAG.END_STREAM) !== 0);
-  try {
-    const answer = await client.next((one) => one.stream === 1 && isAnswer(one));
-    if (answer.type === FRAME.RST_STREAM) return { what: "reset", headers: {} };
-    if (tunnelled !== undefined) return { what: "closed", headers: {} };
-    const decoder = new HpackDecoder({ tableBytes: 4096, listBytes: 60_000, fields: 100 });
-    const reason = decoder.decode(answer.payload, 0, answer.payload.length);
-    if (reason !== undefined) throw new Error(reason);
-    const headers = Object.fromEntries(decoder.fields.slice(0, decoder.count).map(({ name, value }) => [name, value]));
-    return { what: headers[":status"] ?? "", headers };
-  } catch {
-    return { what: "closed", headers: {} };
-  } finally {
-    client.destroy();
-  }
+  const isEnd = ({ type, flags }: Frame): boolean => type === FRAME.RST_STREAM || (flags & FLAG.END_STREAM) !== 0;
+  const isAnswer = (one: Frame): boolean =>
+    tunnelled === undefined ? one.type === FRAME.HEADERS || one.type === FRAME.RST_STREAM : isEnd(one);
+  const next = async (fits: (one: Frame) => boolean): Promise<WireAnswer> => {
+    try {
+      const answer = await client.next((one) => one.stream === 1 && fits(one));
+      if (answer.type === FRAME.RST_STREAM) return { what: "reset", headers: {} };
+      if (answer.type !== FRAME.HEADERS || tunnelled !== undefined) return { what: "closed", headers: {} };
+      return decoded(answer);
+    } catch {
+      return { what: "closed", headers: {} };
+    }
+  };
+  return {
+    answer: await next(isAnswer),
+    ended: () => next(isEnd).then(({ what }) => what),
+    leave: () => client.destroy(),
+  };
+}
+
+function decoded(answer: Frame): WireAnswer {
+  const decoder = new HpackDecoder({ tableBytes: 4096, listBytes: 60_000, fields: 100 });
+  const reason = decoder.decode(answer.payload, 0, answer.payload.length);
+  if (reason !== undefined) throw new Error(reason);
+  const headers = Object.fromEntries(decoder.fields.slice(0, decoder.count).map(({ name, value }) => [name, value]));
+  return { what: headers[":status"] ?? "", headers };
 }
