@@ -151,6 +151,12 @@ describe("a held body", () => {
     expect(all.taken).toBe(5_000);
   });
 
+  it("is waited for by one provider at a time", () => {
+    const body = held();
+    void body.waitFor(TEN, LATE_MS);
+    expect(() => body.waitFor(FIRST_TEN, LATE_MS)).toThrow(TypeError);
+  });
+
   it("ends whoever waits for it when its call ends", async () => {
     const all = new HeldBodies(1_000_000);
     const body = held(undefined, all);

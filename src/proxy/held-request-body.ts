@@ -48,8 +48,9 @@ export class HeldRequestBody {
     return this.#hasEnded || this.#length === this.#announced;
   }
 
-  /** Resolves once all that a provider wants has come, or with why it can't be asked. One at a time. */
+  /** Resolves once all that a provider wants has come, or with why it can't be asked. Throws TypeError where another one waits already. */
   waitFor(wanted: BodyInCheck, deadlineMs: number): Promise<CountersignError | undefined> {
+    if (this.isAwaited) throw new TypeError("a body is waited for twice");
     return new Promise((resolve) => {
       this.#awaited = wanted;
       this.#settle = resolve;

@@ -5,6 +5,7 @@ import { heldBodies } from "../../src/proxy/held-bodies.ts";
 import { webSocketAccept } from "../../src/proxy/http1/websocket-accept.ts";
 import { bodyOf, startApp, type TestApp } from "../support/app.ts";
 import { createTestCa, type TestCa, type TestIssued } from "../support/cert-factory.ts";
+import { allowOutbound, startEgress } from "../support/egress.ts";
 import { eventually } from "../support/eventually.ts";
 import { type CheckReply, startExtAuthzServer } from "../support/ext-authz-server.ts";
 import { FLAG, FRAME, frame, headers as headersFrame, requestFields } from "../support/http2-frames.ts";
@@ -592,6 +593,28 @@ kind: AuthorizationPolicy
 metadata: { name: ask, namespace: shop }
 spec: { direction: OUTBOUND, action: CUSTOM, provider: { name: p }, rules: [{}] }
 `;
+  it("shows it the body of a call through the egress proxy", async () => {
+    const p = await provider("maxRequestBytes: 10", ([text]) => (text === "hello" ? OK : NO));
+    const w = await world([], { policies: ALLOW_WEB });
+    const egress = await startEgress({
+      forward: "addresses: [127.0.0.0/8]",
+      policies: `${allowOutbound('hosts: ["api.test"]')}---\n${OUTBOUND}`,
+      names: { "api.test": ["127.0.0.1"] },
+      more: `extensionProviders: [${p.yaml}]`,
+    });
+    cleanups.push(() => egress.close());
+    const client = await rawClient(egress.port);
+    cleanups.push(() => client.socket.destroy());
+    const host = `api.test:${w.app.port}`;
+    const head = `POST http://${host}/x HTTP/1.1\r\nHost: ${host}\r\n`;
+    client.send(`${head}Content-Length: 5\r\n\r\nhello`);
+    await client.until((text) => text.includes("app got 5"));
+    client.send(`${head}Transfer-Encoding: chunked\r\n\r\n${chunks("h", "i")}0\r\n\r\n`);
+    await client.until((text) => text.includes("E_EXT_AUTHZ_DENIED"));
+    expect(new Set(p.shown.map(([text]) => text))).toEqual(new Set(["hello", "hi"]));
+    expect(w.served.map(({ body }) => body)).toEqual(["hello"]);
+  });
+
   it("shows it the body of our app's call", async () => {
     const p = await provider("maxRequestBytes: 10", ([text]) => (text === "hello" ? OK : NO));
     const w = await world([], { policies: ALLOW_WEB });
