@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { CountersignErrors, formatError } from "../core/errors.ts";
 import { tailAudit } from "./audit-tail.ts";
 import type { CliIo } from "./cli-io.ts";
+import { parseCommand } from "./parse-command.ts";
 
 const DEFAULT_FILE = "audit.jsonl";
 
@@ -21,10 +22,7 @@ interface TailArguments {
 /** `countersign audit tail`: the audit log, one readable line a record. */
 export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   let exitCode = 0;
-  const program = new Command("countersign audit")
-    .description("read the audit log")
-    .exitOverride()
-    .configureOutput({ writeOut: io.out, writeErr: io.err });
+  const program = new Command("countersign audit").description("read the audit log");
   program
     .command("tail")
     .description("the newest records, one readable line each (times in UTC)")
@@ -40,13 +38,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     .action(async (files: string[], options: TailArguments) => {
       exitCode = await tail(files, options, io);
     });
-  try {
-    await program.parseAsync(argv, { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? 0 : 2;
-  }
-  return exitCode;
+  return parseCommand(program, argv, io, () => exitCode);
 }
 
 async function tail(named: readonly string[], options: TailArguments, io: CliIo): Promise<number> {

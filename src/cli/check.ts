@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import { loadPolicies } from "../authz/load-policies.ts";
 import "../authz/use-cel.ts";
 import { keptPolicyFiles } from "../config/kept-policies.ts";
@@ -11,6 +11,7 @@ import { type CountersignError, CountersignErrors, type Warning } from "../core/
 import { fileWarnings } from "./check-files.ts";
 import type { CliIo } from "./cli-io.ts";
 import { type Findings, fileNamer, findingsAsJson, findingsAsText } from "./findings-report.ts";
+import { parseCommand } from "./parse-command.ts";
 import { policyOptionsOf } from "./policy-options.ts";
 
 interface CheckArguments {
@@ -26,21 +27,13 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     .description("all errors of a configuration and its policies, each with its place and the fix")
     .requiredOption("-c, --config <file>", "countersign.yaml")
     .option("--json", "as JSON")
-    .exitOverride()
-    .configureOutput({ writeOut: io.out, writeErr: io.err })
     .action(async ({ config, json }: CheckArguments) => {
       const findings = await check(resolve(io.cwd, config), io.env);
       const nameFile = fileNamer(config, io.cwd);
       io.out(json === true ? findingsAsJson(findings, nameFile) : findingsAsText(findings, nameFile, io.colour));
       exitCode = findings.errors.length > 0 ? 2 : 0;
     });
-  try {
-    await program.parseAsync(argv, { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? 0 : 2;
-  }
-  return exitCode;
+  return parseCommand(program, argv, io, () => exitCode);
 }
 
 async function check(file: string, environment: CliIo["env"]): Promise<Findings> {

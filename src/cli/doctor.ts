@@ -1,10 +1,11 @@
 import { resolve } from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
 import { CountersignErrors, formatError } from "../core/errors.ts";
 import type { CliIo } from "./cli-io.ts";
 import { examine } from "./doctor-examination.ts";
 import { fileNamer, findingsAsJson, findingsAsText } from "./findings-report.ts";
+import { parseCommand } from "./parse-command.ts";
 
 interface DoctorArguments {
   readonly config: string;
@@ -24,18 +25,10 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     .option("--peer <file>", "countersign.yaml of a sidecar that calls this one; may be repeated", collect, [])
     .option("--no-dial", "do not connect to the servers of outbound")
     .option("--json", "as JSON")
-    .exitOverride()
-    .configureOutput({ writeOut: io.out, writeErr: io.err })
     .action(async (options: DoctorArguments) => {
       exitCode = await doctor(options, io);
     });
-  try {
-    await program.parseAsync(argv, { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? 0 : 2;
-  }
-  return exitCode;
+  return parseCommand(program, argv, io, () => exitCode);
 }
 
 function collect(file: string, before: readonly string[]): readonly string[] {

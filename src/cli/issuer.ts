@@ -1,7 +1,8 @@
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import type { CliIo } from "./cli-io.ts";
 import { defineBundle } from "./issuer-bundle.ts";
 import { defineEntries } from "./issuer-entries.ts";
+import { parseCommand } from "./parse-command.ts";
 
 /** `countersign issuer run | entries | bundle`: the embedded SPIFFE identity provider of one machine. */
 export async function run(argv: readonly string[], io: CliIo): Promise<number> {
@@ -9,10 +10,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   const finish = (code: number): void => {
     exitCode = code;
   };
-  const program = new Command("countersign issuer")
-    .description("the embedded SPIFFE identity provider of one machine")
-    .exitOverride()
-    .configureOutput({ writeOut: io.out, writeErr: io.err });
+  const program = new Command("countersign issuer").description("the embedded SPIFFE identity provider of one machine");
   program
     .command("run")
     .description("serve the SPIFFE Workload API; SIGHUP reloads issuer.yaml, SIGTERM stops")
@@ -24,11 +22,5 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   defineEntries(program, io, finish);
   defineBundle(program, io, finish);
 
-  try {
-    await program.parseAsync(argv, { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? 0 : 2;
-  }
-  return exitCode;
+  return parseCommand(program, argv, io, () => exitCode);
 }

@@ -1,7 +1,8 @@
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import { errorCodes } from "../core/error-codes.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import type { CliIo } from "./cli-io.ts";
+import { parseCommand } from "./parse-command.ts";
 
 type Action = (...args: never[]) => Promise<number>;
 
@@ -130,12 +131,9 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
       }),
     );
 
-  for (const command of [program, ...program.commands])
-    command.exitOverride().configureOutput({ writeOut: io.out, writeErr: io.err });
   try {
-    await program.parseAsync(argv, { from: "user" });
+    return await parseCommand(program, argv, io, () => exitCode);
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     if (error instanceof CountersignErrors) {
       io.err(`${error.errors.map(formatError).join("\n")}\n`);
       return 2;
@@ -145,5 +143,4 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     io.err(`${formatError(new CountersignError(error.code, error.message, { at: error.at, fix }))}\n`);
     return 2;
   }
-  return exitCode;
 }

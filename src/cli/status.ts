@@ -1,11 +1,12 @@
 import { isAbsolute, resolve } from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import { unixAddress } from "../config/yaml-addresses.ts";
 import { errorCodes } from "../core/error-codes.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
 import { asciiJson } from "../core/safe-text.ts";
 import type { CliIo } from "./cli-io.ts";
 import { fetchStatus } from "./fetch-status.ts";
+import { parseCommand } from "./parse-command.ts";
 import { formatStatus } from "./status-view.ts";
 
 const DEFAULT_SOCKET = "/run/countersign/admin.sock";
@@ -24,18 +25,10 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     .option("-c, --config <file>", "countersign.yaml: ask the sidecar that runs with it")
     .option("--admin <address>", `its admin socket (default: $COUNTERSIGN_ADMIN, else unix://${DEFAULT_SOCKET})`)
     .option("--json", "as JSON")
-    .exitOverride()
-    .configureOutput({ writeOut: io.out, writeErr: io.err })
     .action(async (options: StatusArguments) => {
       exitCode = await status(options, io);
     });
-  try {
-    await program.parseAsync(argv, { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? 0 : 2;
-  }
-  return exitCode;
+  return parseCommand(program, argv, io, () => exitCode);
 }
 
 async function status(options: StatusArguments, io: CliIo): Promise<number> {

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import { readBundleFile, readCertificatesFile } from "../certs/identity-file.ts";
 import { inspectSvid, type SvidInspection } from "../certs/inspect-svid.ts";
 import { errorCodes } from "../core/error-codes.ts";
@@ -8,6 +8,7 @@ import type { TrustBundle } from "../core/identity.ts";
 import { asciiJson } from "../core/safe-text.ts";
 import { type SpiffeId, spiffeIdProblem, type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
 import type { CliIo } from "./cli-io.ts";
+import { parseCommand } from "./parse-command.ts";
 import type { FetchJwtOptions, FetchOptions } from "./svid-fetch.ts";
 import { formatSvid, type ShownSvid } from "./svid-view.ts";
 
@@ -52,15 +53,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
       const { fetchJwt } = await import("./svid-fetch.ts");
       exitCode = await fetchJwt(options, io);
     });
-  for (const command of [program, ...program.commands, ...fetch.commands])
-    command.exitOverride().configureOutput({ writeOut: io.out, writeErr: io.err });
-  try {
-    await program.parseAsync(argv, { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? 0 : 2;
-  }
-  return exitCode;
+  return parseCommand(program, argv, io, () => exitCode);
 }
 
 function show(file: string, options: ShowArguments, io: CliIo): number {
