@@ -29,6 +29,8 @@ export interface PolicyOptions {
   readonly localTrustDomain: TrustDomain | undefined;
   readonly trustDomainAliases: readonly TrustDomain[];
   readonly listeners: readonly PolicyListener[];
+  /** Ports to which tunnels of the workload's egress proxy lead. Absent: it has none. */
+  readonly tunnelPorts?: readonly number[];
   /** Providers of external authorization by name, with the protocol they speak. Absent: any name is taken for a gRPC provider. */
   readonly providers?: ReadonlyMap<string, "http" | "grpc">;
 }

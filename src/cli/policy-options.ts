@@ -1,6 +1,6 @@
 import type { PolicyListener, PolicyOptions } from "../authz/policy-options.ts";
 import type { PolicyPart } from "../config/policy-part.ts";
-import type { ProtocolSetting } from "../config/sidecar-config.ts";
+import type { ForwardConfig, ProtocolSetting } from "../config/sidecar-config.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
 
 /** What policies must know of the configuration. `localTrustDomain` is our own SVID's, undefined until there is one. */
@@ -16,10 +16,16 @@ export function policyOptionsOf(config: PolicyPart, localTrustDomain: TrustDomai
       protocol: spoken(protocol),
       mtls,
     })),
+    ...tunnelPorts(config.forward ?? []),
     ...(config.extensionProviders === undefined
       ? {}
       : { providers: new Map(config.extensionProviders.map(({ name, kind }) => [name, kind])) }),
   };
+}
+
+function tunnelPorts(proxies: readonly ForwardConfig[]): Pick<PolicyOptions, "tunnelPorts"> {
+  const ports = proxies.flatMap(({ forward }) => [...forward.ports, ...forward.hosts.values().map(({ port }) => port)]);
+  return ports.length === 0 ? {} : { tunnelPorts: [...new Set(ports)].toSorted((a, b) => a - b) };
 }
 
 /** Policies only ask whether a port speaks HTTP, not which version. */

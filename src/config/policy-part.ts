@@ -13,7 +13,7 @@ export type PolicyPart = Pick<
   "workload" | "trustDomainAliases" | "inbound" | "policies" | "policyUrls" | "authorization"
 > &
   // absent: they could not be read
-  Partial<Pick<SidecarConfig, "extensionProviders">>;
+  Partial<Pick<SidecarConfig, "extensionProviders" | "forward">>;
 
 /** The policy part of a file that has errors elsewhere, so that a person sees those of the policies in the same run.
  *  Undefined when the errors are in what decides which policies there are and how they are read. Reports nothing. */
@@ -22,7 +22,7 @@ export function policyPartOfBroken(text: string, file: string, environment: Envi
   const root = parseYamlTree(text, file, environment, problems);
   if (root?.kind !== "map") return undefined;
   const context: ReadContext = { path: "", folder: dirname(resolve(file)), environment, problems };
-  const read = <T>(key: Exclude<keyof PolicyPart, "policyUrls">, field: Field<T>): T | Invalid => {
+  const read = <T>(key: keyof typeof sidecarFields, field: Field<T>): T | Invalid => {
     const node = root.entries.find((entry) => entry.key === key)?.value;
     return field.read(node, root.at, inside(context, key));
   };
@@ -33,6 +33,7 @@ export function policyPartOfBroken(text: string, file: string, environment: Envi
   const trustDomainAliases = read("trustDomainAliases", sidecarFields.trustDomainAliases);
   const inbound = read("inbound", sidecarFields.inbound);
   const extensionProviders = read("extensionProviders", sidecarFields.extensionProviders);
+  const outbound = read("outbound", sidecarFields.outbound);
   return {
     ...policySources(policies),
     authorization,
@@ -40,5 +41,6 @@ export function policyPartOfBroken(text: string, file: string, environment: Envi
     trustDomainAliases: trustDomainAliases === invalid ? [] : trustDomainAliases,
     inbound: inbound === invalid ? [] : inbound,
     ...(extensionProviders === invalid ? {} : { extensionProviders }),
+    ...(outbound === invalid ? {} : { forward: outbound.filter((one) => "forward" in one) }),
   };
 }

@@ -29,6 +29,7 @@ interface Case {
     readonly trustDomain?: string | null;
     readonly aliases?: readonly string[];
     readonly listeners?: readonly PolicyListener[];
+    readonly tunnelPorts?: readonly number[];
     readonly providers?: Readonly<Record<string, "http" | "grpc">>;
   };
   readonly allow?: readonly unknown[];
@@ -94,6 +95,7 @@ function optionsOf({ options = {} }: Case, mode: PolicyMode): PolicyOptions {
     localTrustDomain: trustDomain === null ? undefined : parseTrustDomain(trustDomain),
     trustDomainAliases: (options.aliases ?? []).map(parseTrustDomain),
     listeners: options.listeners ?? [{ name: "web", appPort: 8080, protocol: "http" }],
+    ...(options.tunnelPorts === undefined ? {} : { tunnelPorts: options.tunnelPorts }),
     ...(options.providers === undefined ? {} : { providers: new Map(Object.entries(options.providers)) }),
   };
 }

@@ -8,10 +8,6 @@ import { monotonicMs } from "../monotonic.ts";
 import type { Refusal } from "../refusal.ts";
 import { sinksOf } from "../refusals.ts";
 import { TcpCall } from "../tcp-call.ts";
-import { NOBODY, type Transport } from "../transport.ts";
-import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
-import { reasonOf } from "../upstream/dial.ts";
-import { askAboutAddresses } from "./ask-about-addresses.ts";
 import { destinationText } from "./destination.ts";
 import { tunnelFacts } from "./destination-facts.ts";
 import { HeldCaller } from "./held-caller.ts";
@@ -19,6 +15,7 @@ import { TunnelAdmission } from "./tunnel-admission.ts";
 import { TunnelAuthority } from "./tunnel-authority.ts";
 import { type Opening, readOpening } from "./tunnel-opening.ts";
 import type { TunnelParts } from "./tunnel-parts.ts";
+import { TunnelRoute } from "./tunnel-route.ts";
 import { TLS_ALERT, tlsAlert } from "./wire/client-hello.ts";
 
 const PROGRESS_MS = 5 * 60_000;
@@ -34,13 +31,10 @@ export class ForwardTunnel {
   readonly #outcome: CallOutcome;
   readonly #authority: TunnelAuthority;
   readonly #admission: TunnelAdmission;
+  readonly #route: TunnelRoute;
   readonly #caller: HeldCaller;
   #facts: CallFacts;
   #slot: AuditSlot | undefined;
-  #addresses: CheckedAddresses | undefined;
-  /** Outside the mesh: connected, and silent until the first bytes are judged. */
-  #up: Transport | undefined;
-  #upError: Error | undefined;
   #opening: Opening | undefined;
   #answered = false;
   #call: TcpCall | undefined;
@@ -59,6 +53,15 @@ export class ForwardTunnel {
     this.#admission = new TunnelAdmission(runtime, this.#authority, this.#outcome, (error, own) =>
       this.#denied(error, own),
     );
+    this.#route = new TunnelRoute({
+      parts,
+      outcome: this.#outcome,
+      authority: this.#authority,
+      admission: this.#admission,
+      factsAt: (address) => this.#factsAt(address, ""),
+      onReached: (address) => this.#open(address),
+      onRefused: (error) => this.#refuse(error),
+    });
     this.#caller = new HeldCaller(transport, () => this.#callerGone());
   }
 
@@ -90,81 +93,18 @@ export class ForwardTunnel {
   }
 
   #find(): void {
-    const { runtime, listener, destination } = this.#parts;
-    this.#slot = runtime.audit.reserve();
+    this.#slot = this.#parts.runtime.audit.reserve();
     if (this.#slot === undefined) {
       this.#refuse(new CountersignError("E_AUDIT_UNAVAILABLE", "no audit record could be reserved"));
       return;
     }
-    listener.pools.find(destination, (found) => {
-      if (this.#done) return;
-      if (found instanceof CountersignError) this.#refuse(found);
-      else this.#found(listener.pools.loads.inOrder(destination, found));
-    });
+    this.#route.find();
   }
 
-  /** Policy may look at the address: what it denies is not dialled. Where each would have a provider asked, one that is allowed is. */
-  #found(found: CheckedAddresses): void {
-    const verdicts = found.map((host) => {
-      const call = this.#factsAt(host, "");
-      return { host, call, decision: this.#authority.decide(call) };
-    });
-    const [first, ...others] = verdicts.flatMap(({ host, decision }) => (decision.kind === "allow" ? [host] : []));
-    if (first !== undefined) {
-      this.#reach([first, ...others]);
-      return;
-    }
-    const [one, ...more] = verdicts.flatMap(({ decision, ...at }) =>
-      decision.kind === "ask" ? [{ ...at, decision }] : [],
-    );
-    if (one === undefined) {
-      this.#admission.decide(this.#factsAt(found[0], ""), () => this.#reach([found[0]]));
-      return;
-    }
-    this.#admission.wait(
-      (signal) =>
-        askAboutAddresses([one, ...more], ({ decision, call }) =>
-          this.#authority.ask(decision, call, this.#outcome, signal),
-        ),
-      ({ host, asked }) => this.#admission.settle(asked, () => this.#reach([host])),
-      () => this.#found(found),
-    );
-  }
-
-  #reach(addresses: CheckedAddresses): void {
-    this.#addresses = addresses;
-    if (this.#parts.destination.mesh === undefined) this.#dial(addresses);
-    else this.#admission.proceed(this.#factsAt(addresses[0], ""), () => this.#open());
-  }
-
-  #dial(addresses: CheckedAddresses): void {
-    const { listener, destination } = this.#parts;
-    const { permit } = this.#admission;
-    if (permit === undefined) throw new TypeError("dialled before it was allowed");
-    listener.pools.connect(destination, addresses, permit, (result, { host, load }) => {
-      if (this.#done) return false;
-      this.#outcome.destinationAddress = load.address;
-      if (result instanceof CountersignError) {
-        this.#refuse(result);
-        return true;
-      }
-      const up = result.transport;
-      // held back, but for its end: nothing is relayed before the caller's first bytes are judged
-      up.pause();
-      const onGone = (error: Error | undefined): void => {
-        this.#upError = error;
-      };
-      up.owner = { ...NOBODY, onGone };
-      this.#up = up;
-      this.#outcome.upstreamMs = monotonicMs() - this.#outcome.durationMs;
-      this.#facts = this.#factsAt(host, "");
-      this.#admission.proceed(this.#facts, () => this.#open());
-      return true;
-    });
-  }
-
-  #open(): void {
+  /** `address`: where it was dialled; undefined: in the mesh, where whoever takes its bytes dials. */
+  #open(address: string | undefined): void {
     const { runtime, transport, destination, answer } = this.#parts;
+    if (address !== undefined) this.#facts = this.#factsAt(address, "");
     this.#answered = true;
     answer.accept(this.#outcome.id);
     const { classify, handshake } = runtime.timeouts;
@@ -209,14 +149,13 @@ export class ForwardTunnel {
   }
 
   #toMesh(first: Uint8Array): void {
-    const addresses = this.#addresses;
-    if (addresses === undefined) throw new TypeError("a tunnel that is open has addresses");
-    this.#handOver(() => this.#parts.onMeshBytes(addresses, this.#authority, first));
+    this.#handOver(() => this.#parts.onMeshBytes(this.#route.addresses, this.#authority, first));
   }
 
   /** Somebody else makes calls of what the tunnel carries, with records of their own. */
   #handOver(next: () => void): void {
-    const goOn = (): void => {
+    // they may need the place that its connection has
+    this.#route.giveUp(() => {
       if (this.#done) return;
       if (this.#parts.transport.closed) {
         this.#callerGone();
@@ -225,15 +164,7 @@ export class ForwardTunnel {
       this.#done = true;
       if (this.#slot !== undefined) this.#parts.runtime.audit.release(this.#slot);
       next();
-    };
-    const up = this.#up;
-    if (up === undefined || up.closed) {
-      goOn();
-      return;
-    }
-    // first its connection must not count as open any more: the calls may need its place
-    up.owner = { ...NOBODY, onGone: goOn };
-    up.destroy();
+    });
   }
 
   #judgeServerName(name: string | undefined, bytes: Uint8Array): void {
@@ -253,12 +184,11 @@ export class ForwardTunnel {
 
   #relay(bytes: Uint8Array): void {
     const { runtime, transport } = this.#parts;
-    const up = this.#up;
+    const up = this.#route.take();
     const slot = this.#slot;
-    if (up === undefined || slot === undefined) throw new TypeError("relayed before it was dialled");
-    if (up.closed) {
-      const why = this.#upError === undefined ? "closed the connection" : reasonOf(this.#upError);
-      this.#refuse(new CountersignError("E_UPSTREAM_CLOSED", `${this.#outcome.destinationAddress ?? ""}: ${why}`));
+    if (slot === undefined) throw new TypeError("relayed without a place for its record");
+    if (up instanceof CountersignError) {
+      this.#refuse(up);
       return;
     }
     this.#outcome.protocol = "tls";
@@ -330,7 +260,7 @@ export class ForwardTunnel {
     this.#done = true;
     this.#admission.stop();
     this.#opening?.stop();
-    this.#up?.destroy();
+    this.#route.close();
     const outcome = this.#outcome;
     outcome.reason = error.code;
     outcome.detail = error.message;
