@@ -1,5 +1,6 @@
 import type { TrieEntry } from "./build-text-trie.ts";
 import { type BuildingMemory, listOf, NOTHING, numberOf, trieOf } from "./building-memory.ts";
+import { dimensionKind } from "./call-dimension.ts";
 import type { CompiledField, CompiledRule } from "./compiled-policy.ts";
 import { NO_CHECK, NO_RULE } from "./policy-memory.ts";
 import { isIdentity } from "./policy-model.ts";
@@ -16,13 +17,17 @@ const MAX_DEPTH = 6;
 /** How many rules are kept for one text of one dimension among the likely ones. */
 const LIKELY_RULES = 8;
 /** Dimensions by which people know a rule. */
-const LIKELY_DIMENSIONS = [
+const LIKELY_DIMENSIONS: readonly string[] = [
   "principal",
   "destinationPrincipal",
   "namespace",
+  "kubernetesNamespace",
   "serviceAccount",
+  "kubernetesAccount",
   "path",
   "host",
+  "hostName",
+  "hostAndPort",
   "method",
 ];
 
@@ -56,7 +61,7 @@ export function* buildRuleIndex(
     const building = { keys, memory, budget: { left: 100_000 + 32 * possible.length }, askers };
     const isWhole = !explains || possible.length === alive.length;
     roots.push(yield* buildNode(possible, building, { used: [], hit: [] }, isWhole ? groupings : undefined));
-    yield* writeTests(askers, keys, memory);
+    yield* writeTests(askers, keys, shape, memory);
     if (explains) likely[roots.length - 1] = yield* buildLikely(groupings, memory);
   }
   const rulesAt = memory.words.length;
@@ -179,7 +184,7 @@ function best(groupings: readonly Grouping[], count: number): Grouping | undefin
 function* buildLikely(groupings: readonly Grouping[], memory: BuildingMemory): Generator<void, number> {
   const branches: number[] = [];
   for (const { dimension, exact, prefix, suffix } of groupings) {
-    if (!LIKELY_DIMENSIONS.includes(dimension)) continue;
+    if (!LIKELY_DIMENSIONS.includes(dimensionKind(dimension))) continue;
     const entries = (map: ReadonlyMap<string, readonly CompiledRule[]>, form: TrieEntry["form"]): TrieEntry[] =>
       [...map].map(([text, found]) => {
         const orders = found.slice(0, LIKELY_RULES).map(({ order }) => order);

@@ -2,41 +2,75 @@ import type { IpAddress } from "../core/ip-address.ts";
 import { addressBits } from "./address-bits.ts";
 import type { CallView } from "./call-view.ts";
 import { claimTexts } from "./claim-texts.ts";
-import { joinedHeader, nextHeaderLine } from "./header-lines.ts";
-import { FIELD_KINDS, type FieldKind, type FieldModel } from "./policy-model.ts";
+import { isPseudoHeader, joinedHeader, nextHeaderLine } from "./header-lines.ts";
+import { FIELD_KINDS, type FieldKind } from "./policy-model.ts";
+
+/** What texts a call is asked for: those of a kind of fields, or, where a field's meaning depends on more than its kind, just those that it
+ *  compares. */
+type DimensionKind = FieldKind | (typeof NARROW_KINDS)[number];
+
+const NARROW_KINDS = [
+  /** Of an ID of Kubernetes form, in some trust domains. */
+  "kubernetesNamespace",
+  "kubernetesAccount",
+  /** In lower case. */
+  "sniName",
+  /** Without its port. */
+  "hostName",
+  /** With it. */
+  "hostAndPort",
+  /** Each line, but not what they are together. */
+  "headerLine",
+  /** Only one that came on a single line. */
+  "headerAlone",
+  "issuer",
+] as const;
+const KINDS: readonly DimensionKind[] = [...FIELD_KINDS, ...NARROW_KINDS];
 
 /** Something of a call by which rules are found. */
 export interface Dimension {
-  readonly kind: FieldKind;
-  /** Lower-case header name for kind "header", else "". */
+  readonly kind: DimensionKind;
+  /** Lower-case header name for headers, else "". */
   readonly header: string;
   /** For kind "claim": the names from the claims set inward. */
   readonly claim: readonly string[];
+  /** Where IDs of Kubernetes form count; undefined: in any trust domain. */
+  readonly trustDomains: ReadonlySet<string> | undefined;
 }
 
-/** The name of a dimension: what fields of one name ask, one lookup answers. */
-export function dimensionName({ kind, header, claim }: Pick<FieldModel, "kind" | "header" | "claim">): string {
-  if (kind === "header") return `header:${header}`;
-  return kind === "claim" ? `claim:${JSON.stringify(claim)}` : kind;
+/** The name of a dimension: what fields of one name ask, one lookup answers. `of` tells dimensions of a kind apart. */
+export function dimensionName(kind: DimensionKind, of: string | readonly string[] = ""): string {
+  if (of === "") return kind;
+  return `${kind}:${typeof of === "string" ? of : JSON.stringify(of)}`;
+}
+
+/** Of the dimension with the name. Throws TypeError when there is none. */
+export function dimensionKind(name: string): DimensionKind {
+  const [before] = name.split(":", 1);
+  // Ours, not what came by a message: only texts of the program are compared by their place.
+  const kind = KINDS.find((one) => one === before);
+  if (kind === undefined) throw new TypeError(`there is no dimension ${name}`);
+  return kind;
 }
 
 /** The dimension that has the name. Throws TypeError when there is none. */
 export function dimensionOf(name: string): Dimension {
-  const colon = name.indexOf(":");
-  const [before, behind] = colon < 0 ? [name, ""] : [name.slice(0, colon), name.slice(colon + 1)];
-  // Ours, not what came by a message: only texts of the program are compared by their place.
-  const kind = FIELD_KINDS.find((one) => one === before);
-  if (kind === undefined) throw new TypeError(`there is no dimension ${name}`);
+  const kind = dimensionKind(name);
+  const of = name.slice(kind.length + 1);
+  const listed = (): readonly string[] => JSON.parse(of) as readonly string[];
+  const isKubernetes = kind === "kubernetesNamespace" || kind === "kubernetesAccount";
   return {
     kind,
-    header: kind === "header" ? behind : "",
-    claim: kind === "claim" ? (JSON.parse(behind) as readonly string[]) : [],
+    header: kind === "header" || kind === "headerLine" || kind === "headerAlone" ? of : "",
+    claim: kind === "claim" ? listed() : [],
+    trustDomains: isKubernetes && of !== "" ? new Set(listed()) : undefined,
   };
 }
 
 /** Writes the texts that a call has in a dimension of the index into `out` from `count` on, and returns the new count. Every text by which a
  *  field of that kind could match must be among them. */
-export function collectTexts({ kind, header, claim }: Dimension, call: CallView, out: string[], count: number): number {
+export function collectTexts(dimension: Dimension, call: CallView, out: string[], count: number): number {
+  const { kind, header } = dimension;
   const { connection, request } = call;
   switch (kind) {
     case "principal":
@@ -49,6 +83,12 @@ export function collectTexts({ kind, header, claim }: Dimension, call: CallView,
       return addAll(out, count, connection.namespaces);
     case "serviceAccount":
       return addAll(out, count, connection.accountNames);
+    case "kubernetesNamespace":
+    case "kubernetesAccount": {
+      const { kubernetes, trustDomain } = connection;
+      if (kubernetes === undefined || dimension.trustDomains?.has(trustDomain) === false) return count;
+      return add(out, count, kind === "kubernetesNamespace" ? kubernetes.namespace : kubernetes.account);
+    }
     case "port":
       return add(out, count, connection.portText);
     case "sourceIp":
@@ -58,16 +98,25 @@ export function collectTexts({ kind, header, claim }: Dimension, call: CallView,
     case "remoteIp":
       return addAddress(out, count, call.remoteIp);
     case "sni":
-      // strict compares it without case, istio as it is.
-      return addBoth(out, count, connection.sni, connection.sniName);
+      return add(out, count, connection.sni);
+    case "sniName":
+      return add(out, count, connection.sniName);
     case "host":
       return addBoth(out, count, call.host, call.hostName);
+    case "hostName":
+      return add(out, count, call.hostName);
+    case "hostAndPort":
+      return add(out, count, call.host);
     case "method":
       return request === undefined ? count : add(out, count, request.method);
     case "path":
       return request === undefined ? count : add(out, count, request.path);
     case "header":
-      return addHeader(header, call, out, count);
+    case "headerLine":
+    case "headerAlone":
+      return addHeader(kind, header, call, out, count);
+    case "issuer":
+      return request?.identity === undefined ? count : add(out, count, request.identity.issuer);
     case "requestPrincipal":
       return request?.identity === undefined ? count : add(out, count, request.identity.subject);
     case "audience":
@@ -75,7 +124,9 @@ export function collectTexts({ kind, header, claim }: Dimension, call: CallView,
     case "presenter":
       return request?.identity === undefined ? count : add(out, count, request.identity.presenter);
     case "claim":
-      return request?.identity === undefined ? count : addAll(out, count, claimTexts(request.identity, claim));
+      return request?.identity === undefined
+        ? count
+        : addAll(out, count, claimTexts(request.identity, dimension.claim));
   }
 }
 
@@ -115,15 +166,24 @@ function addAddress(out: string[], count: number, address: IpAddress | undefined
   return add(out, count, bits);
 }
 
-/** Each line by itself and all of them joined: which one counts depends on the rule. */
-function addHeader(header: string, { request }: CallView, out: string[], count: number): number {
+/** Each line by itself, and all of them joined, but for lines that count by themselves or alone only. */
+function addHeader(
+  kind: "header" | "headerLine" | "headerAlone",
+  header: string,
+  { request }: CallView,
+  out: string[],
+  count: number,
+): number {
   if (request === undefined) return count;
-  const joined = joinedHeader(request, header);
-  if (joined === undefined) return count;
-  let next = add(out, count, joined);
-  for (let at = nextHeaderLine(request, header, 0); at !== -1; at = nextHeaderLine(request, header, at + 1)) {
-    const line = request.headers[at] ?? "";
-    if (line !== joined) next = add(out, next, line);
+  const first = isPseudoHeader(header) ? -1 : nextHeaderLine(request, header, 0);
+  const second = first === -1 ? -1 : nextHeaderLine(request, header, first + 1);
+  if (second === -1) {
+    const only = joinedHeader(request, header);
+    return only === undefined ? count : add(out, count, only);
   }
+  if (kind === "headerAlone") return count;
+  let next = kind === "header" ? add(out, count, joinedHeader(request, header) ?? "") : count;
+  for (let at = first; at !== -1; at = nextHeaderLine(request, header, at + 1))
+    next = add(out, next, request.headers[at] ?? "");
   return next;
 }

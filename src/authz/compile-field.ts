@@ -2,9 +2,10 @@ import { cidrSet } from "../core/cidr-set.ts";
 import { parseCidr } from "../core/ip-address.ts";
 import type { CallView, ConnectionView } from "./call-view.ts";
 import type { CompiledField, Matcher } from "./compiled-policy.ts";
+import { type FieldContext, reachOf } from "./field-context.ts";
 import { indexKeys } from "./index-keys.ts";
 import { matchDestination } from "./match-destination.ts";
-import { matchNamespace, matchPrincipal, matchServiceAccount, matchTrustDomain, type Reach } from "./match-identity.ts";
+import { matchNamespace, matchPrincipal, matchServiceAccount, matchTrustDomain } from "./match-identity.ts";
 import { matchHeader, matchHost, matchPath } from "./match-request.ts";
 import { matchToken } from "./match-token.ts";
 import { isPathTemplate } from "./path-template.ts";
@@ -15,23 +16,10 @@ import {
   type IdentityKind,
   isHttpOnly,
   isIdentity,
-  type PolicyModel,
 } from "./policy-model.ts";
 import type { PolicyMode } from "./policy-options.ts";
 import { inTextSet, parseTextPattern, textSet } from "./text-pattern.ts";
 import { expandPrincipal, expandTrustDomain } from "./trust-domains.ts";
-
-/** What a field's meaning depends on besides its values. */
-export interface FieldContext {
-  readonly mode: PolicyMode;
-  readonly action: PolicyModel["action"];
-  /** The local trust domain and its aliases. */
-  readonly home: readonly string[];
-  /** The same source (or the same rule's conditions) names trust domains, which lifts the restriction to home. */
-  readonly namesTrustDomain: boolean;
-  /** Written under countersign.dev/v1, where principals may be templates. */
-  readonly ours: boolean;
-}
 
 type CallMatch = (call: CallView) => boolean;
 
@@ -59,11 +47,12 @@ export function compileField(model: FieldModel, context: FieldContext, pool: Mat
   for (const text of [header, ...(claim ?? [])]) key += ` ${text.length}:${text}`;
   key += requestPrincipals === undefined ? " /" : ` /${JSON.stringify(requestPrincipals)}`;
   for (const value of values) key += ` ${value.length}:${value}`;
-  const keys = negated ? undefined : indexKeys(model, context);
+  const keys = indexKeys(model, context);
   let matcher = pool.matchers.get(key);
   if (matcher === undefined) {
     // One comparison costs less than to look an answer up.
-    const isKept = isOfConnection(kind) && (values.length > 1 || keys?.isProof !== true) && pool.kept < pool.maxKept;
+    const isQuick = kind === "principal" || kind === "trustDomain" || kind === "port";
+    const isKept = isOfConnection(kind) && (values.length > 1 || !isQuick) && pool.kept < pool.maxKept;
     const matches = compileMatch(model, context);
     matcher = { number: pool.matchers.size, kept: isKept ? pool.kept++ : -1, matches };
     pool.matchers.set(key, matcher);
@@ -119,13 +108,6 @@ function anonymousMatches({ negated, values }: FieldModel, { mode, action }: Fie
   if (mode === "istio") return negated;
   // strict: nobody escapes a DENY by showing no identity, and nobody gains by it but where that is asked for.
   return action !== "ALLOW" || (negated && values.length === 1 && values[0] === "*");
-}
-
-function reachOf(model: FieldModel, { mode, action, home, namesTrustDomain }: FieldContext): Reach {
-  // Only what grants is narrowed. A `not*` of an ALLOW and all of a DENY keep the wide meaning, which refuses more callers
-  // of an ALLOW and misses none of a DENY.
-  if (mode === "istio" || action !== "ALLOW" || model.negated) return { kind: "anywhere" };
-  return { kind: "kubernetes", trustDomains: namesTrustDomain ? undefined : new Set(home) };
 }
 
 function identityMatch(

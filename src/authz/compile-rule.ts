@@ -1,6 +1,7 @@
 import type { RuleId } from "../core/decision.ts";
-import { compileField, type FieldContext, type MatcherPool } from "./compile-field.ts";
+import { compileField, type MatcherPool } from "./compile-field.ts";
 import type { CompiledGroup, CompiledRule } from "./compiled-policy.ts";
+import type { FieldContext } from "./field-context.ts";
 import { compileExpression } from "./match-expression.ts";
 import { type FieldGroup, isIdentity, type PolicyModel, type RuleModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";

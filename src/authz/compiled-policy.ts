@@ -23,7 +23,7 @@ export interface Matcher {
 export interface CompiledField {
   readonly model: FieldModel;
   readonly matcher: Matcher;
-  /** undefined: negated, or with a pattern that fits everything. */
+  /** Its texts, whether it is negated or not; undefined: no texts say enough. */
   readonly keys: IndexKeys | undefined;
 }
 

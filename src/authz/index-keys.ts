@@ -1,7 +1,9 @@
 import { parseCidr } from "../core/ip-address.ts";
 import { addressBits } from "./address-bits.ts";
 import { dimensionName } from "./call-dimension.ts";
-import type { FieldContext } from "./compile-field.ts";
+import { type FieldContext, reachOf } from "./field-context.ts";
+import { namesPort } from "./host-name.ts";
+import { reachesTrustDomain } from "./match-identity.ts";
 import { hostPattern } from "./match-request.ts";
 import { compilePathTemplate, isPathTemplate } from "./path-template.ts";
 import type { FieldModel } from "./policy-model.ts";
@@ -9,91 +11,168 @@ import { parseTextPattern, type TextPattern } from "./text-pattern.ts";
 import { SEGMENT } from "./text-trie.ts";
 import { expandPrincipal, expandTrustDomain } from "./trust-domains.ts";
 
-/** What a field says to the index: it can only match calls that have one of these texts in the dimension. */
-export interface IndexKeys {
+/** A call has, in a dimension, a text that one of the patterns fits. */
+export interface TextTest {
   /** By its name. */
   readonly dimension: string;
   readonly patterns: readonly TextPattern[];
-  /** A call that has one of the texts matches the field: it need not be asked again. */
+}
+
+/** What a field says to the index, its negation left out: only calls that pass the test can match it. */
+export interface IndexKeys extends TextTest {
+  /** A call that passes matches the field: it need not be asked again. */
   readonly isProof: boolean;
+  /** Lists of tests: the field holds just when in each of them one passes. undefined: it asks more than that. */
+  readonly tests: readonly (readonly TextTest[])[] | undefined;
 }
 
 /** The texts by which the index finds the rule. undefined: none, or any. */
 export function indexKeys(model: FieldModel, context: FieldContext): IndexKeys | undefined {
   // The sign for a segment would be taken for one.
   if (model.values.some((value) => value.includes(SEGMENT))) return undefined;
-  const patterns = indexPatterns(model, context);
-  if (patterns === undefined || patterns.some(({ form }) => form === "any")) return undefined;
-  const { kind, values } = model;
-  return { dimension: dimensionName(model), patterns, isProof: isProof(kind, values, patterns, context) };
-}
-
-function isProof(
-  kind: FieldModel["kind"],
-  values: readonly string[],
-  patterns: readonly TextPattern[],
-  { mode }: FieldContext,
-): boolean {
-  if (kind === "method" || kind === "port" || kind === "trustDomain") return true;
-  // Istio lets an operator stand for some characters only.
-  if (kind === "path")
-    return values.every((value) => !isPathTemplate(value) || (mode === "strict" && isWholeTemplate(value)));
-  // A star may reach into the trust domain, and that depends on more than the text.
-  return kind === "principal" && patterns.every(({ form }) => form === "exact");
+  const keys = keysOfKind(model, context);
+  return keys?.patterns.some(({ form }) => form === "any") ? undefined : keys;
 }
 
 const exact = (text: string): TextPattern => ({ form: "exact", text });
 
-function indexPatterns(model: FieldModel, context: FieldContext): readonly TextPattern[] | undefined {
-  const { kind, values } = model;
+function proof(dimension: string, patterns: readonly TextPattern[]): IndexKeys {
+  return { dimension, patterns, isProof: true, tests: [[{ dimension, patterns }]] };
+}
+
+function hint(dimension: string, patterns: readonly TextPattern[], tests?: IndexKeys["tests"]): IndexKeys {
+  return { dimension, patterns, isProof: false, tests };
+}
+
+function keysOfKind(model: FieldModel, context: FieldContext): IndexKeys | undefined {
+  const { kind, values, negated } = model;
+  const isStrict = context.mode === "strict";
   switch (kind) {
-    case "principal":
-    case "destinationPrincipal":
-      return values
-        .flatMap((value) => expandPrincipal(value, context.home))
-        .map(context.ours ? templatePattern : parseTextPattern);
+    case "principal": {
+      const reach = reachOf(model, context);
+      const isTemplate = (value: string) => context.ours && isPathTemplate(value);
+      const isBound = reach.kind === "kubernetes" && reach.trustDomains !== undefined;
+      // A star that reaches into the trust domain may stand for some of them only.
+      const isWhole = values.every((value) =>
+        isTemplate(value) ? isWholeTemplate(value) : !isBound || !reachesTrustDomain(parseTextPattern(value)),
+      );
+      return (isWhole ? proof : hint)(kind, principalPatterns(model, context));
+    }
+    case "destinationPrincipal": {
+      const isWhole = values.every((value) => !isPathTemplate(value) || isWholeTemplate(value));
+      return (isWhole ? proof : hint)(kind, principalPatterns(model, context));
+    }
     case "trustDomain":
-      return values.flatMap((value) => expandTrustDomain(value, context.home)).map(parseTextPattern);
+      return proof(kind, values.flatMap((value) => expandTrustDomain(value, context.home)).map(parseTextPattern));
     case "namespace":
-      return values.map(namespacePattern).every((pattern) => pattern !== undefined)
-        ? values.map((value) => namespacePattern(value) ?? exact(value))
-        : undefined;
-    case "serviceAccount":
-      return values.map((value) => exact(value.slice(value.indexOf("/") + 1)));
+      return namespaceKeys(model, context);
+    case "serviceAccount": {
+      const reach = reachOf(model, context);
+      // Anywhere in an ID, the account is looked up and the namespace asked for.
+      if (reach.kind === "anywhere")
+        return hint(
+          kind,
+          values.map((value) => exact(value.slice(value.indexOf("/") + 1))),
+        );
+      return proof(dimensionName("kubernetesAccount", listed(reach.trustDomains)), values.map(exact));
+    }
     case "host":
-      return values.map((value) => hostPattern(value, context.mode));
-    case "path":
-      return values.map(templatePattern);
+      return hostKeys(values, isStrict);
+    case "path": {
+      // Istio lets an operator stand for some characters only.
+      const isWhole = values.every((value) => !isPathTemplate(value) || (isStrict && isWholeTemplate(value)));
+      return (isWhole ? proof : hint)(kind, values.map(templatePattern));
+    }
     case "method":
-    case "header":
+      return proof(kind, values.map(parseTextPattern));
+    case "header": {
+      const one = context.action === "ALLOW" ? "headerAlone" : "header";
+      const name = dimensionName(isStrict ? one : "headerLine", model.header);
+      // With several lines, the negation is more than NOT.
+      return (negated ? hint : proof)(name, values.map(parseTextPattern));
+    }
     case "audience":
     case "presenter":
+      return (negated ? hint : proof)(kind, values.map(parseTextPattern));
     case "claim":
-      return values.map(parseTextPattern);
+      return (negated ? hint : proof)(dimensionName(kind, model.claim), values.map(parseTextPattern));
     case "requestPrincipal":
-      return (model.requestPrincipals ?? []).map(({ subject }) => subject);
+      return requestPrincipalKeys(model);
     case "port":
-      return values.map(exact);
+      return proof(
+        kind,
+        values.map((value) => exact(String(Number(value)))),
+      );
     case "sourceIp":
     case "remoteIp":
     case "destinationIp":
-      return values.map((value) => {
-        const block = parseCidr(value);
-        if (block === undefined) throw new TypeError("the value was not checked");
-        return { form: "prefix", text: addressBits(block, block.prefixBits) };
-      });
+      return proof(kind, values.map(blockPattern));
     case "sni":
       // As the field compares it.
-      return values.map((value) => parseTextPattern(context.mode === "strict" ? value.toLowerCase() : value));
+      return proof(
+        isStrict ? "sniName" : kind,
+        values.map((value) => parseTextPattern(isStrict ? value.toLowerCase() : value)),
+      );
   }
 }
 
-/** `*` anywhere crosses slashes, so only a value with one star at its end begins a segment for certain. */
-function namespacePattern(value: string): TextPattern | undefined {
-  if (value.includes("/") || value === "*") return undefined;
-  const star = value.indexOf("*");
-  if (star === -1) return exact(value);
-  return star === value.length - 1 ? { form: "prefix", text: value.slice(0, -1) } : undefined;
+function principalPatterns({ values }: FieldModel, { home, ours }: FieldContext): readonly TextPattern[] {
+  return values.flatMap((value) => expandPrincipal(value, home)).map(ours ? templatePattern : parseTextPattern);
+}
+
+function listed(trustDomains: ReadonlySet<string> | undefined): readonly string[] | undefined {
+  return trustDomains === undefined ? undefined : [...trustDomains];
+}
+
+function namespaceKeys(model: FieldModel, context: FieldContext): IndexKeys | undefined {
+  const reach = reachOf(model, context);
+  const { kind, values } = model;
+  const stars = (value: string): number => value.split("*").length - 1;
+  if (reach.kind === "kubernetes") {
+    if (values.some((value) => stars(value) > 1 || hasInnerStar(value))) return undefined;
+    return proof(dimensionName("kubernetesNamespace", listed(reach.trustDomains)), values.map(parseTextPattern));
+  }
+  // `*` anywhere crosses slashes, so only a value with one star at its end begins a segment for certain.
+  if (values.some((value) => value.includes("/") || value.slice(0, -1).includes("*") || value === "*"))
+    return undefined;
+  return proof(kind, values.map(parseTextPattern));
+}
+
+function hasInnerStar(value: string): boolean {
+  return value.slice(1, -1).includes("*");
+}
+
+/** strict: a value without port is compared with a host without port. */
+function hostKeys(values: readonly string[], isStrict: boolean): IndexKeys {
+  const patterns = (some: readonly string[]) => some.map((value) => hostPattern(value, isStrict ? "strict" : "istio"));
+  const names = isStrict ? values.filter((value) => !namesPort(value)) : [];
+  if (names.length === 0) return proof("hostAndPort", patterns(values));
+  if (names.length === values.length) return proof("hostName", patterns(values));
+  const withPort = values.filter(namesPort);
+  return hint("host", patterns(values), [
+    [
+      { dimension: "hostName", patterns: patterns(names) },
+      { dimension: "hostAndPort", patterns: patterns(withPort) },
+    ],
+  ]);
+}
+
+/** Looked up by subject; the issuer is asked for where it is the same in all values. */
+function requestPrincipalKeys({ kind, negated, requestPrincipals = [] }: FieldModel): IndexKeys {
+  const subjects = requestPrincipals.map(({ subject }) => subject);
+  const [first, ...others] = requestPrincipals.map(({ issuer }) => issuer);
+  const isSame = first !== undefined && others.every((issuer) => JSON.stringify(issuer) === JSON.stringify(first));
+  if (negated || !isSame || first.form === "any") return hint(kind, subjects);
+  return hint(kind, subjects, [
+    [{ dimension: kind, patterns: subjects }],
+    [{ dimension: "issuer", patterns: [first] }],
+  ]);
+}
+
+function blockPattern(value: string): TextPattern {
+  const block = parseCidr(value);
+  if (block === undefined) throw new TypeError("the value was not checked");
+  return { form: "prefix", text: addressBits(block, block.prefixBits) };
 }
 
 /** A template as the index looks it up: exactly, but for what stands between `{**}` and a tail, where the longer side finds it. */

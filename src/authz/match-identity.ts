@@ -11,7 +11,7 @@ export type Reach =
 type ConnectionMatch = (connection: ConnectionView) => boolean;
 
 /** A star that stands for part of the trust domain. */
-function reachesTrustDomain(pattern: TextPattern): boolean {
+export function reachesTrustDomain(pattern: TextPattern): boolean {
   switch (pattern.form) {
     case "exact":
       return false;

@@ -45,10 +45,10 @@ export const IS_NODE = 1;
 export const IS_PAIR = 2;
 export const VALUE_BITS = 2;
 
-// A test holds when the call has one of its texts in a dimension: the number of that, and tries or 0, whose values say nothing.
-const TEST_DIMENSION = 0;
-const TEST_FORWARD = 1;
-const TEST_BACKWARD = 2;
+// A list of tests: how many clauses, and of each how many alternatives, and of each how many tests and their places. In each clause an alternative
+// must hold, and in that each test. A place less than zero is that of a test that must fail. A test: how many parts, one of which must hold, and
+// of each a dimension and tries or 0, whose values say nothing: the call has a text that they hold.
+const PART_FIELDS = 3;
 
 // A branch of likely rules: its dimension and tries. Their values are places of lists of rules.
 export const BRANCH_FIELDS = 3;
@@ -126,23 +126,46 @@ function searchSplit(memory: PolicyMemory, node: number, call: CallView, start: 
 }
 
 function pairHolds(memory: PolicyMemory, check: number, call: CallView): boolean {
-  if (check >= 0) return holds(memory, check, call);
+  return check < 0 ? clausesHold(memory, -check, call) : holds(memory, check, call);
+}
+
+function clausesHold(memory: PolicyMemory, place: number, call: CallView): boolean {
   const { words } = memory;
-  const count = words[-check] ?? 0;
-  for (let i = 1; i <= count; i++) if (!testHolds(memory, words[i - check] ?? 0, call)) return false;
-  return count > 0;
+  const clauses = words[place] ?? 0;
+  let at = place + 1;
+  for (let clause = 0; clause < clauses; clause++) {
+    let isFound = false;
+    for (let left = words[at++] ?? 0; left > 0; left--) {
+      const count = words[at++] ?? 0;
+      isFound ||= testsHold(memory, at, count, call);
+      at += count;
+    }
+    if (!isFound) return false;
+  }
+  return clauses > 0;
+}
+
+function testsHold(memory: PolicyMemory, first: number, count: number, call: CallView): boolean {
+  for (let at = first; at < first + count; at++) {
+    const test = memory.words[at] ?? 0;
+    if (testHolds(memory, Math.abs(test), call) !== test > 0) return false;
+  }
+  return true;
 }
 
 function testHolds({ words, lookups }: PolicyMemory, test: number, call: CallView): boolean {
-  const dimension = lookups[words[test + TEST_DIMENSION] ?? -1];
-  if (dimension === undefined) throw new TypeError("a test has no dimension");
-  const forward = words[test + TEST_FORWARD] ?? 0;
-  const backward = words[test + TEST_BACKWARD] ?? 0;
-  const end = collectTexts(dimension, call, texts, textCount);
-  for (let i = textCount; i < end; i++) {
-    const text = texts[i] ?? "";
-    if (forward !== 0 && collectValues(words, forward, false, text, values, valueCount) > valueCount) return true;
-    if (backward !== 0 && collectValues(words, backward, true, text, values, valueCount) > valueCount) return true;
+  const end = test + 1 + PART_FIELDS * (words[test] ?? 0);
+  for (let part = test + 1; part < end; part += PART_FIELDS) {
+    const dimension = lookups[words[part] ?? -1];
+    if (dimension === undefined) throw new TypeError("a test has no dimension");
+    const forward = words[part + 1] ?? 0;
+    const backward = words[part + 2] ?? 0;
+    const last = collectTexts(dimension, call, texts, textCount);
+    for (let i = textCount; i < last; i++) {
+      const text = texts[i] ?? "";
+      if (forward !== 0 && collectValues(words, forward, false, text, values, valueCount) > valueCount) return true;
+      if (backward !== 0 && collectValues(words, backward, true, text, values, valueCount) > valueCount) return true;
+    }
   }
   return false;
 }

@@ -1,4 +1,5 @@
 import type { CompiledField, CompiledGroup, CompiledRule } from "./compiled-policy.ts";
+import type { IndexKeys } from "./index-keys.ts";
 import { isHttpOnly, isIdentity, isToken } from "./policy-model.ts";
 import type { TextPattern } from "./text-pattern.ts";
 
@@ -32,29 +33,33 @@ export interface Grouping {
   readonly size: number;
 }
 
-/** A field gives its keys only for calls that have the thing: for others its answer is fixed, whatever the values are. */
-function isUsable({ keys, model: { kind } }: CompiledField, { hasIdentity, isOpen, isHttp }: Shape): boolean {
-  if (keys === undefined) return false;
+/** Whether calls of the shape have what a field is about: for others its answer is fixed, whatever the values are. */
+export function isAsked({ model: { kind } }: CompiledField, { hasIdentity, isOpen, isHttp }: Shape): boolean {
   if (kind === "destinationPrincipal") return hasIdentity && !isOpen;
   // A request with a token and one without are of one shape, and in a DENY the absence of a token decides nothing.
   if (isToken(kind)) return isHttp;
   return !(isIdentity(kind) && !hasIdentity) && !(isHttpOnly(kind) && !isHttp);
 }
 
+/** By which the field finds its rule; undefined: by none. */
+function keysOf(field: CompiledField, shape: Shape): IndexKeys | undefined {
+  return field.model.negated || !isAsked(field, shape) ? undefined : field.keys;
+}
+
 /** Every dimension in which each alternative of the groups has keys, with all of them. */
 function addShared(groups: readonly CompiledGroup[], shape: Shape, all: Map<string, RuleKeys>): void {
   const [first = [], ...others] = groups;
   for (const field of first) {
-    if (field.keys === undefined || !isUsable(field, shape)) continue;
-    const { dimension } = field.keys;
-    const patterns = [...field.keys.patterns];
+    const keys = keysOf(field, shape);
+    if (keys === undefined) continue;
+    const { dimension } = keys;
+    const patterns = [...keys.patterns];
     const isShared = others.every((group) => {
-      const same = group.find((other) => other.keys?.dimension === dimension && isUsable(other, shape));
-      if (same?.keys !== undefined) patterns.push(...same.keys.patterns);
+      const same = group.map((other) => keysOf(other, shape)).find((other) => other?.dimension === dimension);
+      if (same !== undefined) patterns.push(...same.patterns);
       return same !== undefined;
     });
-    if (isShared)
-      all.set(dimension, { patterns, proof: others.length === 0 && field.keys.isProof ? field : undefined });
+    if (isShared) all.set(dimension, { patterns, proof: others.length === 0 && keys.isProof ? field : undefined });
   }
 }
 
@@ -65,10 +70,12 @@ export function ruleKeys(rule: CompiledRule, shape: Shape): ReadonlyMap<string, 
   addShared(rule.operations, shape, all);
   // A condition must hold beside the rest, so either may find the rule: the one with fewer texts does.
   for (const field of rule.conditions) {
-    if (field.keys === undefined || !isUsable(field, shape)) continue;
-    const known = all.get(field.keys.dimension);
-    if (known === undefined || field.keys.patterns.length < known.patterns.length)
-      all.set(field.keys.dimension, { patterns: field.keys.patterns, proof: field.keys.isProof ? field : undefined });
+    const keys = keysOf(field, shape);
+    if (keys === undefined) continue;
+    const { dimension, patterns, isProof } = keys;
+    const known = all.get(dimension);
+    if (known === undefined || patterns.length < known.patterns.length)
+      all.set(dimension, { patterns, proof: isProof ? field : undefined });
   }
   return all;
 }

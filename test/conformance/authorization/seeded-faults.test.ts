@@ -110,7 +110,10 @@ const eachLeaf =
     for (const leaf of leaves) change(words, leaf, words[leaf + 1] ?? 0);
   };
 /** The places of lists of tests, and of what names each. */
-function testsOf(words: Int32Array, { splits, leaves }: Found): readonly { readonly named: number; at: number }[] {
+function testsOf(
+  words: Int32Array,
+  { splits, leaves }: Found,
+): readonly { readonly named: number; readonly at: number }[] {
   const inLeaves = leaves.flatMap((leaf) =>
     Array.from({ length: Math.max(words[leaf + 1] ?? 0, 0) }, (_, i) => leaf + 3 + 2 * i),
   );
@@ -124,6 +127,30 @@ function testsOf(words: Int32Array, { splits, leaves }: Found): readonly { reado
     return at < 0 ? [{ named, at: -at }] : [];
   });
 }
+/** The places of each alternative's tests in the lists of tests. */
+function alternativesOf(
+  words: Int32Array,
+  found: Found,
+): readonly { readonly tests: readonly number[]; readonly isLast: boolean }[] {
+  const alternatives: { readonly tests: readonly number[]; readonly isLast: boolean }[] = [];
+  for (const list of new Set(testsOf(words, found).map(({ at }) => at))) {
+    let at = list + 1;
+    for (let clause = 0; clause < (words[list] ?? 0); clause++)
+      for (let left = words[at++] ?? 0; left > 0; left--) {
+        const count = words[at++] ?? 0;
+        const first = at;
+        alternatives.push({ tests: Array.from({ length: count }, (_, i) => first + i), isLast: left === 1 });
+        at += count;
+      }
+  }
+  return alternatives;
+}
+
+const eachAlternative =
+  (change: (words: Int32Array, tests: readonly number[], isLast: boolean) => void): WordsFault =>
+  (words, found) => {
+    for (const { tests, isLast } of alternativesOf(words, found)) change(words, tests, isLast);
+  };
 
 const wordsFaults: Readonly<Record<string, WordsFault>> = {
   "rules that say nothing about a dimension are lost": eachSplit((words, split) => {
@@ -165,20 +192,30 @@ const wordsFaults: Readonly<Record<string, WordsFault>> = {
   "what only one rule asks is not asked": (words, found) => {
     for (const { named } of testsOf(words, found)) words[named] = 0;
   },
-  "only the first of a rule's tests is asked": (words, found) => {
-    for (const { at } of testsOf(words, found)) words[at] = 1;
-  },
+  "only the first of a rule's tests is asked": eachAlternative((words, tests) => {
+    for (const at of tests) words[at] = words[tests[0] ?? at] ?? 0;
+  }),
+  "a test is turned round": eachAlternative((words, [at]) => {
+    if (at !== undefined) words[at] = -(words[at] ?? 0);
+  }),
+  "a field that is negated is asked as if it were not": eachAlternative((words, tests) => {
+    for (const at of tests) words[at] = Math.abs(words[at] ?? 0);
+  }),
+  "a rule is found by the last alternative alone": eachAlternative((words, tests, isLast) => {
+    const [at] = tests;
+    if (!isLast && at !== undefined) words[at] = -(words[at] ?? 0);
+  }),
   "a test looks for the texts of another rule": (words, found) => {
-    const all = testsOf(words, found).map(({ at }) => at + 1);
+    const all = alternativesOf(words, found).flatMap(({ tests }) => tests);
     const tests = all.map((at) => words[at] ?? 0);
     for (const [i, at] of all.entries()) words[at] = tests[(i + 1) % all.length] ?? 0;
   },
-  "a test looks into another dimension": (words, found) => {
-    for (const { at } of testsOf(words, found)) {
-      const test = words[at + 1] ?? 0;
-      words[test] = (words[test] ?? 0) === 0 ? 1 : 0;
+  "a test looks into another dimension": eachAlternative((words, tests) => {
+    for (const at of tests) {
+      const dimension = Math.abs(words[at] ?? 0) + 1;
+      words[dimension] = (words[dimension] ?? 0) === 0 ? 1 : 0;
     }
-  },
+  }),
   "only the first rule of a leaf is asked": eachLeaf((words, leaf) => {
     words[leaf + 1] = 1;
   }),
@@ -237,7 +274,22 @@ function changeChecks(policy: CompiledPolicy, change: (check: Check) => Check): 
 }
 
 /** Each kind that the index looks up by what else a call says. */
-const LOOKED_UP = ["sni", "audience", "presenter", "claim", "header", "host", "path", "principal"] as const;
+const LOOKED_UP = [
+  "sniName",
+  "audience",
+  "presenter",
+  "claim",
+  "header",
+  "headerAlone",
+  "hostName",
+  "hostAndPort",
+  "path",
+  "principal",
+  "kubernetesNamespace",
+  "kubernetesAccount",
+  "issuer",
+  "sourceIp",
+] as const;
 
 function changeLookups(policy: CompiledPolicy, kind: (typeof LOOKED_UP)[number]): CompiledPolicy {
   const lookups = policy.memory.lookups.map((one) => (one.kind === kind ? { ...one, kind: "port" as const } : one));
