@@ -4,6 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { callOutcome, connectionContext } from "../../test/support/call-outcome.ts";
+import { runCommand } from "../../test/support/run-command.ts";
 import { serialiseEvent, serialiseOutcome } from "../../test/support/serialise-record.ts";
 import type { CallOutcome } from "../core/call-outcome.ts";
 import type { RuleId } from "../core/decision.ts";
@@ -19,26 +20,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-interface Ran {
-  readonly code: number;
-  readonly out: string[];
-  readonly err: string;
-}
-async function tail(...argv: string[]): Promise<Ran> {
-  let out = "";
-  let err = "";
-  const code = await run(["tail", ...argv], {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
-    env: {},
-    cwd: folder,
-    colour: false,
-    signal: new AbortController().signal,
-  });
+async function tail(...argv: string[]): Promise<{ code: number; out: string[]; err: string }> {
+  const { code, out, err } = await runCommand(run, ["tail", ...argv], folder);
   return { code, out: out.split("\n").slice(0, -1), err };
 }
 function line(over: Partial<CallOutcome> = {}, seq = 1): string {

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type Ran, runCommand } from "../../test/support/run-command.ts";
 import { run } from "./check.ts";
 
 let folder: string;
@@ -16,22 +17,9 @@ function write(name: string, text: string): void {
   writeFileSync(join(folder, name), text);
 }
 
-async function check(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let out = "";
-  let err = "";
-  const code = await run(argv, {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
-    env: { SPIFFE_ENDPOINT_SOCKET: "unix:///run/nobody/listens/here.sock", SECRET: "hunter2" },
-    cwd: folder,
-    colour: false,
-    signal: new AbortController().signal,
-  });
-  return { code, out, err };
+function check(...argv: string[]): Promise<Ran> {
+  const env = { SPIFFE_ENDPOINT_SOCKET: "unix:///run/nobody/listens/here.sock", SECRET: "hunter2" };
+  return runCommand(run, argv, folder, env);
 }
 
 interface Finding {

@@ -12,6 +12,7 @@ import {
 } from "../../test/support/cert-factory.ts";
 import { jwtSvid } from "../../test/support/jwt-svids.ts";
 import { ALLOW_WEB, ORDERS, startTestSidecar, WEB } from "../../test/support/mesh.ts";
+import { type Ran, runCommand } from "../../test/support/run-command.ts";
 import { type ScriptedAgent, startScriptedAgent, svidMessage } from "../../test/support/scripted-agent.ts";
 import { run } from "./doctor.ts";
 
@@ -50,21 +51,8 @@ async function doctor(yaml: string, ...more: readonly string[]): Promise<Answer>
     out === "" ? { errors: [], warnings: [] } : (JSON.parse(out) as Pick<Answer, "errors" | "warnings">);
   return { code, errors, warnings, err };
 }
-async function runDoctor(argv: readonly string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ["", ""];
-  const code = await run(argv, {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
-    env: {},
-    cwd: dir,
-    colour: false,
-    signal: new AbortController().signal,
-  });
-  return { code, out, err };
+function runDoctor(argv: readonly string[]): Promise<Ran> {
+  return runCommand(run, argv, dir);
 }
 const codes = (found: readonly Found[]): string[] => found.map(({ code }) => code);
 const outbound = (port: number, identity = ORDERS, more = ""): string =>

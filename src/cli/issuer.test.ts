@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { CliIo } from "./cli-io.ts";
+import { type Ran, runCommand } from "../../test/support/run-command.ts";
 import { run } from "./issuer.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -173,23 +173,8 @@ describe.runIf(process.platform === "linux")("countersign issuer run", () => {
   });
 });
 
-async function cli(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let out = "";
-  let err = "";
-  const io: CliIo = {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
-    env: {},
-    cwd: folder,
-    colour: false,
-    signal: new AbortController().signal,
-  };
-  const code = await run(argv, io);
-  return { code, out, err };
+function cli(...argv: string[]): Promise<Ran> {
+  return runCommand(run, argv, folder);
 }
 
 describe("countersign issuer", () => {

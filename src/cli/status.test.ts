@@ -4,6 +4,7 @@ import { createServer as createSocketServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type Ran, runCommand } from "../../test/support/run-command.ts";
 import { type RunningAdmin, startAdmin } from "../admin/admin.ts";
 import type { StatusDocument } from "../admin/status-document.ts";
 import { run } from "./status.ts";
@@ -109,25 +110,8 @@ async function serve(answer: StatusDocument): Promise<void> {
     onError: () => undefined,
   });
 }
-async function status(
-  argv: readonly string[],
-  env: Record<string, string> = {},
-): Promise<{ code: number; out: string; err: string }> {
-  let out = "";
-  let err = "";
-  const code = await run(argv, {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
-    env,
-    cwd: folder,
-    colour: false,
-    signal: new AbortController().signal,
-  });
-  return { code, out, err };
+function status(argv: readonly string[], env: Record<string, string> = {}): Promise<Ran> {
+  return runCommand(run, argv, folder, env);
 }
 
 describe("status", () => {

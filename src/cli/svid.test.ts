@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type CertOptions, createTestCa } from "../../test/support/cert-factory.ts";
+import { type Ran, runCommand } from "../../test/support/run-command.ts";
 import { run } from "./svid.ts";
 import type { ShownSvid } from "./svid-view.ts";
 
@@ -16,22 +17,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true }));
 
-async function svid(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let out = "";
-  let err = "";
-  const code = await run(argv, {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
-    env: {},
-    cwd: dir,
-    colour: false,
-    signal: new AbortController().signal,
-  });
-  return { code, out, err };
+function svid(...argv: string[]): Promise<Ran> {
+  return runCommand(run, argv, dir);
 }
 function write(name: string, content: string | Uint8Array): string {
   writeFileSync(join(dir, name), content);

@@ -3,12 +3,13 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { onTestFinished } from "vitest";
 import { run } from "../../src/cli/policy.ts";
+import { type Ran, runCommand } from "./run-command.ts";
 
 /** A folder of a test's own with a configuration and policies, and the `policy` commands in it. */
 export interface PolicyWorkspace {
   readonly folder: string;
   write(name: string, text: string): void;
-  policy(...argv: string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }>;
+  policy(...argv: string[]): Promise<Ran>;
 }
 
 /** A sidecar of orders in namespace shop of trust domain example.org, whose app listens on port 8080. */
@@ -30,22 +31,6 @@ export function policyWorkspace(files: Readonly<Record<string, string>> = {}): P
   return {
     folder,
     write,
-    async policy(...argv) {
-      let out = "";
-      let err = "";
-      const code = await run(argv, {
-        out: (text) => {
-          out += text;
-        },
-        err: (text) => {
-          err += text;
-        },
-        env: {},
-        cwd: folder,
-        colour: false,
-        signal: new AbortController().signal,
-      });
-      return { code, out, err };
-    },
+    policy: (...argv) => runCommand(run, argv, folder),
   };
 }
