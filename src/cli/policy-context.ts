@@ -12,7 +12,7 @@ import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
 import { type PolicyPath, readPolicyFiles, type SourceFile } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { CountersignError, type Warning } from "../core/errors.ts";
-import { parseSpiffeId, parseTrustDomain, type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
+import { parseSpiffeId, parseTrustDomain, type SpiffeId, type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
 import type { AskContext } from "../policy-tools/ask-policy.ts";
 import type { CliIo } from "./cli-io.ts";
 import { fetchStatus } from "./fetch-status.ts";
@@ -80,14 +80,21 @@ function policyPaths(config: SidecarConfig, named: readonly string[], cwd: strin
 }
 
 function askContext(config: SidecarConfig): AskContext {
-  const [first, ...more] = new Set(config.inbound.map(({ appPort }) => appPort));
-  const expected = config.outbound.flatMap(({ identity }) => identity);
+  const onlyOne = (ports: readonly number[]) => {
+    const [first = 0, ...more] = new Set(ports);
+    return more.length === 0 ? first : 0;
+  };
+  const appPort = onlyOne(config.inbound.map((inbound) => inbound.appPort));
+  const leadingTo = (spiffeId: SpiffeId | undefined) =>
+    config.outbound.filter(
+      ({ identity }) => spiffeId !== undefined && identity.some((one) => matchesExpected(one, spiffeId)),
+    );
   return {
     see: seenBy(config.trustedProxies),
-    defaultPort: more.length === 0 ? (first ?? 0) : 0,
+    defaultPort: ({ direction, destination: { spiffeId } }) =>
+      direction === "inbound" ? appPort : onlyOne(leadingTo(spiffeId).map(({ to: [first] }) => first?.port ?? 0)),
     nowMs: Date.now(),
-    outboundDefault: ({ destination: { spiffeId } }) =>
-      spiffeId !== undefined && expected.some((one) => matchesExpected(one, spiffeId)) ? "allow" : "deny",
+    outboundDefault: ({ destination: { spiffeId } }) => (leadingTo(spiffeId).length > 0 ? "allow" : "deny"),
   };
 }
 

@@ -27,6 +27,7 @@ export function diffJson(found: PolicyDiff, [before, after]: Sides, source: stri
     changed: found.changed,
     otherRule: found.otherRule,
     ungrouped: found.ungrouped,
+    unlikeRecord: found.unlikeRecord,
     groups: found.groups.map((group) => ({
       change: group.change,
       principal: group.principal ?? null,

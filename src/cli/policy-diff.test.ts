@@ -44,8 +44,20 @@ it("says which rules ask for more than an audit log holds", async () => {
   });
   const { err } = await policy("diff", "before", "after", "-c", "c.yaml", "--audit", "audit.jsonl");
   expect(err).toBe(
-    "records hold no headers, claims or server names, which ns[shop]-policy[allow]-rule[0] ask for: such calls are asked without\n",
+    `records hold no headers, claims or server names, which ns[shop]-policy[allow]-rule[0] ask for: such calls are asked without
+by before, 4 of 6 calls end otherwise than was recorded: what is said of them may not hold
+`,
   );
+});
+
+it.each([
+  ["--audit", "none.jsonl"],
+  ["--requests", "none.jsonl"],
+])("does not pass for a success where %s holds no call", async (...source) => {
+  const { policy } = policyWorkspace({ ...files, "none.jsonl": "" });
+  const { code, err } = await policy("diff", "before", "before", "-c", "c.yaml", ...source);
+  expect(code).toBe(1);
+  expect(err).toMatch(/^there is no call in .*none\.jsonl, so nothing was compared: try --generate\n$/);
 });
 
 it("finds nothing between equal policies, also by calls that it makes up", async () => {

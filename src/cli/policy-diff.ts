@@ -23,7 +23,7 @@ export interface DiffArguments {
 
 const GENERATED = 50_000;
 
-/** Which calls change verdict between two sets of policies. 0: none does; 1: some do. */
+/** Which calls change verdict between two sets of policies. 0: none does; 1: some do, or there was no call to compare by. */
 export async function diff(before: string, after: string, asked: DiffArguments, io: CliIo): Promise<number> {
   const sides = [await sideOf(before, asked, io), await sideOf(after, asked, io)] as const;
   const [old, next] = sides;
@@ -31,7 +31,12 @@ export async function diff(before: string, after: string, asked: DiffArguments, 
   const source = await ask(collector, sides, asked, io);
   const found = collector.result();
   io.out(asked.json === true ? diffJson(found, sides, source) : diffText(found, sides, source, io.colour));
-  return found.changed > 0 ? 1 : 0;
+  if (found.calls === 0) io.err(`there is no call in ${source}, so nothing was compared: try --generate\n`);
+  if (found.unlikeRecord > 0)
+    io.err(
+      `by ${before}, ${found.unlikeRecord} of ${found.calls} calls end otherwise than was recorded: what is said of them may not hold\n`,
+    );
+  return found.changed > 0 || found.calls === 0 ? 1 : 0;
 }
 
 /** Policy files or folders, or a whole countersign.yaml. */
@@ -64,7 +69,9 @@ async function ask(
   }
   const files = asked.generate === undefined ? auditFiles(sides, asked, io) : [];
   if (files.length > 0) {
-    const { badLines } = await readAuditedCalls(files, ({ call, id }) => collector.add(call, id));
+    const { badLines } = await readAuditedCalls(files, ({ call, id, decision }) =>
+      collector.add(call, { id, decision }),
+    );
     sayWhatIsUnknown(sides, io);
     if (badLines > 0) io.err(`${badLines} ${badLines === 1 ? "line was" : "lines were"} no audit record\n`);
     return files.length === 1 ? (files[0] ?? "") : `${files.length} audit files`;
@@ -97,5 +104,7 @@ function auditFiles(sides: readonly PolicyContext[], { audit }: DiffArguments, i
 
 function countOf(text: string): number {
   if (/^[1-9]\d{0,7}$/.test(text)) return Number(text);
-  throw new CountersignError("E_POLICY_REQUEST", "--generate is no number from 1 on");
+  throw new CountersignError("E_POLICY_REQUEST", "--generate is no number from 1 on", {
+    fix: "give how many calls to make, like --generate 50000",
+  });
 }

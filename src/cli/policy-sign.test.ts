@@ -19,7 +19,7 @@ it("writes a signature that sidecars believe", async () => {
 });
 
 it.each<[readonly string[], string]>([
-  [["orders.yaml", "--key", "gone", "--policy-version", "1"], "gone: E_POLICY_REQUEST the file cannot be read"],
+  [["orders.yaml", "--key", "gone", "--policy-version", "1"], "gone: E_CONFIG_FILE does not exist"],
   [["orders.yaml", "--key", "orders.yaml", "--policy-version", "1"], "this is no private Ed25519 key"],
   [["orders.yaml", "--key", "p.key", "--policy-version", "0"], "--policy-version is no number"],
 ])("refuses %j", async (argv, why) => {

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { auditLines } from "../../test/support/audit-lines.ts";
-import { policyWorkspace } from "../../test/support/policy-workspace.ts";
+import { ORDERS_YAML, policyWorkspace } from "../../test/support/policy-workspace.ts";
 
 const LOG = auditLines([
   { path: "/orders" },
@@ -86,8 +86,46 @@ it("says that calls are left out which no policy can allow alone", async () => {
   });
   const { code, out, err } = await policy("suggest", "-c", "c.yaml");
   expect(code).toBe(0);
-  expect(err).toContain("allows 1 of the 3 calls");
+  expect(err).toContain("allows 1 of the 3 calls that were allowed; 2 are left out, as its first lines say\n");
   expect(out.match(/^# Left out: 1 call/gm)).toHaveLength(2);
+});
+
+it("says what it would open again that was denied", async () => {
+  const denied = { decision: "deny", reason: "E_POLICY_DENIED_BY_RULE" } as const;
+  const { policy } = policyWorkspace({
+    "audit.jsonl": auditLines([{ path: "/o/1" }, { path: "/o/2" }, { path: "/o/3", over: denied }]),
+  });
+  const { code, err } = await policy("suggest", "-c", "c.yaml");
+  expect(code).toBe(0);
+  expect(err).toContain("it also allows 1 of the calls that were denied: keep the DENY policies beside it\n");
+});
+
+it("names ports where the configuration has several, though the calls came to one", async () => {
+  const config = ORDERS_YAML.replace(
+    "protocol: http }]",
+    'protocol: http }, { name: db, listen: "127.0.0.1:15007", app: "127.0.0.1:5432", protocol: tcp }]',
+  );
+  const { policy, write } = policyWorkspace({ "c.yaml": config, "audit.jsonl": LOG });
+  const { code, out } = await policy("suggest", "-c", "c.yaml");
+  expect(code).toBe(0);
+  expect(out).toContain('ports: ["8080"]');
+  write("policies/suggested.yaml", out);
+  expect((await policy("lint", "-c", "c.yaml")).out).toContain("no errors");
+});
+
+it("does not pass for a success where there is nothing to suggest from", async () => {
+  const { policy, write } = policyWorkspace({ "audit.jsonl": "" });
+  const { code, out, err } = await policy("suggest", "-c", "c.yaml", "audit.jsonl");
+  expect([code, err]).toEqual([
+    1,
+    "there is no inbound call that policy allowed in audit.jsonl: the suggestion allows nothing\n",
+  ]);
+  expect(out).toContain("# no call, so nothing is allowed");
+  write("audit.jsonl", LOG);
+  expect((await policy("suggest", "-c", "c.yaml", "audit.jsonl", "--outbound")).code).toBe(1);
+  const wrong = await policy("suggest", "-c", "c.yaml", "audit.jsonl", "--name", "Not A Name");
+  expect([wrong.code, wrong.out]).toEqual([2, ""]);
+  expect(wrong.err).toContain("--name is no name");
 });
 
 it("ends no comment and no value with what a caller sent", async () => {

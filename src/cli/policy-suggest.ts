@@ -18,9 +18,13 @@ export interface SuggestArguments {
   readonly names: string;
 }
 
-/** Prints policies that allow the calls of the log and no others, then reads the log again to prove the first half of it. 1: some of the
- *  calls would not be allowed. */
+/** Prints policies that allow the calls of the log and no others, then reads the log again to prove it: each of the calls is allowed, and none that
+ *  was denied unless it says so. 1: some of the calls would not be allowed, or there are none. */
 export async function suggest(named: readonly string[], asked: SuggestArguments, io: CliIo): Promise<number> {
+  if (!/^[a-z0-9](?:[a-z0-9.-]{0,240}[a-z0-9])?$/.test(asked.name))
+    throw new CountersignError("E_POLICY_REQUEST", "--name is no name that Kubernetes takes", {
+      fix: "use at most 242 of a-z 0-9 and - .",
+    });
   const settings = await loadPolicySettings(asked, io);
   const { config, options, ask } = settings;
   const direction = asked.outbound === true ? "outbound" : "inbound";
@@ -30,6 +34,7 @@ export async function suggest(named: readonly string[], asked: SuggestArguments,
     mode: options.mode,
     idsForTemplate: asked.exact === true ? Number.POSITIVE_INFINITY : countOf(asked.ids, "--ids"),
     namesForTemplate: asked.exact === true ? Number.POSITIVE_INFINITY : countOf(asked.names, "--names"),
+    severalPorts: new Set(config.inbound.map(({ appPort }) => appPort)).size > 1,
   });
   const { badLines } = await readAuditedCalls(files, (call) => suggester.add(call));
   const suggestion = suggester.suggest();
@@ -42,17 +47,27 @@ export async function suggest(named: readonly string[], asked: SuggestArguments,
   const { policy } = loadPolicies([{ file: "suggestion", text: yaml }], options);
   let refused = 0;
   let allowed = 0;
+  let reopened = 0;
   await readAuditedCalls(files, ({ call, decision }) => {
-    if (call.direction !== direction || decision === "deny") return;
-    if (askPolicy(policy, call, ask).decision === "allow") allowed++;
+    if (call.direction !== direction) return;
+    const isAllowed = askPolicy(policy, call, ask).decision === "allow";
+    if (decision === "deny") reopened += isAllowed ? 1 : 0;
+    else if (isAllowed) allowed++;
     else refused++;
   });
+  if (allowed + refused === 0) {
+    io.err(`there is no ${direction} call that policy allowed in ${source}: the suggestion allows nothing\n`);
+    return 1;
+  }
   const leftOut = suggestion.leftOut.reduce((sum, { why, calls }) => sum + (why === "denied" ? 0 : calls), 0);
-  io.err(`checked: the suggestion allows ${allowed} of the ${allowed + refused} calls that were allowed\n`);
+  const without = leftOut === 0 ? "" : `; ${leftOut} ${leftOut === 1 ? "is" : "are"} left out, as its first lines say`;
+  io.err(`checked: the suggestion allows ${allowed} of the ${allowed + refused} calls that were allowed${without}\n`);
+  if (reopened > 0)
+    io.err(`it also allows ${reopened} of the calls that were denied: keep the DENY policies beside it\n`);
   return refused > leftOut ? 1 : 0;
 }
 
 function countOf(text: string, option: string): number {
-  if (!/^[1-9]\d{0,6}$/.test(text)) throw new CountersignError("E_POLICY_REQUEST", `${option} is no number from 1 on`);
-  return Number(text);
+  if (/^[1-9]\d{0,6}$/.test(text)) return Number(text);
+  throw new CountersignError("E_POLICY_REQUEST", `${option} is no number from 1 on`, { fix: `give ${option} like 2` });
 }

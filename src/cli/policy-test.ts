@@ -151,6 +151,8 @@ async function tablesIn(folder: string, depth = 0): Promise<readonly string[]> {
 
 function percentOf(text: string): number {
   if (!/^(?:100|\d{1,2})$/.test(text))
-    throw new CountersignError("E_POLICY_REQUEST", "--coverage is no number from 0 to 100");
+    throw new CountersignError("E_POLICY_REQUEST", "--coverage is no number from 0 to 100", {
+      fix: "give the percentage of rules, like --coverage 100",
+    });
   return Number(text);
 }

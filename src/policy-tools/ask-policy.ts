@@ -36,8 +36,8 @@ export interface SeenCall {
 
 export interface AskContext {
   readonly see: (call: AskedCall) => SeenCall;
-  /** The port of calls that name none. */
-  readonly defaultPort: number;
+  /** The port of calls that name none: the app's, or outbound the server's; 0 where there are several. */
+  readonly defaultPort: (call: AskedCall) => number;
   /** What becomes of an outbound call that no OUTBOUND policy speaks about: a configured destination is allowed, any other is not. */
   readonly outboundDefault: (call: AskedCall) => "allow" | "deny";
   /** The time of calls that name none, in milliseconds since the epoch. */
@@ -116,7 +116,7 @@ function factsOf(
     sourceIp: source.ip,
     remoteIp,
     destinationIp: destination.ip,
-    destinationPort: destination.port ?? defaultPort,
+    destinationPort: destination.port ?? defaultPort(call),
     sni: call.sni,
   };
   const about = {

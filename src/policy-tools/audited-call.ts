@@ -47,7 +47,7 @@ export function auditedCall(record: unknown): AuditedCall | undefined {
       destination: {
         spiffeId: destination,
         ip: addressOf(text(record, "destination.address")),
-        port: number(record, "app.port"),
+        port: direction === "inbound" ? number(record, "app.port") : portOf(text(record, "destination.address")),
       },
       sni: "",
       timeMs: Number.isNaN(timeMs) ? undefined : timeMs,
@@ -82,6 +82,11 @@ function requestOf(record: unknown): AskedRequest | undefined {
 function addressOf(address: string | undefined): string {
   const host = /^\[?([^\]]*?)\]?:\d+$/.exec(address ?? "")?.[1];
   return host === undefined ? "" : (canonicalIpAddress(host) ?? "");
+}
+
+function portOf(address: string | undefined): number | undefined {
+  const port = /:(\d{1,5})$/.exec(address ?? "")?.[1];
+  return port === undefined || Number(port) > 65_535 ? undefined : Number(port);
 }
 
 function identity(record: unknown, path: string): SpiffeId | "bad" | undefined {

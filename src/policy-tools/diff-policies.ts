@@ -36,10 +36,12 @@ export interface PolicyDiff {
   readonly groups: readonly ChangedCalls[];
   /** Calls that change and stand in no group, as there are too many. */
   readonly ungrouped: number;
+  /** How many the first side decides otherwise than was recorded: what they had is not in the record, or other policies were in force. */
+  readonly unlikeRecord: number;
 }
 
 export interface DiffCollector {
-  add(call: AskedCall, id?: string): void;
+  add(call: AskedCall, recorded?: { readonly id: string; readonly decision: "allow" | "deny" }): void;
   result(): PolicyDiff;
 }
 
@@ -53,11 +55,13 @@ export function createPolicyDiff(before: DiffSide, after: DiffSide): DiffCollect
   let changed = 0;
   let otherRule = 0;
   let ungrouped = 0;
+  let unlikeRecord = 0;
   return {
-    add(call, id) {
+    add(call, recorded) {
       calls++;
       const was = askPolicy(before.policy, call, before.ask);
       const is = askPolicy(after.policy, call, after.ask);
+      if (recorded !== undefined && recorded.decision !== was.decision) unlikeRecord++;
       const change = changeOf(was, is);
       if (change === undefined) return;
       if (change === "other rule") otherRule++;
@@ -69,7 +73,10 @@ export function createPolicyDiff(before: DiffSide, after: DiffSide): DiffCollect
       const known = groups.get(key);
       if (known !== undefined) known.calls++;
       else if (groups.size >= MAX_GROUPS) ungrouped++;
-      else groups.set(key, { change, principal, what, calls: 1, before: was, after: is, example: call, exampleId: id });
+      else {
+        const about = { change, principal, what, before: was, after: is };
+        groups.set(key, { ...about, calls: 1, example: call, exampleId: recorded?.id });
+      }
     },
     result: () => ({
       calls,
@@ -77,6 +84,7 @@ export function createPolicyDiff(before: DiffSide, after: DiffSide): DiffCollect
       otherRule,
       groups: [...groups.values()].toSorted((a, b) => rank(a.change) - rank(b.change) || b.calls - a.calls),
       ungrouped,
+      unlikeRecord,
     }),
   };
 }

@@ -21,7 +21,7 @@ const options: PolicyOptions = {
 };
 const ask: AskContext = {
   see: ({ source }: AskedCall) => ({ headers: [], remoteIp: source.ip }),
-  defaultPort: 8080,
+  defaultPort: () => 8080,
   nowMs: 0,
   outboundDefault: () => "allow",
 };
@@ -62,6 +62,7 @@ function suggest(rows: readonly Row[], over: Partial<SuggestOptions> = {}) {
     mode: "strict",
     idsForTemplate: 2,
     namesForTemplate: 4,
+    severalPorts: false,
     ...over,
   });
   for (const [i, one] of rows.entries())
@@ -173,6 +174,26 @@ describe("suggested policies", () => {
     expect(allows({ tcp: true, port: 5433, from: "db" })).toBe(false);
   });
 
+  it("give connections a rule of their own: an ALLOW rule that looks at HTTP is passed over on TCP", () => {
+    const rows: Row[] = [
+      { path: "/a", port: 8080 },
+      { tcp: true, port: 5432 },
+    ];
+    const { allows, suggestion } = suggest(rows);
+    expect(suggestion.rules.map(({ callers }) => callers.map(({ calls }) => calls))).toEqual([[1], [1]]);
+    expect(rows.filter((one) => !allows(one))).toEqual([]);
+    expect(allows({ path: "/b", port: 8080 })).toBe(false);
+  });
+
+  it("leave out connections on a port where HTTP was seen: the rule would allow all of that too", () => {
+    const { allows, suggestion } = suggest([{ path: "/a" }, { tcp: true, from: "db" }, { tcp: true, from: "db" }]);
+    expect(suggestion.leftOut).toEqual([
+      { why: "a policy that allows TCP on a port allows all HTTP there", calls: 2, example: "TCP" },
+    ]);
+    expect(suggestion.calls).toBe(1);
+    expect(allows({ path: "/b", from: "db" })).toBe(false);
+  });
+
   it("allow callers without identity as such, and nobody else with them", () => {
     const { allows, yaml } = suggest([row("nobody GET /open")]);
     expect(yaml).toContain('notPrincipals: ["*"]');
@@ -201,14 +222,14 @@ describe("suggested policies", () => {
   );
 
   it("of calls that this app makes name who answered, and else the host", () => {
-    const outbound = (to: string | undefined, request: Partial<AskedRequest> | undefined): AskedCall => ({
+    const outbound = (to: string | undefined, request: Partial<AskedRequest> | undefined, port = 443): AskedCall => ({
       ...callOf({}),
       direction: "outbound",
       source: { spiffeId: undefined, ip: "127.0.0.1", remoteIp: undefined },
       destination: {
         spiffeId: to === undefined ? undefined : parseSpiffeId(`spiffe://${to}`),
         ip: "",
-        port: undefined,
+        port,
       },
       request:
         request === undefined
@@ -221,18 +242,23 @@ describe("suggested policies", () => {
       outbound(payments, { method: "POST" }),
       outbound(undefined, { host: "api.example.com" }),
       outbound(undefined, { method: "CONNECT", host: "api.example.com:443", path: "" }),
-      outbound("example.org/ns/db/sa/db", undefined),
+      outbound("example.org/ns/db/sa/db", undefined, 5432),
     ];
     const suggester = createSuggester({
       direction: "outbound",
       mode: "strict",
       idsForTemplate: 2,
       namesForTemplate: 4,
+      severalPorts: false,
     });
     const about = { id: "", time: "", rule: undefined, reason: undefined, policyVersion: "" };
-    for (const call of [...log, outbound(undefined, undefined)]) suggester.add({ ...about, call, decision: "allow" });
+    const leftOut = [outbound(undefined, undefined), outbound("example.org/ns/db/sa/db", undefined, 0)];
+    for (const call of [...log, ...leftOut]) suggester.add({ ...about, call, decision: "allow" });
     const suggestion = suggester.suggest();
-    expect(suggestion.leftOut).toEqual([{ why: "nothing says whom it was to", calls: 1, example: "TCP" }]);
+    expect(suggestion.leftOut).toEqual([
+      { why: "nothing says whom it was to", calls: 1, example: "TCP" },
+      { why: "nothing says to which port it was", calls: 1, example: "TCP" },
+    ]);
     const target = {
       namespace: "shop",
       name: "out",
@@ -250,7 +276,9 @@ describe("suggested policies", () => {
       outbound("example.org/ns/pay/sa/other", {}),
       outbound(undefined, { host: "other.example.com" }),
       outbound(undefined, { method: "CONNECT", host: "api.example.com:8443", path: "" }),
-      outbound("example.org/ns/db/sa/other", undefined),
+      outbound("example.org/ns/db/sa/other", undefined, 5432),
+      outbound("example.org/ns/db/sa/db", undefined, 22),
+      outbound("example.org/ns/db/sa/db", {}),
     ];
     expect(neighbours.filter(allows)).toEqual([]);
   });
@@ -272,6 +300,7 @@ describe("suggested policies", () => {
       mode: "strict",
       idsForTemplate: 2,
       namesForTemplate: 1e9,
+      severalPorts: false,
     });
     const call = (i: number) => ({ call: callOf({ path: `/x${i}x/y/z` }), decision: "allow", time: "" }) as const;
     expect(() => {

@@ -1,5 +1,6 @@
 import { asciiJson } from "../core/safe-text.ts";
-import type { PathEvidence, SuggestedOperation, SuggestedRule, Suggestion } from "./suggest-policies.ts";
+import type { Suggestion } from "./suggest-policies.ts";
+import type { PathEvidence, SuggestedOperation, SuggestedRule } from "./suggest-rules.ts";
 
 export interface SuggestTarget {
   readonly namespace: string;
