@@ -26,6 +26,7 @@ interface Case {
     /** Of the workload. */
     readonly namespace?: string;
     readonly labels?: Readonly<Record<string, string>>;
+    readonly rootNamespace?: string;
     readonly trustDomain?: string | null;
     readonly aliases?: readonly string[];
     readonly listeners?: readonly PolicyListener[];
@@ -87,7 +88,7 @@ function optionsOf({ options = {} }: Case, mode: PolicyMode): PolicyOptions {
     mode,
     default: options.default ?? (mode === "strict" ? "deny" : "allow"),
     pathNormalization: options.pathNormalization ?? (mode === "strict" ? "MERGE_SLASHES" : "BASE"),
-    rootNamespace: "istio-system",
+    rootNamespace: options.rootNamespace ?? "istio-system",
     workload: {
       namespace: options.namespace ?? "shop",
       labels: new Map(Object.entries(options.labels ?? { app: "orders" })),
