@@ -16,8 +16,9 @@ export const conditionCodes = {
     fix: "configure the provider, or name another",
   },
   E_POLICY_CUSTOM: {
-    meaning: "a CUSTOM rule matched the call, and nobody could ask its provider",
-    fix: "see whether the call came in on a listener that asks providers: the egress proxy asks none",
+    meaning:
+      "a CUSTOM rule came to match a call when nobody could ask its provider any more: the destination's address or the time was another one by then",
+    fix: "call again",
   },
   E_POLICY_MTLS: {
     meaning: "a PeerAuthentication would loosen what the listener demands",
