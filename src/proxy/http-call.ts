@@ -294,6 +294,7 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
   onUpstreamDrain(): void {
     if (this.#done) return;
     if (this.isPassing && this.#upstream !== undefined) {
+      this.noteBytes();
       if (!this.passEarly(this.#upstream)) return;
       if (this.#requestEnded) this.#endUpstream();
     }

@@ -47,6 +47,7 @@ interface World {
   readonly gate: Gate;
   readonly fill: (text: string) => string;
   readonly asked: () => number;
+  readonly shown: () => string | null;
   readonly keysFetched: () => number;
   /** The documents of a set; what it does not say is as the case has it. */
   readonly policies: (set: PolicySet) => string;
@@ -102,6 +103,7 @@ ${one.config ?? ""}`,
     gate,
     fill: (text) => tokens?.fill(text) ?? text,
     asked: () => provider?.asked() ?? 0,
+    shown: () => provider?.shown() ?? null,
     keysFetched: () => tokens?.keysFetched() ?? 0,
     policies,
   };
@@ -172,6 +174,7 @@ async function check(world: World, row: WireRow): Promise<void> {
   for (const [name, value] of Object.entries(row.seesTrailers ?? {}))
     expect(request?.trailers[name] ?? null, `${row.says}: trailer ${name}`).toBe(value);
   if (row.asked !== undefined) expect(world.asked() - askedBefore, row.says).toBe(row.asked);
+  if (row.shown !== undefined) expect(world.shown(), row.says).toBe(row.shown);
   // Keys are also fetched without a call that waits for them.
   if (row.keysFetched !== undefined)
     await vi.waitFor(() => expect(world.keysFetched(), row.says).toBe(row.keysFetched), SOON);

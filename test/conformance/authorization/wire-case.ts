@@ -32,6 +32,8 @@ export interface ProviderSetting {
   readonly says: "yes" | "no" | "nothing" | "an error" | "an empty answer";
   /** Headers that it wants set on the request. */
   readonly sets?: Readonly<Record<string, string>>;
+  /** Its includeRequestBodyInCheck. */
+  readonly body?: Readonly<Record<string, number | boolean>>;
 }
 
 export interface WireRow {
@@ -59,6 +61,8 @@ export interface WireRow {
   readonly seesTrailers?: Readonly<Record<string, string | null>>;
   /** How often the provider was asked. */
   readonly asked?: number;
+  /** What the provider was shown of the body, one character a byte, with "…" behind a partial one; null: none. */
+  readonly shown?: string | null;
   /** How often the issuer's keys were asked for since the start. */
   readonly keysFetched?: number;
   /** So much time before it. */

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { startApp, startTcpApp, type TestApp } from "../../support/app.ts";
+import { bodyOf, startApp, startTcpApp, type TestApp } from "../../support/app.ts";
 import { header, startExtAuthzServer } from "../../support/ext-authz-server.ts";
 import type { ProviderSetting, WireCase } from "./wire-case.ts";
 import type { Gate } from "./wire-gate.ts";
@@ -52,21 +52,32 @@ export async function startCaseApp(kind: NonNullable<WireCase["app"]>): Promise<
 export interface CaseProvider {
   readonly yaml: string;
   readonly asked: () => number;
+  /** As WireRow.shown, of the last check. */
+  readonly shown: () => string | null;
   close(): void;
 }
 
-export async function startCaseProvider({ kind, says, sets = {} }: ProviderSetting, gate: Gate): Promise<CaseProvider> {
+export async function startCaseProvider(setting: ProviderSetting, gate: Gate): Promise<CaseProvider> {
+  const { kind, says, sets = {} } = setting;
+  const wanted = setting.body === undefined ? "" : `, includeRequestBodyInCheck: ${JSON.stringify(setting.body)}`;
+  let shown: string | null = null;
+  const show = (body: string, isPartial: unknown): void => {
+    shown = isPartial === undefined ? null : body + (isPartial === "true" ? "…" : "");
+  };
   // Where an answer is to come, a busy machine has time for it.
   const timeout = says === "nothing" ? "400ms" : "30s";
-  const where = (port: number) => `service: 127.0.0.1, port: ${port}, timeout: ${timeout}`;
+  const where = (port: number) => `service: 127.0.0.1, port: ${port}, timeout: ${timeout}${wanted}`;
   if (kind === "http") {
     let asked = 0;
-    const server: Server = createServer((_, response) => {
+    const server: Server = createServer((request, response) => {
       asked++;
       if (says === "nothing") return;
-      gate.pass(() => {
-        response.writeHead(says === "yes" ? 200 : says === "no" ? 401 : 500, sets);
-        response.end(says === "no" ? "who are you?" : "");
+      void bodyOf(request).then((body) => {
+        show(body, request.headers["x-envoy-auth-partial-body"]);
+        gate.pass(() => {
+          response.writeHead(says === "yes" ? 200 : says === "no" ? 401 : 500, sets);
+          response.end(says === "no" ? "who are you?" : "");
+        });
       });
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -75,6 +86,7 @@ export async function startCaseProvider({ kind, says, sets = {} }: ProviderSetti
     return {
       yaml: `{ name: p, envoyExtAuthzHttp: { ${where(port)}, headersToUpstreamOnAllow: ${names} } }`,
       asked: () => asked,
+      shown: () => shown,
       close: () => {
         server.close();
         server.closeAllConnections();
@@ -82,7 +94,9 @@ export async function startCaseProvider({ kind, says, sets = {} }: ProviderSetti
     };
   }
   const headers = Object.entries(sets).map(([name, value]) => header(name, value));
-  const server = await startExtAuthzServer(async () => {
+  const server = await startExtAuthzServer(async ({ attributes: { request } }) => {
+    const raw = Buffer.from(request.http?.rawBody ?? []).toString("latin1");
+    show((request.http?.body ?? "") + raw, request.http?.headers["x-envoy-auth-partial-body"]);
     if (says === "nothing") return undefined;
     await new Promise<void>((resolve) => gate.pass(resolve));
     if (says === "an error") return new Error("boom");
@@ -92,6 +106,7 @@ export async function startCaseProvider({ kind, says, sets = {} }: ProviderSetti
   return {
     yaml: `{ name: p, envoyExtAuthzGrpc: { ${where(server.port)} } }`,
     asked: () => server.seen.length,
+    shown: () => shown,
     close: () => server.close(),
   };
 }
