@@ -49,6 +49,7 @@ interface World {
   readonly asked: () => number;
   readonly shown: () => string | null;
   readonly keysFetched: () => number;
+  readonly payload: () => string;
   /** The documents of a set; what it does not say is as the case has it. */
   readonly policies: (set: PolicySet) => string;
 }
@@ -105,6 +106,7 @@ ${one.config ?? ""}`,
     asked: () => provider?.asked() ?? 0,
     shown: () => provider?.shown() ?? null,
     keysFetched: () => tokens?.keysFetched() ?? 0,
+    payload: () => tokens?.payload() ?? "",
     policies,
   };
 }
@@ -140,10 +142,16 @@ function load({ sidecar, policies }: World, { fails, ...set }: NonNullable<WireR
   else expect(() => sidecar.setPolicies(policies(set))).toThrow(fails);
 }
 
-/** Once the call waits for an answer, another set comes into force; then there is an answer. */
-async function whileItWaits(world: World, set: PolicySet): Promise<void> {
+/** What happens once the call waits for an answer; then there is one. */
+async function whileItWaits(
+  world: World,
+  { passes, others, ...set }: NonNullable<WireRow["meanwhile"]>,
+): Promise<void> {
   await vi.waitFor(() => expect([world.sidecar.sidecar.activeCalls, world.gate.held]).toEqual([1, 1]), SOON);
-  load(world, set);
+  // oxlint-disable-next-line no-await-in-loop -- in order
+  for (const row of others ?? []) await check(world, row);
+  if (Object.keys(set).length > 0 || others === undefined) load(world, set);
+  if (passes !== undefined) vi.advanceTimersByTime(millisecondsOf(passes));
   world.gate.letGo();
 }
 
@@ -170,7 +178,9 @@ async function check(world: World, row: WireRow): Promise<void> {
   if (row.app !== undefined)
     expect(request === undefined ? null : `${request.method} ${request.url}`, row.says).toBe(row.app);
   for (const [name, value] of Object.entries(row.sees ?? {}))
-    expect(request?.headers[name] ?? null, `${row.says}: ${name}`).toBe(value);
+    expect(request?.headers[name] ?? null, `${row.says}: ${name}`).toBe(
+      value?.replace("{payload}", world.payload()) ?? null,
+    );
   for (const [name, value] of Object.entries(row.seesTrailers ?? {}))
     expect(request?.trailers[name] ?? null, `${row.says}: trailer ${name}`).toBe(value);
   if (row.asked !== undefined) expect(world.asked() - askedBefore, row.says).toBe(row.asked);

@@ -69,8 +69,8 @@ export interface WireRow {
   readonly passes?: string;
   /** Before it, this is loaded as the new set of policies, or refused with this code. */
   readonly load?: PolicySet & { readonly fails?: string };
-  /** Loaded while the call waits for the provider or for keys, which answer then. */
-  readonly meanwhile?: PolicySet;
+  /** While the call waits for the provider or for keys, which answer then: a set comes into force, time passes, others call. */
+  readonly meanwhile?: PolicySet & Pick<Step, "passes"> & { readonly others?: readonly WireRow[] };
   /** What becomes of the call when its answer has begun. */
   readonly then?: readonly Step[];
   /** What the record says. */

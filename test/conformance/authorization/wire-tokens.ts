@@ -32,6 +32,8 @@ export interface Tokens {
   readonly config: string;
   /** Puts tokens in the place of `{token …}`. */
   fill(text: string): string;
+  /** What `{payload}` stands for: the payload of the last token, as it was sent. */
+  readonly payload: () => string;
   /** How often the keys were asked for. */
   keysFetched(): number;
   close(): Promise<void>;
@@ -60,6 +62,7 @@ export async function caseTokens(
   // Where an answer is to come, a busy machine has time for it.
   const timeout = keys === "slow" ? "300ms" : "30s";
   const source = served === undefined ? { jwks: jwkSet(key) } : { ...uri, timeout };
+  let last = "";
   return {
     document: JSON.stringify({
       apiVersion: "security.istio.io/v1",
@@ -69,7 +72,11 @@ export async function caseTokens(
     }),
     config: `requestAuthentication: { addresses: ${JSON.stringify(addresses)}, ca: "${file}" }`,
     fill: (text) =>
-      text.replaceAll(/\{token(?: ([^}]*))?\}/g, (_, words: string | undefined) => written(words ?? "", issuer)),
+      text.replaceAll(/\{token(?: ([^}]*))?\}/g, (_, words: string | undefined) => {
+        last = written(words ?? "", issuer);
+        return last;
+      }),
+    payload: () => last.split(".")[1] ?? "",
     keysFetched: () => served?.asked.filter((path) => path === KEYS).length ?? 0,
     close: async () => {
       rmSync(file);
@@ -119,6 +126,7 @@ function written(words: string, issuer: string): string {
   let by: TokenKey = key;
   let alg = "RS256";
   let size = 0;
+  let crit: readonly string[] | undefined;
   for (const word of words.split(" ").filter((some) => some !== "")) {
     const [name = "", value = ""] = word.split("=");
     if (name === "alg") alg = value;
@@ -126,11 +134,12 @@ function written(words: string, issuer: string): string {
     else if (name === "kid") {
       kid = value;
       by = value === newcomer.kid ? newcomer : stranger;
-    } else if (value === "none") claims[name] = undefined;
+    } else if (name === "crit") crit = [value];
+    else if (value === "none") claims[name] = undefined;
     else if (name === "exp" || name === "nbf") claims[name] = Math.floor(Date.now() / 1000) + Number(value);
     else claims[name] = value;
   }
-  const header = { alg, typ: "JWT", kid };
+  const header = { alg, typ: "JWT", kid, crit, ...(crit === undefined ? {} : { [crit.join()]: true }) };
   // As a forger would: with what everybody knows.
   const shared = key.publicKey.export({ type: "spki", format: "pem" });
   const sign =
