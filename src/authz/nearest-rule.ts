@@ -160,7 +160,7 @@ function rawText({ model }: CompiledField, call: CallView, matches: boolean): st
     case "destinationPrincipal":
       return call.destination === "" ? "no identity is asked of it" : `${call.destination}${call.isOpen ? "*" : ""}`;
     case "port":
-      return connection.portText;
+      return connection.portText === "0" ? "no known port" : connection.portText;
     case "sni":
       return connection.sni === "" ? "no server name" : connection.sni;
     case "host":

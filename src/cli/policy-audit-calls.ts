@@ -4,7 +4,7 @@ import { fileProblem } from "../config/read-text-file.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { CountersignError } from "../core/errors.ts";
 import { type AuditedCall, auditedCall } from "../policy-tools/audited-call.ts";
-import { parseRecordLine } from "./audit-lines.ts";
+import { type AuditRecord, parseRecordLine } from "./audit-lines.ts";
 
 /** The files named, else those that the configuration writes. Throws CountersignError E_AUDIT_FILE when there are none. */
 export function auditFilesOf(named: readonly string[], config: SidecarConfig, cwd: string): readonly string[] {
@@ -24,11 +24,12 @@ export interface AuditRead {
   readonly badLines: number;
 }
 
-/** Hands out the calls of audit files that policy has decided about, file after file, one at a time: memory does not grow with the files.
- *  `onCall` may return false to stop. Throws CountersignError E_AUDIT_FILE for a file that cannot be read. */
+/** Hands out the calls of audit files that policy has decided about, file after file, one at a time: memory does not grow with the files. All other
+ *  records go to `onOther`. Throws CountersignError E_AUDIT_FILE for a file that cannot be read. */
 export async function readAuditedCalls(
   files: readonly string[],
   onCall: (call: AuditedCall) => void,
+  onOther: (record: AuditRecord) => void = () => undefined,
 ): Promise<AuditRead> {
   let badLines = 0;
   for (const file of files) {
@@ -40,7 +41,8 @@ export async function readAuditedCalls(
         return;
       }
       const call = auditedCall(record);
-      if (call !== undefined) onCall(call);
+      if (call === undefined) onOther(record);
+      else onCall(call);
     };
     const reader = createLineReader(file);
     try {

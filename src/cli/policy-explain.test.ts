@@ -147,6 +147,26 @@ it("explains a call of the audit log again, beside what was decided then", async
   expect((await policy("explain", "-c", "c.yaml", "--id", "call-9")).err).toContain("no call with that id");
 });
 
+it("says of a call of the audit log that ended before policy why it did", async () => {
+  const over = {
+    decision: "error",
+    reason: "E_PATH_NUL",
+    detail: "the path holds %00",
+    policyVersion: undefined,
+  } as const;
+  const { policy } = policyWorkspace({ ...files, "audit.jsonl": auditLines([{ path: "/a%00", over }]) });
+  expect(await policy("explain", "-c", "c.yaml", "--id", "call-0")).toEqual({
+    code: 1,
+    out: `recorded 2030-01-01T12:34:56.789000Z: error E_PATH_NUL the path holds %00
+
+policy was not asked about this call
+`,
+    err: "",
+  });
+  const { out } = await policy("explain", "-c", "c.yaml", "--id", "call-0", "--json");
+  expect(JSON.parse(out)).toMatchObject({ decision: "deny", rule: null, reason: "E_PATH_NUL", trace: null });
+});
+
 it("decides outbound calls by OUTBOUND policies, time by the time given, and names providers that must be asked", async () => {
   const outbound = `apiVersion: countersign.dev/v1
 kind: AuthorizationPolicy

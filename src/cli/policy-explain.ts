@@ -1,43 +1,17 @@
 import { resolve } from "node:path";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
-import { CountersignError } from "../core/errors.ts";
-import { printable } from "../core/safe-text.ts";
+import { asciiJson, printable } from "../core/safe-text.ts";
 import { askPolicy } from "../policy-tools/ask-policy.ts";
-import { type AskedCall, readAskedCall } from "../policy-tools/asked-call.ts";
 import type { AuditedCall } from "../policy-tools/audited-call.ts";
-import { parseCurlLine } from "../policy-tools/curl-line.ts";
 import { type ExplainedCall, explainCall } from "../policy-tools/explain-call.ts";
+import { type AuditRecord, member } from "./audit-lines.ts";
 import type { CliIo } from "./cli-io.ts";
 import { fileNamer } from "./findings-report.ts";
 import { auditFilesOf, readAuditedCalls } from "./policy-audit-calls.ts";
 import { loadPolicyContext, type PolicyContext } from "./policy-context.ts";
+import { callOf, type ExplainArguments, refuseMixed, usage } from "./policy-explain-flags.ts";
 import { explainedJson, explainedText } from "./policy-explain-view.ts";
 import { readRequestLines } from "./policy-request-lines.ts";
-
-export interface ExplainArguments {
-  readonly config: string;
-  readonly trustDomain?: string;
-  readonly from?: string;
-  readonly to?: string;
-  readonly ip?: string;
-  readonly remoteIp?: string;
-  readonly destinationIp?: string;
-  readonly port?: string;
-  readonly sni?: string;
-  readonly tcp?: true;
-  readonly method?: string;
-  readonly host?: string;
-  readonly path?: string;
-  readonly header?: readonly string[];
-  readonly claims?: string;
-  readonly time?: string;
-  readonly curl?: string;
-  readonly id?: string;
-  readonly audit?: readonly string[];
-  readonly requests?: string;
-  readonly all?: true;
-  readonly json?: true;
-}
 
 /** Sets with more rules than this have no trace in the answers to a file of requests, unless it is asked for. */
 const MAX_TRACED_RULES = 1000;
@@ -49,12 +23,13 @@ export async function explain(asked: ExplainArguments, io: CliIo): Promise<numbe
   refuseMixed(asked);
   const context = await loadPolicyContext(asked, io);
   if (asked.requests !== undefined) return explainFile(resolve(io.cwd, asked.requests), context, asked, io);
-  const recorded = asked.id === undefined ? undefined : await recordedCall(asked.id, asked.audit ?? [], context, io);
-  const call = recorded?.call ?? callOf(asked);
+  const record = asked.id === undefined ? undefined : await recordedCall(asked.id, asked.audit ?? [], context, io);
+  if (record !== undefined && "other" in record) return explainOther(record.other, asked, io);
+  const call = record?.decided.call ?? callOf(asked);
   const explained = explainCall(context.policy, call, context.ask);
   if (asked.json === true) io.out(explainedJson(explained));
   else {
-    if (recorded !== undefined) io.out(recordedText(recorded, context.policy));
+    if (record !== undefined) io.out(recordedText(record.decided, context.policy));
     const room = asked.all === true ? Number.POSITIVE_INFINITY : SHOWN_RULES;
     const options = { room, nameFile: fileNamer(asked.config, io.cwd), colour: io.colour };
     io.out(explainedText(call, explained, options));
@@ -62,64 +37,19 @@ export async function explain(asked: ExplainArguments, io: CliIo): Promise<numbe
   return explained.answer.decision === "allow" ? 0 : 1;
 }
 
-/** Flags that describe a call, each with the name that it has in a line of a file. */
-const CALL_FLAGS = {
-  from: ["--from", "source.spiffeId"],
-  ip: ["--ip", "source.ip"],
-  remoteIp: ["--remote-ip", "source.remoteIp"],
-  to: ["--to", "destination.spiffeId"],
-  destinationIp: ["--destination-ip", "destination.ip"],
-  port: ["--port", "destination.port"],
-  sni: ["--sni", "connection.sni"],
-  time: ["--time", "time"],
-  tcp: ["--tcp", "protocol"],
-} as const;
-const REQUEST_FLAGS = {
-  method: ["--method", "request.method"],
-  host: ["--host", "request.host"],
-  path: ["--path", "request.path"],
-  header: ["--header", "request.headers"],
-  claims: ["--claims", "request.claims"],
-  curl: ["--curl", "request"],
-} as const;
-type CallFlag = keyof typeof CALL_FLAGS | keyof typeof REQUEST_FLAGS;
-
-/** What would be passed over is refused: it would be taken for a part of the answer. */
-function refuseMixed(asked: ExplainArguments): void {
-  const flagsOf = (flags: Partial<Record<CallFlag, readonly [string, string]>>) =>
-    Object.entries(flags).flatMap(([name, [flag]]) => (asked[name as CallFlag] === undefined ? [] : [flag]));
-  const request = flagsOf(REQUEST_FLAGS);
-  const [other] = [...flagsOf(CALL_FLAGS), ...request];
-  const [request0] = request;
-  if (asked.tcp === true && request0 !== undefined)
-    throw usage(`${request0} is about a request, and a TCP connection has none`, `give --tcp or ${request0}`);
-  if (asked.id !== undefined && asked.requests !== undefined)
-    throw usage("--id and --requests are two ways to say which call", "give one of them");
-  const whole = asked.id === undefined ? (asked.requests === undefined ? undefined : "--requests") : "--id";
-  if (whole !== undefined && other !== undefined)
-    throw usage(`${whole} says the whole call, so ${other} would mean nothing`, `leave out ${whole} or ${other}`);
-  if (asked.audit !== undefined && asked.id === undefined)
-    throw usage("--audit says where to look for --id", "give --id, or leave out --audit");
-}
-
-function usage(message: string, fix: string): CountersignError {
-  return new CountersignError("E_POLICY_REQUEST", message, { fix });
-}
-
-/** Reads what the flags say; what is wrong names the flag. */
-function readFlags(value: unknown): AskedCall {
-  try {
-    return readAskedCall(value);
-  } catch (error) {
-    if (!(error instanceof CountersignError)) throw error;
-    const found = Object.values(CALL_FLAGS).find(([, member]) => error.message.startsWith(member));
-    if (found === undefined) throw error;
-    const [flag, member] = found;
-    throw usage(
-      `${flag}${error.message.slice(member.length)}`,
-      `correct ${flag}: \`policy explain --help\` lists what each flag takes`,
-    );
+/** A call that policy was not asked about: refused before, or not ended yet. */
+function explainOther(record: AuditRecord, { json }: ExplainArguments, io: CliIo): number {
+  const decision = member(record, "decision") ?? record.kind;
+  const reason = member(record, "reason") ?? "";
+  const detail = member(record, "detail") ?? "";
+  if (json === true) {
+    const document = { decision: "deny", rule: null, reason, nearest: null, trace: null, detail };
+    io.out(`${asciiJson(JSON.stringify(document))}\n`);
+  } else {
+    const text = [`recorded ${record.time}: ${decision}`, reason, detail].filter((part) => part !== "").join(" ");
+    io.out(`${printable(text)}\n\npolicy was not asked about this call\n`);
   }
+  return 1;
 }
 
 /** One line for each line. */
@@ -144,25 +74,30 @@ async function explainFile(
   return 0;
 }
 
-/** The last decision with that id. */
+/** The last decision with that id, or the record of a call that ended before policy was asked. */
 async function recordedCall(
   id: string,
   named: readonly string[],
   { config }: PolicyContext,
   io: CliIo,
-): Promise<AuditedCall> {
+): Promise<{ readonly decided: AuditedCall } | { readonly other: AuditRecord }> {
   let found: AuditedCall | undefined;
+  let other: AuditRecord | undefined;
   const files = auditFilesOf(named, config, io.cwd);
-  await readAuditedCalls(files, (call) => {
-    if (call.id === id) found = call;
-  });
-  if (found !== undefined) return found;
-  throw new CountersignError(
-    "E_POLICY_REQUEST",
-    "no call with that id, which policy decided about, is in the audit log",
-    {
-      fix: "look for it with `countersign audit tail -n all`, or name rotated files with --audit",
+  await readAuditedCalls(
+    files,
+    (call) => {
+      if (call.id === id) found = call;
     },
+    (record) => {
+      if (record["id"] === id) other = record;
+    },
+  );
+  if (found !== undefined) return { decided: found };
+  if (other !== undefined) return { other };
+  throw usage(
+    "no call with that id is in the audit log",
+    "the log is that of the sidecar that decided; look with `countersign audit tail -n all`, or name rotated files with --audit",
   );
 }
 
@@ -170,58 +105,4 @@ function recordedText({ time, decision, rule, reason, policyVersion }: AuditedCa
   const same = policyVersion === policy.version ? "the same policies" : `now version ${policy.version}`;
   const by = rule ?? reason ?? "";
   return `recorded ${time}: ${decision} ${by}, policy version ${policyVersion}; ${same}\nasked again, of what the record holds (no headers):\n\n`;
-}
-
-/** The call that the flags describe; a curl line says what they do not. */
-function callOf(asked: ExplainArguments): AskedCall {
-  const curl = asked.curl === undefined ? undefined : parseCurlLine(asked.curl);
-  const headers = headersOf(asked.header ?? [], curl?.headers ?? []);
-  const request = {
-    method: asked.method ?? curl?.method,
-    host: asked.host ?? curl?.host,
-    path: asked.path ?? curl?.path,
-    headers,
-    claims: asked.claims === undefined ? undefined : jsonOf(asked.claims),
-  };
-  return readFlags({
-    direction: asked.to === undefined ? "inbound" : "outbound",
-    source: { spiffeId: idOf(asked.from), ip: asked.ip, remoteIp: asked.remoteIp },
-    destination: {
-      spiffeId: idOf(asked.to),
-      ip: asked.destinationIp,
-      port: asked.port === undefined ? undefined : Number(asked.port),
-    },
-    connection: { sni: asked.sni },
-    time: asked.time,
-    ...(asked.tcp === true ? { protocol: "tcp" } : { request }),
-  });
-}
-
-/** With or without its scheme. */
-function idOf(principal: string | undefined): string | undefined {
-  if (principal === undefined || principal === "nobody") return undefined;
-  return principal.startsWith("spiffe://") ? principal : `spiffe://${principal}`;
-}
-
-function headersOf(lines: readonly string[], more: readonly string[]): Record<string, string[]> {
-  const headers: Record<string, string[]> = {};
-  const add = (name: string, value: string) => {
-    headers[name] = [...(headers[name] ?? []), value];
-  };
-  for (const line of lines) {
-    const [, name, value] = /^([^:]+):[ \t]*(.*)$/s.exec(line) ?? [];
-    if (name === undefined || value === undefined)
-      throw usage("--header is not like 'x-tenant: acme'", "write the name, a colon and the value in one argument");
-    add(name, value);
-  }
-  for (let i = 0; i + 1 < more.length; i += 2) add(more[i] ?? "", more[i + 1] ?? "");
-  return headers;
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw usage('--claims is not JSON like {"iss": "…", "sub": "…"}', "quote it for the shell by '…'");
-  }
 }

@@ -32,7 +32,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     .option("--port <port>", "the app's port, where there are several")
     .option("--destination-ip <address>", "the address that the caller connected to")
     .option("--sni <name>", "the server name of the handshake")
-    .option("--to <id>", "an outbound call: the SPIFFE ID that answers")
+    .option("--to <id>", "an outbound call: the SPIFFE ID that answers, or nobody")
     .option("--tcp", "a TCP connection")
     .option("--method <method>", "default GET")
     .option("--host <authority>", "Host or :authority")
@@ -47,7 +47,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     .option("--all", "show every rule")
     .option("--json", "as JSON")
     .action(
-      act(async (options: import("./policy-explain.ts").ExplainArguments) => {
+      act(async (options: import("./policy-explain-flags.ts").ExplainArguments) => {
         const { explain } = await import("./policy-explain.ts");
         return explain(options, io);
       }),
