@@ -1,5 +1,6 @@
 import { cidrSet } from "../core/cidr-set.ts";
 import { parseCidr } from "../core/ip-address.ts";
+import { headerTexts } from "./byte-text.ts";
 import type { CallView, ConnectionView } from "./call-view.ts";
 import type { CompiledField, Matcher } from "./compiled-policy.ts";
 import { type FieldContext, reachOf } from "./field-context.ts";
@@ -175,7 +176,8 @@ function requestMatch(kind: HttpKind, model: FieldModel, { mode, action }: Field
       return matchPathField(values, negated, mode);
     case "header": {
       const careful = action === "ALLOW" ? "ALLOW" : "DENY";
-      const fits = matchHeader(header, values, negated, mode === "strict" ? careful : undefined);
+      const texts = headerTexts(model, mode === "strict" && action !== "ALLOW");
+      const fits = matchHeader(header, texts, negated, mode === "strict" ? careful : undefined);
       return ({ request }) => request !== undefined && fits(request);
     }
     case "requestPrincipal":

@@ -1,5 +1,6 @@
 import { parseCidr } from "../core/ip-address.ts";
 import { addressBits } from "./address-bits.ts";
+import { headerTexts } from "./byte-text.ts";
 import { dimensionName } from "./call-dimension.ts";
 import { type FieldContext, reachOf } from "./field-context.ts";
 import { namesPort } from "./host-name.ts";
@@ -89,7 +90,8 @@ function keysOfKind(model: FieldModel, context: FieldContext): IndexKeys | undef
       const one = context.action === "ALLOW" ? "headerAlone" : "header";
       const name = dimensionName(isStrict ? one : "headerLine", model.header);
       // With several lines, the negation is more than NOT.
-      return (negated ? hint : proof)(name, values.map(parseTextPattern));
+      const texts = headerTexts(model, isStrict && context.action !== "ALLOW");
+      return (negated ? hint : proof)(name, texts.map(parseTextPattern));
     }
     case "audience":
     case "presenter":

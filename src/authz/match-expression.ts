@@ -1,3 +1,4 @@
+import { textOfBytes } from "./byte-text.ts";
 import type { CallView } from "./call-view.ts";
 import { CostExceeded } from "./cel-environment.ts";
 import { type CelExpression, compileCel } from "./cel-expression.ts";
@@ -31,19 +32,19 @@ export function compileExpression(text: string, options: PolicyOptions): Compile
   const dependsOnTime = expression.names.has("time");
   const readsConnection = expression.names.has("connection");
   const { readsPath } = expression;
-  const oneLine = options.mode === "strict";
-  const asked = (call: CallView): boolean | string => ask(expression, call, workload, oneLine);
+  const careful = options.mode === "strict";
+  const asked = (call: CallView): boolean | string => ask(expression, call, workload, careful);
   return { text, dependsOnTime, readsHttp, readsPath, readsConnection, ask: asked };
 }
 
-/** `oneLine`: there is no text for a header that came on several lines. */
-function ask(expression: CelExpression, call: CallView, workload: object, oneLine: boolean): boolean | string {
+/** `careful`: there is no text for a header that came on several lines, or not in UTF-8. */
+function ask(expression: CelExpression, call: CallView, workload: object, careful: boolean): boolean | string {
   if (expression.names.has("time") && call.nowMs === undefined) return "the time of the call is not known";
   if (expression.names.has("request") && call.request === undefined) return "the call is no HTTP request";
   const measure = { size: expression.literalSize, text: 0 };
   let variables: Record<string, unknown>;
   try {
-    variables = { ...variablesOf(expression.names, call, measure, oneLine), workload };
+    variables = { ...variablesOf(expression.names, call, measure, careful), workload };
     const collection = Math.max(1, measure.size, expression.splits ? measure.text : 0);
     const cost = expression.nodes * collection ** expression.loops * (1 + measure.text / 256);
     if (cost > MAX_COST) return "it would cost more than it may for a call of this size";
@@ -52,7 +53,7 @@ function ask(expression: CelExpression, call: CallView, workload: object, oneLin
   } catch (error) {
     if (error instanceof CostExceeded) return `it would cost more than it may: ${error.message}`;
     const code = (error as { readonly code?: unknown } | undefined)?.code;
-    if (oneLine && code === "field_type_mismatch") return "a header or claim that it asks for is no single text";
+    if (careful && code === "field_type_mismatch") return "a header or claim that it asks for is no single text";
     return `it failed: ${typeof code === "string" && /^[a-z_]+$/.test(code) ? code : "error"}`;
   }
 }
@@ -68,11 +69,11 @@ function variablesOf(
   names: ReadonlySet<string>,
   call: CallView,
   measure: Measure,
-  oneLine: boolean,
+  careful: boolean,
 ): Record<string, unknown> {
   const variables: Record<string, unknown> = {};
   if (names.has("source")) variables["source"] = sourceOf(call);
-  if (names.has("request")) variables["request"] = requestOf(call, measure, oneLine);
+  if (names.has("request")) variables["request"] = requestOf(call, measure, careful);
   if (names.has("connection")) {
     const { sni, destinationIpText, port } = call.connection;
     variables["connection"] = { sni, destinationIp: destinationIpText, destinationPort: BigInt(port) };
@@ -104,15 +105,17 @@ function sourceOf({ connection, request }: CallView): object {
   };
 }
 
-function requestOf({ request, hostName }: CallView, measure: Measure, oneLine: boolean): object {
+function requestOf({ request, hostName }: CallView, measure: Measure, careful: boolean): object {
   if (request === undefined) throw new TypeError("asked before");
   const headers = new Map<string, string | null>();
   for (let i = 0; i + 1 < request.headers.length; i += 2) {
     const name = (request.lowerNames?.[i >> 1] ?? request.headers[i] ?? "").toLowerCase();
     if (headers.has(name)) continue;
     const value = joinedHeader(request, name) ?? "";
-    // is there, and fails whatever compares it: which line counts is not for the caller to choose
-    headers.set(name, oneLine && nextHeaderLine(request, name, i + 2) !== -1 ? null : value);
+    const text = textOfBytes(value);
+    const isClear = text !== undefined && nextHeaderLine(request, name, i + 2) === -1;
+    // is there, and fails whatever compares it: which line or reading counts is not for the caller to choose
+    headers.set(name, careful && !isClear ? null : (text ?? value));
     measure.text = Math.max(measure.text, value.length, name.length);
   }
   const { identity } = request;

@@ -1,3 +1,4 @@
+import { byteText } from "../authz/byte-text.ts";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { decideCall, decideOutboundCall } from "../authz/decide.ts";
 import { checkOutboundPath, normalizeForPolicy } from "../authz/normalize-for-policy.ts";
@@ -110,7 +111,9 @@ function factsOf(
   { see, defaultPort, nowMs }: AskContext,
 ): CallFacts | { readonly refused: ErrorCode; readonly why: string } {
   const { request, source, destination } = call;
-  const { headers, remoteIp } = see(call);
+  const seen = see(call);
+  const { remoteIp } = seen;
+  const headers = seen.headers.map(byteText); // as they would come over the wire
   const connection = {
     peer: source.spiffeId === undefined ? undefined : peerOf(source.spiffeId),
     sourceIp: source.ip,

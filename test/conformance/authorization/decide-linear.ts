@@ -325,7 +325,12 @@ function headerHolds(field: FieldModel, { action, facts, strict }: Setting): boo
     ? [pseudoHeaders(facts.request)[field.header]].filter((text) => text !== undefined)
     : headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === field.header);
   if (lines.length === 0) return field.negated;
-  const matches = (text: string) => field.values.some((value) => value === "*" || patternOf(value).test(text));
+  const readings = (text: string) => [
+    Buffer.from(text, "latin1").toString("utf8"),
+    ...(strict && action !== "ALLOW" && !field.negated ? [text] : []),
+  ];
+  const matches = (text: string) =>
+    field.values.some((value) => value === "*" || readings(text).some((reading) => patternOf(value).test(reading)));
   if (!strict) return lines.some(matches) !== field.negated;
   const fits = (text: string) => matches(text) !== field.negated;
   const joined = lines.join(",");
