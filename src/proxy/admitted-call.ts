@@ -16,8 +16,9 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   /** As policy sees it: with the identity that its token proved, without what is not passed on. */
   protected facts: PreparedCall | undefined;
   protected permit: Permit | undefined;
-  /** Set while a token's keys or a provider are waited for. */
+  /** Set while a token's keys or a provider are waited for, with the version of the policy that has it wait. */
   #waitingFor: AbortController | undefined;
+  #waitingBy = "";
   /** Providers that were asked about it last. */
   #askedProviders = "";
 
@@ -87,6 +88,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
     this.#waitingFor?.abort();
     this.#waitingFor = waiting;
     const version = this.service.policyVersion;
+    this.#waitingBy = version;
     void answer
       .catch(
         (error: unknown) =>
@@ -128,9 +130,11 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   /** A new policy is in force, or time went on and the policy depends on it: a call that is no longer allowed ends, whatever state it is in. */
   reauthorize(): void {
     if (this.done || this.#prepared === undefined || this.permit === undefined) return;
-    const isNew = this.permit.policyVersion !== this.service.policyVersion;
+    const { policyVersion } = this.service;
+    const isNew = this.permit.policyVersion !== policyVersion;
     // one that still waits for an upstream is decided anew once it has it; one that waits for an answer, when it comes
-    if (!this.isOpen || (!isNew && (!this.service.dependsOnTime || this.#waitingFor !== undefined))) return;
+    if (!this.isOpen || (!isNew && !this.service.dependsOnTime)) return;
+    if (this.#waitingFor !== undefined && this.#waitingBy === policyVersion) return;
     if (isNew) this.#admit(this.#prepared);
     else this.#decideAsTimePasses();
   }

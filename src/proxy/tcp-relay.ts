@@ -58,10 +58,11 @@ export class TcpRelay {
   #permit: Permit | undefined;
   /** Bytes of the caller that came before the upstream was reached. */
   readonly #early: Uint8Array[] = [];
-  /** Set while a provider is waited for. */
   /** Providers that were asked about it last. */
   #askedProviders = "";
+  /** Set while a provider is waited for, with the version of the policy that had it asked. */
   #waitingFor: AbortController | undefined;
+  #waitingBy = "";
   #call: TcpCall | undefined;
   #down: Transport | undefined;
   #verifyAgain: Dialed["verifyAgain"];
@@ -171,6 +172,7 @@ export class TcpRelay {
     const waiting = new AbortController();
     this.#waitingFor?.abort();
     this.#waitingFor = waiting;
+    this.#waitingBy = decision.policyVersion;
     const { ask } = this.#parts;
     const none = new CountersignError("E_EXT_AUTHZ_FAILED", "no provider can be asked about this connection");
     const answer = ask?.(decision, facts, outcome, waiting.signal) ?? Promise.resolve(new Refusal(none, 403, []));
@@ -209,8 +211,10 @@ export class TcpRelay {
   reauthorize(): void {
     if (this.#done || this.#permit === undefined) return;
     const { version, dependsOnTime } = this.#parts.runtime.inForce.policy;
+    // decided when the answer comes
+    if (this.#waitingFor !== undefined && this.#waitingBy === version) return;
     if (this.#permit.policyVersion !== version) this.#decide();
-    else if (dependsOnTime && this.#waitingFor === undefined) this.#decideAsTimePasses();
+    else if (dependsOnTime) this.#decideAsTimePasses();
   }
 
   /** The same policy at another time: nobody is asked again who was asked before. */

@@ -518,11 +518,23 @@ authorization: { mode: istio }`;
     const tls = await tlsInside(client, "api.test");
     egress.sidecar.setPolicies(EVERYTHING + asking());
     expect(await echoed(tls, "hello")).toBe("tls:hello");
-    await eventually(() => provider.seen.length === 1);
+    await eventually(() => expect(provider.seen).toHaveLength(1));
     egress.sidecar.setPolicies(EVERYTHING + asking("[{}, {}]"));
-    await eventually(() => provider.seen.length === 2);
+    await eventually(() => expect(provider.seen).toHaveLength(2));
     expect(await echoed(tls, "again")).toBe("tls:again");
     expect(egress.sidecar.sidecar.activeCalls).toBe(1);
+  });
+
+  it("is asked about once while it is open, however often it is decided under the same policy", async () => {
+    const provider = await grpc(() => undefined);
+    const egress = await begin(EVERYTHING, grpcAt(provider.port));
+    const { client } = await front.open(egress, "api.test", server.port);
+    await tlsInside(client, "api.test");
+    egress.sidecar.setPolicies(EVERYTHING + asking());
+    await eventually(() => expect(provider.seen).toHaveLength(1));
+    egress.sidecar.setPolicies(EVERYTHING + asking());
+    expect(await egress.sidecar.audit.next(() => true)).toMatchObject({ reason: "E_EXT_AUTHZ_TIMEOUT" });
+    expect(provider.seen).toHaveLength(1);
   });
 
   it("that carries HTTP is asked about, and each of its requests", async () => {

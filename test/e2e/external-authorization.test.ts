@@ -3,6 +3,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { bodyOf, startApp, startTcpApp, type TestApp } from "../support/app.ts";
 import { type Answer, ask } from "../support/ask.ts";
+import { eventually } from "../support/eventually.ts";
 import { type CheckReply, type ExtAuthzServer, header, startExtAuthzServer } from "../support/ext-authz-server.ts";
 import { ALLOW_WEB, type Mesh, ORDERS, startMesh, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
@@ -247,6 +248,20 @@ describe("while a provider thinks", () => {
     const record = await m.inbound.audit.next(() => true);
     expect(record).toMatchObject({ decision: "deny", reason: "E_EXT_AUTHZ_DENIED", close: "policy-changed" });
   });
+
+  it("about an open call is not asked again, however often it is decided under the same policy", async () => {
+    const provider = await grpc(() => undefined);
+    const m = await mesh(provider.yaml, ALLOW_WEB, (_, response) => response.writeHead(200).write("begun"));
+    const client = await rawClient(m.port);
+    cleanups.push(() => client.socket.destroy());
+    client.send("GET /admin HTTP/1.1\r\nHost: a\r\n\r\n");
+    await client.until((text) => text.includes("begun"));
+    m.inbound.setPolicies(ALLOW_WEB + ADMIN);
+    await eventually(() => expect(provider.seen).toHaveLength(1));
+    m.inbound.setPolicies(ALLOW_WEB + ADMIN);
+    expect(await m.inbound.audit.next(() => true)).toMatchObject({ decision: "deny", reason: "E_EXT_AUTHZ_TIMEOUT" });
+    expect(provider.seen).toHaveLength(1);
+  });
 });
 
 describe("a TCP connection that a CUSTOM rule matches", () => {
@@ -273,6 +288,18 @@ describe("a TCP connection that a CUSTOM rule matches", () => {
     const { client, provider } = await tcp(() => OK);
     expect(await client.until((text) => text === "hello")).toBe("hello");
     expect(provider.seen[0]?.attributes).toMatchObject({ source: { principal: WEB }, request: { http: null } });
+  });
+
+  it("is asked about once while it is open, however often it is decided under the same policy", async () => {
+    const replies: (CheckReply | undefined)[] = [OK, undefined];
+    const { client, inbound, provider } = await tcp(() => replies.shift());
+    await client.until((text) => text === "hello");
+    const changed = ALLOW_WEB + custom("[{}]");
+    inbound.setPolicies(changed);
+    await eventually(() => expect(provider.seen).toHaveLength(2));
+    inbound.setPolicies(changed);
+    expect(await inbound.audit.next(() => true)).toMatchObject({ decision: "deny", reason: "E_EXT_AUTHZ_TIMEOUT" });
+    expect(provider.seen).toHaveLength(2);
   });
 
   it.each([
