@@ -41,6 +41,8 @@ const SOON = { interval: 2, timeout: 10_000 };
 
 interface World {
   readonly sidecar: TestSidecar;
+  /** Where calls begin. */
+  readonly front: { readonly sidecar: TestSidecar; readonly port: number };
   readonly people: People;
   readonly app: CaseApp;
   /** What provider and keys answer goes through it. */
@@ -97,18 +99,36 @@ ${tokens?.config ?? ""}
 ${one.config ?? ""}`,
   });
   cleanups.push(() => sidecar.sidecar.drain(0));
+  const outbound = one.outbound === undefined ? undefined : await startOutbound(one.outbound, sidecar, own);
   return {
     sidecar,
+    front: outbound ?? { sidecar, port: sidecar.port("in") },
     people: own,
     app,
     gate,
-    fill: (text) => tokens?.fill(text) ?? text,
+    fill: (text) => (tokens?.fill(text) ?? text).replaceAll("{app}", String(app.port)),
     asked: () => provider?.asked() ?? 0,
     shown: () => provider?.shown() ?? null,
     keysFetched: () => tokens?.keysFetched() ?? 0,
     payload: () => tokens?.payload() ?? "",
     policies,
   };
+}
+
+async function startOutbound(
+  { listener, documents }: NonNullable<WireCase["outbound"]>,
+  inbound: TestSidecar,
+  { ca, web }: People,
+): Promise<World["front"]> {
+  const keys = listener.replaceAll("{in}", String(inbound.port("in")));
+  const sidecar = await startTestSidecar({
+    ca,
+    svid: web,
+    policies: documents.map(documentText).join("\n---\n"),
+    config: `outbound: [{ name: out, listen: "127.0.0.1:0", ${keys} }]`,
+  });
+  cleanups.push(() => sidecar.sidecar.drain(0));
+  return { sidecar, port: sidecar.port("out") };
 }
 
 function callerOf(by: NonNullable<WireRow["by"]>, { web, partner }: People): Caller {
@@ -124,9 +144,9 @@ function callerOf(by: NonNullable<WireRow["by"]>, { web, partner }: People): Cal
   }
 }
 
-async function ask({ sidecar, fill, people: own }: World, row: WireRow): Promise<WireCall> {
-  const port = sidecar.port("in");
-  const by = callerOf(row.by ?? "web", own);
+async function ask({ sidecar, front, fill, people: own }: World, row: WireRow): Promise<WireCall> {
+  const { port } = front;
+  const by = callerOf(row.by ?? (front.sidecar === sidecar ? "web" : "plaintext"), own);
   if (row.fields !== undefined) {
     const fields = row.fields.map(([name, value]) => [name, fill(value)] as const);
     const request = { fields, trailers: row.trailers, tunnelled: row.bytes };
@@ -158,7 +178,8 @@ async function whileItWaits(
 async function check(world: World, row: WireRow): Promise<void> {
   if (row.load !== undefined) load(world, row.load);
   if (row.passes !== undefined) vi.advanceTimersByTime(millisecondsOf(row.passes));
-  const { app, sidecar } = world;
+  const { app } = world;
+  const { sidecar } = world.front;
   const [seenBefore, bytesBefore, askedBefore] = [app.seen.length, app.bytes(), world.asked()];
   const recordsBefore = sidecar.audit.ended.length;
   if (row.meanwhile !== undefined) world.gate.hold();

@@ -12,6 +12,8 @@ export interface WireCase extends PolicySet {
   readonly config?: string;
   /** `endless`: HTTP whose answers, and upgraded connections, go on. */
   readonly app?: "http" | "tcp" | "endless";
+  /** A second sidecar, of `web`, whose outbound listener has these keys: calls begin there, in plaintext, as an app's do. */
+  readonly outbound?: { readonly listener: string; readonly documents: readonly object[] };
   readonly tokens?: TokenSetting;
   readonly provider?: ProviderSetting;
   /** RFC 3339: what the time is. It stands still but where it `passes`. */
