@@ -66,7 +66,9 @@ export function* buildRuleIndex(
   }
   const rulesAt = memory.words.length;
   for (const { order } of rules) memory.words.add(order);
-  return { ruleCount: rules.length, rulesAt, roots, likely: Array.from(SHAPES, (_, i) => likely[i] ?? NOTHING) };
+  // No branches are a list, too: what stands at NOTHING is a leaf.
+  const none = listOf([], memory);
+  return { ruleCount: rules.length, rulesAt, roots, likely: Array.from(SHAPES, (_, i) => likely[i] ?? none) };
 }
 
 /** Whether an ALLOW rule says whom it allows, in each of its sources or for all: nobody is then not allowed, in either mode (section 5). */

@@ -187,6 +187,14 @@ describe("decide", () => {
     });
   });
 
+  it("names a rule to a raw connection at once, where many rules are about HTTP only", () => {
+    const rules = Array.from({ length: 40 }, (_, i) => `{ to: [{ operation: { paths: [/p${i}], ports: ["80"] } }] }`);
+    for (const mode of ["strict", "istio"] as const) {
+      const decision = decide(policyOf("ALLOW", `[${rules.join()}]`, { mode }), call(undefined));
+      expect(decision).toMatchObject({ kind: "deny", nearest: { rule: "ns[shop]-policy[web]-rule[0]" } });
+    }
+  });
+
   it("finds a rule among many that differ in one field, and reports the first of several", () => {
     const rules = Array.from({ length: 300 }, (_, i) => `{ to: [{ operation: { paths: [/p${i}, /q${i}/*] } }] }`);
     const policy = policyOf("ALLOW", `[${rules.join()}, { to: [{ operation: { paths: [/q7/x] } }] }]`);

@@ -181,7 +181,7 @@ export function likelyRules(
   const found = new Set<number>();
   const asked: string[] = [];
   const fits: number[] = [];
-  const list = index.likely[shapeOf(call, direction)] ?? 0;
+  const list = index.likely[shapeOf(call, direction)] ?? -1;
   for (let branch = 0; branch < (words[list] ?? 0); branch++) {
     const at = list + 1 + branch * BRANCH_FIELDS;
     const dimension = lookups[words[at] ?? -1];
