@@ -209,9 +209,9 @@ function matchingProviders(
   if (custom.length === 0) return NO_PROVIDERS;
   const requests: ProviderRequest[] = [];
   for (const { provider, rules } of custom) {
-    // Istio asks HTTP providers about HTTP only (section 6).
+    // Istio, which has no OUTBOUND policies, asks HTTP providers about HTTP only (section 6).
     const isHttp = policy.options.providers?.get(provider) === "http";
-    if (isHttp && call.request === undefined && policy.options.mode === "istio") continue;
+    if (isHttp && call.request === undefined && policy.options.mode === "istio" && direction === "inbound") continue;
     const rule = findRule(rules, call, direction);
     if (rule >= 0) requests.push({ provider, rule: policy.memory.rules.idOf(rule) });
   }
