@@ -66,6 +66,11 @@ describe("loadPolicies refuses in both modes", () => {
       rule("when: [{ key: source.ip, value: [10.0.0.1] }]"),
       'E_POLICY_UNKNOWN_KEY when[0] has no key "value"; fix: did you mean "values"?',
     ],
+    [
+      "what kubectl prints of several objects",
+      "apiVersion: v1\nkind: List\nitems: []\n",
+      "p.yaml:1:13: E_POLICY_UNSUPPORTED the document is a List, as kubectl prints several objects; fix: write each of its items as a document of its own, parted by ---",
+    ],
     ["an empty from", rule("from: []"), "p.yaml:6:11: E_POLICY_EMPTY from is empty"],
     ["an empty to", rule("to: []"), "p.yaml:6:9: E_POLICY_EMPTY to is empty"],
     ["an empty item of from", rule("from: [{}]"), "E_POLICY_EMPTY from[0].source is empty"],
@@ -194,7 +199,7 @@ describe("loadPolicies refuses in both modes", () => {
     [
       "a kind of something else",
       "apiVersion: v1\nkind: Service\n",
-      'p.yaml:1:13: E_POLICY_UNSUPPORTED apiVersion "v1"',
+      'p.yaml:1:13: E_POLICY_UNSUPPORTED kind "Service" of apiVersion "v1" is no policy; fix: keep only documents of kind',
     ],
     [
       "a policy without metadata",
@@ -401,6 +406,15 @@ status: {}
 });
 
 describe("loadPolicies warns", () => {
+  it("of what a document is bound to, which is no sidecar", () => {
+    const bound = (spec: string) => warningsOf(`${head}spec: { ${spec} }\n`, "istio").join();
+    expect(bound("targetRefs: [{ kind: Service, name: a }]")).toContain(
+      "spec.targetRefs binds the policy to a Service,",
+    );
+    expect(bound("targetRef: { kind: Gateway, name: a }")).toContain("spec.targetRef binds the policy to a Gateway,");
+    expect(bound("targetRefs: [{ name: a }]")).toContain("spec.targetRefs binds the policy to a gateway,");
+  });
+
   it.each([
     [
       "of a path that normalisation gives to no request",

@@ -59,6 +59,25 @@ export function* readDocument(
   }
 }
 
+/** What is wrong with a document that is none of ours, and what to do. */
+function unknownVersion(apiVersion: string, kind: string): readonly [string, string] {
+  const shown = (text: string) => JSON.stringify(text.slice(0, 200));
+  if (apiVersion === "v1" && kind === "List")
+    return [
+      "the document is a List, as kubectl prints several objects",
+      "write each of its items as a document of its own, parted by ---",
+    ];
+  if (KINDS.includes(kind))
+    return [
+      `apiVersion ${shown(apiVersion)} is none that is known here`,
+      `use ${ISTIO_VERSIONS.join(", ")} or ${OUR_VERSION}`,
+    ];
+  return [
+    `kind ${shown(kind)} of apiVersion ${shown(apiVersion)} is no policy`,
+    `keep only documents of kind ${KINDS.join(", ")} in the policy files`,
+  ];
+}
+
 function readHead(
   map: YamlMap,
   findings: Findings,
@@ -71,13 +90,8 @@ function readHead(
   if (childOf(map, "kind") === undefined) missing("kind", "AuthorizationPolicy");
   if (apiVersion === undefined || kind === undefined) return undefined;
   if (!ISTIO_VERSIONS.includes(apiVersion.text) && apiVersion.text !== OUR_VERSION) {
-    const message = `apiVersion ${JSON.stringify(apiVersion.text.slice(0, 200))} is none that is known here`;
-    findings.error(
-      "E_POLICY_UNSUPPORTED",
-      apiVersion.at,
-      message,
-      `use ${ISTIO_VERSIONS.join(", ")} or ${OUR_VERSION}`,
-    );
+    const [message, fix] = unknownVersion(apiVersion.text, kind.text);
+    findings.error("E_POLICY_UNSUPPORTED", apiVersion.at, message, fix);
     return undefined;
   }
   const known = KINDS.find((candidate) => candidate === kind.text) as DocumentModel["kind"] | undefined;

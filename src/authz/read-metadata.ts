@@ -115,8 +115,10 @@ export function refersElsewhere(spec: YamlMap | undefined, options: PolicyOption
   if (entry === undefined || ((refs === undefined || refs.length === 0) && ref === undefined)) return false;
   if (childOf(spec, "selector") !== undefined)
     findings.error("E_POLICY_COMBINATION", entry.at, `spec.${entry.key} beside spec.selector`, "keep the selector");
-  const message = `spec.${entry.key} binds the policy to a gateway, so it does not apply to this sidecar`;
-  const fix = "bind the policy by selector.matchLabels";
+  const named = childOf(asMap(refs?.[0] ?? ref, `spec.${entry.key}`, findings), "kind");
+  const kind = named?.kind === "text" && /^[A-Za-z]{1,63}$/.test(named.text) ? `a ${named.text}` : "a gateway";
+  const message = `spec.${entry.key} binds the policy to ${kind}, so it does not apply to this sidecar`;
+  const fix = "leave it to the gateway or waypoint that it is for, or bind it to this workload by selector.matchLabels";
   if (options.mode === "strict") findings.error("E_POLICY_TARGET_REFS", entry.at, message, fix);
   else findings.warn("W_POLICY_TARGET_REFS", entry.at, message, fix);
   return true;

@@ -99,9 +99,9 @@ function readProvider(
   }
   const { providers } = options;
   if (providers !== undefined && !providers.has(name.text)) {
-    const known = providers.size === 0 ? "none" : [...providers.keys()].join(", ");
     const message = `provider ${JSON.stringify(name.text.slice(0, 200))} is not configured`;
-    const add = `add it under extensionProviders, or use one that is there (${known})`;
+    const others = providers.size === 0 ? "" : `, or use one that is there (${[...providers.keys()].join(", ")})`;
+    const add = `add it under extensionProviders of the configuration${others}`;
     if (options.mode === "strict") findings.error("E_POLICY_PROVIDER", name.at, message, add);
     else findings.warn("W_POLICY_PROVIDER", name.at, `${message}, so every call that matches is denied`, add);
   }
