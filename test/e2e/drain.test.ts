@@ -1,20 +1,16 @@
 import { Agent, request } from "node:http";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { webSocketAccept } from "../../src/proxy/http1/websocket-accept.ts";
 import { startApp, startTcpApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
+import { atEnd } from "../support/at-end.ts";
 import { type Mesh, type MeshOptions, startMesh } from "../support/mesh.ts";
 import { type RawClient, rawClient } from "../support/raw-client.ts";
 
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 async function mesh(appPort: number, options: Omit<MeshOptions, "appPort"> = {}): Promise<Mesh> {
   const made = await startMesh({ ...options, appPort });
-  cleanups.push(() => made.close());
+  atEnd(() => made.close());
   return made;
 }
 
@@ -38,7 +34,7 @@ async function draining(made: Mesh, side: Side): Promise<void> {
 function http2(port: number): ClientHttp2Session {
   const session = connectHttp2(`http://127.0.0.1:${port}`);
   session.on("error", () => undefined);
-  cleanups.push(async () => session.destroy());
+  atEnd(async () => session.destroy());
   return session;
 }
 
@@ -62,7 +58,7 @@ describe.each(SIDES)("a drain of the %s side", (side) => {
       response.write("first ");
       finish = () => response.end("last");
     });
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await mesh(app.port);
     const arrived = new Promise<void>((resolve) => app.server.once("request", () => resolve()));
     const body = version === "HTTP/2" ? http2Get(http2(made.port), "/") : ask(made.port, "/").then((one) => one.body);
@@ -85,7 +81,7 @@ describe.each(SIDES)("a drain of the %s side", (side) => {
         socket.on("end", () => socket.end());
       }),
     );
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await mesh(app.port);
     const client = await rawClient(made.port);
     client.send(
@@ -97,7 +93,7 @@ describe.each(SIDES)("a drain of the %s side", (side) => {
 
   it("lets a TCP connection end by itself, which rides on a shared one", async () => {
     const app = await startTcpApp((socket) => socket.pipe(socket));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await mesh(app.port, { protocol: "tcp" });
     const client = await rawClient(made.port);
     client.send("hello");
@@ -107,7 +103,7 @@ describe.each(SIDES)("a drain of the %s side", (side) => {
 
   it("lets a TCP connection end by itself that has its own TLS", async () => {
     const app = await startTcpApp((socket) => socket.pipe(socket));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await mesh(app.port, { protocol: "auto" });
     const client = await rawClient(made.port);
     client.send("\u0001\u0002opaque");
@@ -117,7 +113,7 @@ describe.each(SIDES)("a drain of the %s side", (side) => {
 
   it("cuts what is still open at the deadline, and records it", async () => {
     const app = await startTcpApp((socket) => socket.pipe(socket));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await mesh(app.port, { protocol: "tcp" });
     const client = await rawClient(made.port);
     client.send("hello");
@@ -145,10 +141,10 @@ async function endsInPeace(made: Mesh, side: Side, client: RawClient): Promise<v
 describe("a drain under load", () => {
   it("of the app's own sidecar fails no call of an HTTP/1.1 client with kept connections", async () => {
     const app = await startApp((_, response) => void setTimeout(() => response.end("x"), 5));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await mesh(app.port);
     const agent = new Agent({ keepAlive: true, maxSockets: 8 });
-    cleanups.push(async () => agent.destroy());
+    atEnd(async () => agent.destroy());
     const failures: string[] = [];
     let answers = 0;
     let isRefused = false;
@@ -182,7 +178,7 @@ describe("a drain under load", () => {
 
   it("fails no call of an HTTP/2 client, which hears of it by GOAWAY", async () => {
     const app = await startApp((_, response) => void setTimeout(() => response.end("x"), 5));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await mesh(app.port);
     const session = http2(made.port);
     let isGoing = false;

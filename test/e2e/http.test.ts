@@ -1,33 +1,18 @@
 import { createHash } from "node:crypto";
 import { connect as connectTls } from "node:tls";
-import { afterEach, describe, expect, it } from "vitest";
-import { bodyOf, startApp, type TestApp } from "../support/app.ts";
+import { describe, expect, it } from "vitest";
+import { bodyOf } from "../support/app.ts";
+import { appMesh } from "../support/app-mesh.ts";
 import { createTestCa, type TestCa, type TestIssued } from "../support/cert-factory.ts";
-import { ALLOW_WEB, type Mesh, type MeshOptions, ORDERS, startMesh, WEB } from "../support/mesh.ts";
+import { ALLOW_WEB, ORDERS, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-async function mesh(
-  handler: Parameters<typeof startApp>[0],
-  options: Omit<MeshOptions, "appPort"> = {},
-): Promise<Mesh & { readonly app: TestApp }> {
-  const app = await startApp(handler);
-  cleanups.push(() => app.close());
-  const made = await startMesh({ ...options, appPort: app.port });
-  cleanups.push(() => made.close());
-  return { ...made, app };
-}
 
 const get = (path: string, more = ""): string => `GET ${path} HTTP/1.1\r\nHost: orders.shop\r\n${more}\r\n`;
 const isCompleteWith = (end: string) => (received: string) => received.endsWith(end);
 
 describe("an allowed call", () => {
   it("reaches the app with the caller's identity and leaves one record on each side", async () => {
-    const { port, app, inbound, outbound } = await mesh((_, response) => response.end("hello"));
+    const { port, app, inbound, outbound } = await appMesh((_, response) => response.end("hello"));
     const client = await rawClient(port);
     client.send(
       get("/orders/7?secret=1", "X-Forwarded-Client-Cert: URI=spiffe://evil/x\r\nX_Countersign_Id: forged\r\n"),
@@ -68,7 +53,7 @@ describe("an allowed call", () => {
   });
 
   it("carries bodies and trailers both ways, by length and chunked", async () => {
-    const { port } = await mesh((request, response) => {
+    const { port } = await appMesh((request, response) => {
       void bodyOf(request).then((body) => {
         response.setHeader("Trailer", "X-Sum");
         response.write(`${request.method} ${body} `);
@@ -89,7 +74,7 @@ describe("an allowed call", () => {
   });
 
   it("serves pipelined requests in order over one upstream connection", async () => {
-    const { port, app, inbound } = await mesh((request, response) => response.end(`<${request.url}>`));
+    const { port, app, inbound } = await appMesh((request, response) => response.end(`<${request.url}>`));
     const client = await rawClient(port);
     client.send(get("/1") + get("/2") + get("/3"));
     await client.until(isCompleteWith("</3>"));
@@ -99,7 +84,7 @@ describe("an allowed call", () => {
   });
 
   it("passes Expect: 100-continue through to the app and back", async () => {
-    const { port } = await mesh(
+    const { port } = await appMesh(
       (request, response) => void bodyOf(request).then((body) => response.end(`got ${body}`)),
     );
     const client = await rawClient(port);
@@ -110,7 +95,7 @@ describe("an allowed call", () => {
   });
 
   it("gives an HTTP/1.0 client a body without chunks and a closed connection", async () => {
-    const { port } = await mesh((_, response) => {
+    const { port } = await appMesh((_, response) => {
       response.write("a");
       response.end("b");
     });
@@ -122,7 +107,7 @@ describe("an allowed call", () => {
   });
 
   it("answers HEAD with the length and no body, and keeps the connection", async () => {
-    const { port } = await mesh((_, response) => {
+    const { port } = await appMesh((_, response) => {
       response.setHeader("Content-Length", "5");
       response.end("hello");
     });
@@ -134,7 +119,7 @@ describe("an allowed call", () => {
   });
 
   it("turns a websocket upgrade into a tunnel that is one call", async () => {
-    const { port, app, inbound } = await mesh((_, response) => response.end());
+    const { port, app, inbound } = await appMesh((_, response) => response.end());
     app.server.on("upgrade", (request, socket) => {
       const key = `${request.headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
       const accept = createHash("sha1").update(key).digest("base64");
@@ -158,7 +143,7 @@ describe("an allowed call", () => {
   });
 
   it("does not believe a 101 with a wrong Sec-WebSocket-Accept", async () => {
-    const { port, app } = await mesh((_, response) => response.end());
+    const { port, app } = await appMesh((_, response) => response.end());
     app.server.on("upgrade", (_, socket) => {
       socket.write("HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n");
     });
@@ -177,7 +162,7 @@ kind: AuthorizationPolicy
 metadata: { name: no-delete, namespace: shop }
 spec: { action: DENY, rules: [{ to: [{ operation: { methods: [DELETE] } }] }] }
 `;
-    const { port, app, inbound, outbound } = await mesh((_, response) => response.end(), { policies: deny });
+    const { port, app, inbound, outbound } = await appMesh((_, response) => response.end(), { policies: deny });
     const client = await rawClient(port);
     client.send("DELETE /orders/7 HTTP/1.1\r\nHost: a\r\n\r\n");
     const answer = await client.until(isCompleteWith(")\n"));
@@ -195,7 +180,7 @@ spec: { action: DENY, rules: [{ to: [{ operation: { methods: [DELETE] } }] }] }
 
   it("names the nearest rule and the field that failed for a default deny", async () => {
     const policies = ALLOW_WEB.replace("sa/web", "sa/other");
-    const { port, inbound } = await mesh((_, response) => response.end(), { policies });
+    const { port, inbound } = await appMesh((_, response) => response.end(), { policies });
     const client = await rawClient(port);
     client.send(get("/"));
     await client.until(isCompleteWith(")\n"));
@@ -209,7 +194,7 @@ spec: { action: DENY, rules: [{ to: [{ operation: { methods: [DELETE] } }] }] }
   });
 
   it("is answered 503 before the app sees anything when no audit record can be reserved", async () => {
-    const { port, app, inbound } = await mesh((_, response) => response.end());
+    const { port, app, inbound } = await appMesh((_, response) => response.end());
     inbound.audit.full = true;
     const client = await rawClient(port);
     client.send(get("/"));
@@ -219,7 +204,7 @@ spec: { action: DENY, rules: [{ to: [{ operation: { methods: [DELETE] } }] }] }
   });
 
   it("is answered 502 with code and reason when the app is down", async () => {
-    const { port, app, inbound } = await mesh((_, response) => response.end());
+    const { port, app, inbound } = await appMesh((_, response) => response.end());
     await app.close();
     const client = await rawClient(port);
     client.send(get("/"));
@@ -234,7 +219,7 @@ spec: { action: DENY, rules: [{ to: [{ operation: { methods: [DELETE] } }] }] }
   });
 
   it("ends before a byte is sent when the server proves another identity than expected", async () => {
-    const { port, app, outbound } = await mesh((_, response) => response.end(), {
+    const { port, app, outbound } = await appMesh((_, response) => response.end(), {
       serverId: "spiffe://example.org/ns/shop/sa/impostor",
     });
     const client = await rawClient(port);
@@ -249,7 +234,7 @@ spec: { action: DENY, rules: [{ to: [{ operation: { methods: [DELETE] } }] }] }
   });
 
   it("is answered 503 while there is no SVID, and served once it came", async () => {
-    const { port, outbound, ca } = await mesh((_, response) => response.end("now"));
+    const { port, outbound, ca } = await appMesh((_, response) => response.end("now"));
     outbound.identity.set({ kind: "waiting", sinceMs: 0, problem: undefined });
     const client = await rawClient(port);
     client.send(get("/"));
@@ -260,7 +245,7 @@ spec: { action: DENY, rules: [{ to: [{ operation: { methods: [DELETE] } }] }] }
   });
 
   it("is refused when it comes from a browser page", async () => {
-    const { port, app } = await mesh((_, response) => response.end());
+    const { port, app } = await appMesh((_, response) => response.end());
     const client = await rawClient(port);
     client.send(get("/", "Sec-Fetch-Site: cross-site\r\n"));
     expect(await client.until(isCompleteWith(")\n"))).toMatch(/^HTTP\/1\.1 403 [\s\S]*E_BROWSER_REFUSED/);
@@ -268,7 +253,7 @@ spec: { action: DENY, rules: [{ to: [{ operation: { methods: [DELETE] } }] }] }
   });
 
   it("gets 400 and a closed connection for ambiguous framing, and the app sees nothing", async () => {
-    const { port, app, outbound } = await mesh((_, response) => response.end());
+    const { port, app, outbound } = await appMesh((_, response) => response.end());
     const client = await rawClient(port);
     client.send(
       "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x HTTP/1.1\r\n\r\n",
@@ -279,7 +264,7 @@ spec: { action: DENY, rules: [{ to: [{ operation: { methods: [DELETE] } }] }] }
   });
 
   it("is stopped when it goes round in a circle", async () => {
-    const { port, app } = await mesh((_, response) => response.end());
+    const { port, app } = await appMesh((_, response) => response.end());
     const client = await rawClient(port);
     client.send(get("/", "X-Countersign-Hops: 16\r\n"));
     expect(await client.until(isCompleteWith(")\n"))).toMatch(/^HTTP\/1\.1 508 /);
@@ -289,7 +274,7 @@ spec: { action: DENY, rules: [{ to: [{ operation: { methods: [DELETE] } }] }] }
 
 describe("a refused connection", () => {
   it("is told why when it speaks HTTP in the clear to a strict port", async () => {
-    const { meshPort, inbound, app } = await mesh((_, response) => response.end());
+    const { meshPort, inbound, app } = await appMesh((_, response) => response.end());
     const client = await rawClient(meshPort);
     client.send(get("/"));
     const answer = await client.closed();
@@ -308,7 +293,7 @@ describe("a refused connection", () => {
     ["a broken TLS record", "\x16\x03\x01\x00\x05hello"],
     ["an overlong TLS record", `\x16\x03\x03\xff\xff${"A".repeat(2000)}`],
   ])("is recorded when it sends %s", async (_, garbage) => {
-    const { meshPort, inbound } = await mesh((_, response) => response.end());
+    const { meshPort, inbound } = await appMesh((_, response) => response.end());
     const client = await rawClient(meshPort);
     client.send(Buffer.from(garbage, "latin1"));
     await client.closed();
@@ -338,7 +323,7 @@ describe("a refused connection", () => {
     ["with a SPIFFE ID without a path", "E_SVID_PATH_EMPTY", (ca) => ca.issue({ spiffeId: "spiffe://example.org" })],
   ];
   it.each(strangers)("is recorded when it comes %s", async (_, code, show) => {
-    const { meshPort, inbound, ca, app } = await mesh((_request, response) => response.end());
+    const { meshPort, inbound, ca, app } = await appMesh((_request, response) => response.end());
     const issued = show(ca, createTestCa("other.org"));
     const socket = connectTls({
       port: meshPort,
@@ -360,7 +345,7 @@ describe("a refused connection", () => {
 
 describe("open connections", () => {
   it("lose a download that a new policy no longer allows", async () => {
-    const { port, inbound } = await mesh((_, response) => void response.write("begin"));
+    const { port, inbound } = await appMesh((_, response) => void response.write("begin"));
     const client = await rawClient(port);
     client.send(get("/slow"));
     await client.until((text) => text.includes("begin"));
@@ -371,7 +356,7 @@ describe("open connections", () => {
   });
 
   it("carry new calls under the new policy at once", async () => {
-    const { port, inbound } = await mesh((_, response) => response.end("ok"));
+    const { port, inbound } = await appMesh((_, response) => response.end("ok"));
     const client = await rawClient(port);
     client.send(get("/1"));
     await client.until(isCompleteWith("ok"));
@@ -382,7 +367,7 @@ describe("open connections", () => {
 
   it("survive an SVID rotation, and the next call shows the new SVID", async () => {
     let finish = (): void => undefined;
-    const { port, outbound, inbound, ca } = await mesh((request, response) => {
+    const { port, outbound, inbound, ca } = await appMesh((request, response) => {
       if (request.url !== "/slow") {
         response.end("quick");
         return;
@@ -406,7 +391,7 @@ describe("open connections", () => {
   });
 
   it("end when their peer's trust domain is no longer trusted", async () => {
-    const { port, inbound, ca } = await mesh((_, response) => void response.write("begin"));
+    const { port, inbound, ca } = await appMesh((_, response) => void response.write("begin"));
     const client = await rawClient(port);
     client.send(get("/slow"));
     await client.until((text) => text.includes("begin"));
@@ -417,7 +402,7 @@ describe("open connections", () => {
   });
 
   it("end with the SVID that opened them", async () => {
-    const { port, outbound, inbound, ca } = await mesh((_, response) => void response.write("begin"));
+    const { port, outbound, inbound, ca } = await appMesh((_, response) => void response.write("begin"));
     outbound.identity.serve(ca.issue({ spiffeId: WEB, notAfter: Date.now() + 2500 }), [ca]);
     const client = await rawClient(port);
     client.send(get("/slow"));
@@ -430,7 +415,7 @@ describe("open connections", () => {
 
   it("are drained: the call in flight ends, then the connection", async () => {
     let finish = (): void => undefined;
-    const { port, inbound, app } = await mesh((_, response) => {
+    const { port, inbound, app } = await appMesh((_, response) => {
       response.write("begin ");
       finish = () => response.end("end");
     });

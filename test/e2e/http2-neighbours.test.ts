@@ -3,19 +3,18 @@ import type { AddressInfo, Socket } from "node:net";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { HpackEncoder } from "../../src/proxy/http2/hpack-encoder.ts";
 import { startApp } from "../support/app.ts";
+import { atEnd } from "../support/at-end.ts";
 import { FLAG, FRAME, type Frame, frame, headers, requestFields, windowUpdate } from "../support/http2-frames.ts";
 import { http2RawClient } from "../support/http2-raw-client.ts";
 import { type Mesh, type MeshOptions, startMesh, WEB } from "../support/mesh.ts";
 
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
+afterEach(() => {
   vi.restoreAllMocks();
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
 async function mesh(options: MeshOptions): Promise<Mesh> {
   const made = await startMesh(options);
-  cleanups.push(() => made.close());
+  atEnd(() => made.close());
   return made;
 }
 
@@ -23,21 +22,21 @@ async function http2App(handler: (stream: ServerHttp2Stream, path: string) => vo
   const server = createServer();
   server.on("session", (session) => {
     session.on("error", () => undefined);
-    cleanups.push(() => session.destroy());
+    atEnd(() => session.destroy());
   });
   server.on("stream", (stream: ServerHttp2Stream, fields) => {
     stream.on("error", () => undefined);
     handler(stream, String(fields[":path"]));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  cleanups.push(() => void server.close());
+  atEnd(() => void server.close());
   return (server.address() as AddressInfo).port;
 }
 
 function session(port: number): ClientHttp2Session {
   const made = connect(`http://127.0.0.1:${port}`);
   made.on("error", () => undefined);
-  cleanups.push(() => made.destroy());
+  atEnd(() => made.destroy());
   return made;
 }
 
@@ -66,7 +65,7 @@ describe("a field that can't be written", () => {
       if (request.url === "/bad") response.setHeader("x-poison", "1");
       response.end("ok");
     });
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const { port, inbound } = await mesh({ appPort: app.port });
     const client = session(port);
     expect(await answer(client, "/good")).toBe("200 ok");
@@ -82,7 +81,7 @@ describe("a field that can't be written", () => {
 
   it("ends the request that it came with, with an answer", async () => {
     const app = await startApp((_, response) => response.end("ok"));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const { port, outbound } = await mesh({ appPort: app.port });
     const client = session(port);
     poisoned();
@@ -99,7 +98,7 @@ describe("audit", () => {
     const port = await http2App(() => undefined);
     const { port: outPort, outbound } = await mesh({ appPort: port, both: "limits: { streams: 2 }" });
     const client = await http2RawClient(outPort);
-    cleanups.push(() => client.destroy());
+    atEnd(() => client.destroy());
     for (const id of [1, 3, 5]) client.send(headers(id, requestFields("/")));
     const refused = await client.next(({ type }) => type === FRAME.RST_STREAM);
     expect([refused.stream, refused.payload.readUInt32BE()]).toEqual([5, 7]);
@@ -110,7 +109,7 @@ describe("audit", () => {
     const port = await http2App(() => undefined);
     const { port: outPort, outbound } = await mesh({ appPort: port });
     const client = await http2RawClient(outPort);
-    cleanups.push(() => client.destroy());
+    atEnd(() => client.destroy());
     client.send(
       Buffer.concat([
         headers(1, requestFields("/", [["content-length", "1"]], "POST"), FLAG.END_HEADERS),
@@ -133,7 +132,7 @@ describe("a caller that has not read yet how many streams it may open", () => {
     // Node's client supposes a limit until it is told one
     const client = connect(`http://127.0.0.1:${outPort}`, { peerMaxConcurrentStreams: 1_000 });
     client.on("error", () => undefined);
-    cleanups.push(() => client.destroy());
+    atEnd(() => client.destroy());
     const calls = Array.from({ length: 600 }, (_, at) => answer(client, `/${at}`));
     const early = await Promise.all(calls.slice(100));
     expect(new Set(early)).toEqual(new Set(["reset 7"]));
@@ -153,7 +152,7 @@ describe("a caller that reads no answers", () => {
     // as many as it likes: it does not wait for answers, and none of its streams is to be refused for that
     const { port, outbound } = await mesh({ appPort: 1, both: "limits: { streams: 10000 }" });
     const client = await http2RawClient(port, { paused: true });
-    cleanups.push(() => client.destroy());
+    atEnd(() => client.destroy());
     const refused = [
       ["content-type", "application/grpc"],
       ["x-countersign-hops", "99"],
@@ -205,7 +204,7 @@ describe("a drain", () => {
     const port = await http2App((stream) => open.resolve(stream));
     const { meshPort, inbound, ca } = await mesh({ appPort: port });
     const client = await http2RawClient(meshPort, { identity: ca.issue({ spiffeId: WEB }), polite: false });
-    cleanups.push(() => client.destroy());
+    atEnd(() => client.destroy());
     client.send(headers(1, requestFields("/1")));
     const stream = await open.promise;
     const drained = inbound.sidecar.drain(20_000);
@@ -225,12 +224,12 @@ describe("a caller that takes its time", () => {
     async (version) => {
       const large = Buffer.alloc(1 << 20, "a");
       const app = await startApp((_, response) => response.end(large));
-      cleanups.push(() => app.close());
+      atEnd(() => app.close());
       const port = version === "HTTP/2" ? await http2App((stream) => stream.end(large)) : app.port;
       const { meshPort, ca, inbound } = await mesh({ appPort: port });
       const identity = ca.issue({ spiffeId: WEB });
       const client = await http2RawClient(meshPort, { identity, settings: [[4, 0]] });
-      cleanups.push(() => client.destroy());
+      atEnd(() => client.destroy());
       for (let id = 1; id < 80; id += 2) client.send(headers(id, requestFields("/")));
       for (let id = 1; id < 80; id += 2) {
         await client.next(({ type, stream }) => type === FRAME.HEADERS && stream === id);
@@ -260,7 +259,7 @@ describe("a caller that takes its time", () => {
     });
     const { meshPort, ca } = await mesh({ appPort: port });
     const client = await http2RawClient(meshPort, { identity: ca.issue({ spiffeId: WEB }), settings: [[4, 0]] });
-    cleanups.push(() => client.destroy());
+    atEnd(() => client.destroy());
     for (const [id, path] of [
       [1, "/204"],
       [3, "/trailers"],
@@ -301,7 +300,7 @@ describe("a caller that takes its time", () => {
     const { meshPort, ca } = await mesh({ appPort: port });
     const identity = ca.issue({ spiffeId: WEB });
     const client = await http2RawClient(meshPort, { identity, settings: [[4, 0]] });
-    cleanups.push(() => client.destroy());
+    atEnd(() => client.destroy());
     client.send(headers(1, requestFields("/")));
     await client.next(({ type }) => type === FRAME.HEADERS);
     await gone.promise;
@@ -327,12 +326,12 @@ describe("a caller that takes its time", () => {
     const { meshPort, ca } = await mesh({ appPort: port });
     const identity = ca.issue({ spiffeId: WEB });
     const stalled = await http2RawClient(meshPort, { identity, settings: [[4, 0]] });
-    cleanups.push(() => stalled.destroy());
+    atEnd(() => stalled.destroy());
     const ids = Array.from({ length: 100 }, (_, at) => 2 * at + 1);
     for (const id of ids) stalled.send(headers(id, requestFields(`/${id}`)));
     await Promise.all(ids.map((id) => stalled.next(({ type, stream }) => type === FRAME.HEADERS && stream === id)));
     const other = await http2RawClient(meshPort, { identity, settings: [[4, 1 << 30]] });
-    cleanups.push(() => other.destroy());
+    atEnd(() => other.destroy());
     other.send(Buffer.concat([windowUpdate(0, 1 << 30), headers(1, requestFields("/other"))]));
     await other.next(({ type, flags }) => type === FRAME.DATA && (flags & FLAG.END_STREAM) !== 0);
     expect(sent.get("/other")).toBe(1 << 20);

@@ -8,17 +8,13 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { AddressInfo } from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { startApp, startTcpApp } from "../support/app.ts";
+import { atEnd } from "../support/at-end.ts";
 import { FLAG, FRAME, headers, requestFields } from "../support/http2-frames.ts";
 import { http2RawClient } from "../support/http2-raw-client.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, startMesh } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 type Http2Handler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
@@ -35,7 +31,7 @@ async function http2App(handler: Http2Handler): Promise<number> {
     handler(stream, headers);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  cleanups.push(async () => {
+  atEnd(async () => {
     for (const session of sessions) session.destroy();
     await new Promise((resolve) => server.close(resolve));
   });
@@ -44,14 +40,14 @@ async function http2App(handler: Http2Handler): Promise<number> {
 
 async function mesh(options: MeshOptions): Promise<Mesh> {
   const made = await startMesh(options);
-  cleanups.push(() => made.close());
+  atEnd(() => made.close());
   return made;
 }
 
 function session(port: number): ClientHttp2Session {
   const made = connect(`http://127.0.0.1:${port}`);
   made.on("error", () => undefined);
-  cleanups.push(
+  atEnd(
     () =>
       new Promise<void>((resolve) => {
         if (made.destroyed) resolve();
@@ -149,7 +145,7 @@ describe("an app that speaks HTTP/2", () => {
       response.setHeader("Connection", "keep-alive");
       response.end("plain");
     });
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const { port } = await mesh({ appPort: app.port, appProtocol: "http1" });
     const stream = session(port).request({
       ":path": "/",
@@ -165,7 +161,7 @@ describe("an app that speaks HTTP/2", () => {
 
   it("gets what an app answers that turns out to speak HTTP/1.1 only", async () => {
     const app = await startApp((request, response) => response.end(`1.1 ${request.url}`));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const { port } = await mesh({ appPort: app.port });
     const client = session(port);
     expect((await answerOf(client.request({ ":path": "/a" }))).body).toBe("1.1 /a");
@@ -191,14 +187,14 @@ describe("an app that speaks HTTP/2", () => {
         if (got.startsWith("GET ")) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
       });
     });
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const { port } = await mesh({ appPort: app.port, both: "timeouts: { connect: 300ms }" });
     expect((await answerOf(session(port).request({ ":path": "/" }))).body).toBe("ok");
   });
 
   it("hears in gRPC's own words that such an app can't be reached by gRPC", async () => {
     const app = await startApp((_, response) => response.end("no"));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const { port } = await mesh({ appPort: app.port });
     const stream = session(port).request({
       ":method": "POST",
@@ -268,7 +264,7 @@ describe("a call that is given up", () => {
       response.write("a");
       request.socket.once("close", () => closed.resolve(undefined));
     });
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const { port } = await mesh({ appPort: app.port, appProtocol: "http1" });
     const long = session(port).request({ ":path": "/" });
     await new Promise((resolve) => long.once("data", resolve));
@@ -340,7 +336,7 @@ describe("WebSocket", () => {
 
   it("over extended CONNECT reaches an app that knows the HTTP/1.1 upgrade", async () => {
     const app = await startApp(() => undefined);
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     app.server.on("upgrade", (request, socket) => {
       socket.write(
         `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept(String(request.headers["sec-websocket-key"]))}\r\n\r\n`,
@@ -370,7 +366,7 @@ describe("WebSocket", () => {
 
   it("of an HTTP/1.1 app rides on the shared connection and ends in order", async () => {
     const app = await startApp(() => undefined);
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     app.server.on("upgrade", (request, socket) => {
       socket.write(
         `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept(String(request.headers["sec-websocket-key"]))}\r\n\r\n`,
@@ -400,14 +396,14 @@ describe("WebSocket", () => {
 describe("an extended CONNECT", () => {
   it("for a protocol that is passed on to nobody is refused, on either side", async () => {
     const app = await startApp((_, response) => response.end("a tunnel?"));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const { port, meshPort, ca, inbound, outbound } = await mesh({ appPort: app.port });
     const identity = ca.issue({ spiffeId: "spiffe://example.org/ns/shop/sa/web" });
     for (const [client, { audit }] of [
       [await http2RawClient(port), outbound],
       [await http2RawClient(meshPort, { identity }), inbound],
     ] as const) {
-      cleanups.push(async () => client.destroy());
+      atEnd(async () => client.destroy());
       const fields = requestFields("/", [], "CONNECT").toSpliced(1, 0, [":protocol", "foo"]);
       client.send(headers(1, fields, FLAG.END_HEADERS));
       const head = await client.next(({ type }) => type === FRAME.HEADERS);

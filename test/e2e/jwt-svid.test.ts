@@ -1,8 +1,9 @@
 // JWT-SVIDs between sidecars, on the wire: what goes with an outbound call, and what an inbound one must bring.
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { IdentitySnapshot } from "../../src/core/identity.ts";
 import { parseSpiffeId } from "../../src/core/spiffe-id.ts";
 import { startApp } from "../support/app.ts";
+import { atEnd } from "../support/at-end.ts";
 import { createTestCa } from "../support/cert-factory.ts";
 import { eventually } from "../support/eventually.ts";
 import {
@@ -27,18 +28,13 @@ import {
 import { rawClient } from "../support/raw-client.ts";
 import { tlsClient } from "../support/tls-client.ts";
 
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 const ca = createTestCa(TRUST_DOMAIN);
 const fresh = (parts: TokenParts = {}): string => jwtSvid(Date.now(), parts);
 
 /** An app that answers with the header fields it got. */
 async function echo(): Promise<number> {
   const app = await startApp((request, response) => response.end(JSON.stringify(request.headers)));
-  cleanups.push(() => app.close());
+  atEnd(() => app.close());
   return app.port;
 }
 
@@ -49,7 +45,7 @@ async function startInbound(jwt: string, policies = ALLOW_WEB, mtls = "strict"):
   const sidecar = await startTestSidecar({ ca, svid: undefined, policies, config });
   sidecar.identity.jwtBundles = jwtBundles;
   sidecar.identity.serve(ca.issue({ spiffeId: ORDERS }), [ca]);
-  cleanups.push(() => sidecar.sidecar.drain(0));
+  atEnd(() => sidecar.sidecar.drain(0));
   return sidecar;
 }
 
@@ -144,7 +140,7 @@ spec:
   - { name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${await echo()}", protocol: http, mtls: permissive, jwtSvid: ${jwt} }
 `;
       const sidecar = await startTestSidecar({ ca, svid: undefined, policies, config });
-      cleanups.push(() => sidecar.sidecar.drain(0));
+      atEnd(() => sidecar.sidecar.drain(0));
       sidecar.identity.jwtBundles = jwtBundles;
       sidecar.identity.serve(ca.issue({ spiffeId: ORDERS }), [ca]);
       const client = await rawClient(sidecar.port("in"));
@@ -182,7 +178,7 @@ describe("an outbound listener with jwtSvid", () => {
       outbound,
       inbound: `jwtSvid: { header: x-jwt-svid, required: false }`,
     });
-    cleanups.push(() => mesh.close());
+    atEnd(() => mesh.close());
     mesh.inbound.identity.jwtBundles = jwtBundles as IdentitySnapshot["jwtBundles"];
     mesh.inbound.identity.serve(mesh.ca.issue({ spiffeId: ORDERS }), [mesh.ca]);
     mesh.outbound.identity.jwtSvid = (audience) => svidOf(jwt(audience));

@@ -1,25 +1,11 @@
 import { createServer } from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
-import { bodyOf, startApp, startTcpApp, type TestApp } from "../support/app.ts";
+import { describe, expect, it } from "vitest";
+import { bodyOf, startTcpApp } from "../support/app.ts";
+import { appMesh } from "../support/app-mesh.ts";
+import { atEnd } from "../support/at-end.ts";
 import { createTestCa } from "../support/cert-factory.ts";
-import { type Mesh, type MeshOptions, startMesh, startTestSidecar } from "../support/mesh.ts";
+import { type Mesh, startMesh, startTestSidecar } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-async function mesh(
-  handler: Parameters<typeof startApp>[0],
-  options: Omit<MeshOptions, "appPort"> = {},
-): Promise<Mesh & { readonly app: TestApp }> {
-  const app = await startApp(handler);
-  cleanups.push(() => app.close());
-  const made = await startMesh({ ...options, appPort: app.port });
-  cleanups.push(() => made.close());
-  return { ...made, app };
-}
 
 /** A mesh before an app that answers every request with these bytes and then does `after`. */
 async function rawMesh(answer: string, after: "keep" | "end" | "reset"): Promise<Mesh> {
@@ -30,9 +16,9 @@ async function rawMesh(answer: string, after: "keep" | "end" | "reset"): Promise
       if (after === "reset") setImmediate(() => socket.resetAndDestroy());
     });
   });
-  cleanups.push(() => app.close());
+  atEnd(() => app.close());
   const made = await startMesh({ appPort: app.port });
-  cleanups.push(() => made.close());
+  atEnd(() => made.close());
   return made;
 }
 
@@ -41,7 +27,7 @@ const isAnswered = (received: string): boolean => received.endsWith(")\n");
 
 describe("a caller", () => {
   it("that sends its head too slowly gets 408", async () => {
-    const { port, outbound } = await mesh((_, response) => response.end(), { both: "timeouts: { head: 300ms }" });
+    const { port, outbound } = await appMesh((_, response) => response.end(), { both: "timeouts: { head: 300ms }" });
     const client = await rawClient(port);
     client.send("GET / HTTP/1.1\r\nHost:");
     expect(await client.closed()).toMatch(/^HTTP\/1\.1 408 [\s\S]*E_REQUEST_TIMEOUT/);
@@ -49,7 +35,7 @@ describe("a caller", () => {
   });
 
   it("whose fields are too large gets 431, and its target too long 414", async () => {
-    const { port, app } = await mesh((_, response) => response.end());
+    const { port, app } = await appMesh((_, response) => response.end());
     const large = await rawClient(port);
     large.send(get("/", `X: ${"a".repeat(70_000)}\r\n`));
     expect(await large.closed()).toMatch(/^HTTP\/1\.1 431 /);
@@ -65,7 +51,7 @@ kind: AuthorizationPolicy
 metadata: { name: hosts, namespace: shop }
 spec: { rules: [{ to: [{ operation: { notHosts: [admin.shop] } }] }] }
 `;
-    const { meshPort, app, inbound } = await mesh((_, response) => response.end(), {
+    const { meshPort, app, inbound } = await appMesh((_, response) => response.end(), {
       inbound: "mtls: permissive",
       policies,
     });
@@ -77,7 +63,7 @@ spec: { rules: [{ to: [{ operation: { notHosts: [admin.shop] } }] }] }
   });
 
   it("that idles is closed without a record", async () => {
-    const { port, outbound } = await mesh((_, response) => response.end("x"), { both: "timeouts: { idle: 300ms }" });
+    const { port, outbound } = await appMesh((_, response) => response.end("x"), { both: "timeouts: { idle: 300ms }" });
     const client = await rawClient(port);
     client.send(get("/"));
     await client.until((text) => text.endsWith("x"));
@@ -87,7 +73,7 @@ spec: { rules: [{ to: [{ operation: { notHosts: [admin.shop] } }] }] }
 
   it("that half-closes after its request still gets the response", async () => {
     let answer = (): void => undefined;
-    const { port, app } = await mesh((_, response) => {
+    const { port, app } = await appMesh((_, response) => {
       answer = () => response.end("late");
     });
     const client = await rawClient(port);
@@ -98,7 +84,7 @@ spec: { rules: [{ to: [{ operation: { notHosts: [admin.shop] } }] }] }
   });
 
   it("that leaves in the middle of its body is recorded, and the app's request ends with it", async () => {
-    const { port, app, inbound } = await mesh((request) => {
+    const { port, app, inbound } = await appMesh((request) => {
       request.on("error", () => undefined);
       request.resume();
     });
@@ -114,7 +100,9 @@ spec: { rules: [{ to: [{ operation: { notHosts: [admin.shop] } }] }] }
   });
 
   it("over the connection limit is turned away and recorded", async () => {
-    const { port, outbound } = await mesh((_, response) => response.end("x"), { both: "limits: { connections: 1 }" });
+    const { port, outbound } = await appMesh((_, response) => response.end("x"), {
+      both: "limits: { connections: 1 }",
+    });
     const first = await rawClient(port);
     first.send(get("/"));
     await first.until((text) => text.endsWith("x"));
@@ -131,7 +119,7 @@ kind: AuthorizationPolicy
 metadata: { name: all, namespace: shop }
 spec: { rules: [{ to: [{ operation: { methods: [GET] } }] }] }
 `;
-    const { meshPort, app, inbound } = await mesh((_, response) => response.end("x"), {
+    const { meshPort, app, inbound } = await appMesh((_, response) => response.end("x"), {
       inbound: "mtls: permissive",
       policies: allowAll,
     });
@@ -146,7 +134,7 @@ spec: { rules: [{ to: [{ operation: { methods: [GET] } }] }] }
 
 describe("an app", () => {
   it("that answers too late is answered for with 504", async () => {
-    const { port, inbound } = await mesh(() => undefined, { inboundSide: "timeouts: { firstByte: 300ms }" });
+    const { port, inbound } = await appMesh(() => undefined, { inboundSide: "timeouts: { firstByte: 300ms }" });
     const client = await rawClient(port);
     client.send(get("/"));
     expect(await client.until(isAnswered)).toMatch(/^HTTP\/1\.1 504 [\s\S]*E_UPSTREAM_TIMEOUT/);
@@ -195,9 +183,9 @@ describe("an app", () => {
         else socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
       });
     });
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await startMesh({ appPort: app.port });
-    cleanups.push(() => made.close());
+    atEnd(() => made.close());
     const client = await rawClient(made.port);
     client.send(get("/1"));
     await client.until((text) => text.endsWith("ok"));
@@ -207,7 +195,7 @@ describe("an app", () => {
   });
 
   it("that answers before the body is sent ends the exchange without mixing it into the next", async () => {
-    const { port, app } = await mesh((_, response) => {
+    const { port, app } = await appMesh((_, response) => {
       response.statusCode = 413;
       response.end("enough");
     });
@@ -221,7 +209,7 @@ describe("an app", () => {
 
   it("that reads slowly holds its caller back, and gets every byte", async () => {
     let release = (): void => undefined;
-    const { port } = await mesh((request, response) => {
+    const { port } = await appMesh((request, response) => {
       release = () => void bodyOf(request).then((body) => response.end(`got ${body.length}`));
     });
     const client = await rawClient(port);
@@ -247,7 +235,7 @@ describe("an app", () => {
 
 describe("a sidecar", () => {
   it("cuts what is still open at the drain deadline and says how many", async () => {
-    const { port, inbound } = await mesh((_, response) => void response.write("begin"));
+    const { port, inbound } = await appMesh((_, response) => void response.write("begin"));
     const client = await rawClient(port);
     client.send(get("/"));
     await client.until((text) => text.includes("begin"));
@@ -259,7 +247,7 @@ describe("a sidecar", () => {
   it("does not open at all when one of its listeners cannot", async () => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
-    cleanups.push(() => new Promise((resolve) => taken.close(resolve)));
+    atEnd(() => new Promise((resolve) => taken.close(resolve)));
     const address = taken.address();
     const port = typeof address === "object" && address !== null ? address.port : 0;
     const ca = createTestCa("example.org");

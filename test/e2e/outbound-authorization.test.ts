@@ -1,17 +1,12 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { freePorts } from "../../bench/ports.ts";
 import { startApp, startTcpApp, type TestApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
+import { atEnd } from "../support/at-end.ts";
 import { createTestCa } from "../support/cert-factory.ts";
 import { type CheckReply, type ExtAuthzServer, header, startExtAuthzServer } from "../support/ext-authz-server.ts";
 import { ALLOW_WEB, ORDERS, startTestSidecar, type TestSidecar, TRUST_DOMAIN, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
-
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  // oxlint-disable-next-line no-await-in-loop -- in order
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 const OK = { status: { code: 0 } };
 const ASK = `apiVersion: countersign.dev/v1
@@ -49,7 +44,7 @@ async function world(
   } = {},
 ): Promise<World> {
   const provider = await startExtAuthzServer(answer);
-  cleanups.push(() => provider.close());
+  atEnd(() => provider.close());
   const ca = createTestCa(TRUST_DOMAIN);
   const inbound = await startTestSidecar({
     ca,
@@ -57,7 +52,7 @@ async function world(
     policies: ALLOW_WEB,
     config: `inbound: [{ name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${appPort}", protocol: ${protocol} }]`,
   });
-  cleanups.push(() => inbound.sidecar.drain(0));
+  atEnd(() => inbound.sidecar.drain(0));
   const outbound = await startTestSidecar({
     ca,
     svid: ca.issue({ spiffeId: WEB }),
@@ -65,7 +60,7 @@ async function world(
     config: `outbound: [{ name: out, listen: "${more.listen ?? "127.0.0.1:0"}", to: ["127.0.0.1:${inbound.port("in")}"], identity: "${ORDERS}", protocol: ${protocol}${more.outbound ?? ""} }]
 extensionProviders: [{ name: p, envoyExtAuthzGrpc: { service: 127.0.0.1, port: ${more.provider ?? provider.port}, timeout: 400ms } }]`,
   });
-  cleanups.push(() => outbound.sidecar.drain(0));
+  atEnd(() => outbound.sidecar.drain(0));
   return { provider, outbound, port: outbound.port("out") };
 }
 
@@ -76,7 +71,7 @@ async function freePort(): Promise<number> {
 
 async function httpApp(): Promise<TestApp> {
   const app = await startApp((_, response) => response.end("served"));
-  cleanups.push(() => app.close());
+  atEnd(() => app.close());
   return app;
 }
 
@@ -169,7 +164,7 @@ describe("an outbound call that a CUSTOM rule matches", () => {
 describe("an outbound TCP connection that a CUSTOM rule matches", () => {
   const tcpApp = async (): Promise<Awaited<ReturnType<typeof startTcpApp>>> => {
     const app = await startTcpApp((socket) => socket.write("hello"));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     return app;
   };
 
@@ -177,7 +172,7 @@ describe("an outbound TCP connection that a CUSTOM rule matches", () => {
     const app = await tcpApp();
     const { provider, port } = await world(app.port, "tcp", () => OK);
     const client = await rawClient(port);
-    cleanups.push(() => client.socket.destroy());
+    atEnd(() => client.socket.destroy());
     await client.until((text) => text === "hello");
     const attributes = provider.seen[0]?.attributes;
     expect([attributes?.source.principal, attributes?.destination.principal]).toEqual([WEB, ORDERS]);

@@ -1,8 +1,10 @@
 import { connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { webSocketAccept } from "../../src/proxy/http1/websocket-accept.ts";
-import { startApp, startTcpApp, type TestApp } from "../support/app.ts";
+import { startTcpApp } from "../support/app.ts";
+import { appMesh } from "../support/app-mesh.ts";
 import { type Answer, ask } from "../support/ask.ts";
+import { atEnd } from "../support/at-end.ts";
 import { createTestCa } from "../support/cert-factory.ts";
 import { type Mesh, type MeshOptions, startMesh, TRUST_DOMAIN } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
@@ -10,22 +12,6 @@ import { startSilent, startWeb, upstreamOf } from "../support/upstream-servers.t
 
 /** "Within 100 ms", and what a busy machine may add. */
 const SOON_MS = 100 + 150;
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-async function mesh(
-  handler: Parameters<typeof startApp>[0],
-  options: Omit<MeshOptions, "appPort"> = {},
-): Promise<Mesh & { readonly app: TestApp }> {
-  const app = await startApp(handler);
-  cleanups.push(() => app.close());
-  const made = await startMesh({ ...options, appPort: app.port });
-  cleanups.push(() => made.close());
-  return { ...made, app };
-}
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -39,7 +25,7 @@ async function quickly<T>(work: Promise<T>): Promise<T> {
 /** The headers that a gRPC call is answered with, on a connection of its own. */
 function grpcCall(port: number): Promise<IncomingHttpHeaders> {
   const session = connectHttp2(`http://127.0.0.1:${port}`);
-  cleanups.push(() => new Promise<void>((resolve) => session.close(() => resolve())));
+  atEnd(() => new Promise<void>((resolve) => session.close(() => resolve())));
   return new Promise((resolve, reject) => {
     session.on("error", reject);
     const call = session.request({
@@ -64,7 +50,7 @@ async function waitingMesh(
   options: Omit<MeshOptions, "appPort">,
 ): Promise<Mesh & { readonly arrived: () => Promise<void>; readonly finish: () => void }> {
   const open: (() => void)[] = [];
-  const made = await mesh((_, response) => open.push(() => response.end("done")), options);
+  const made = await appMesh((_, response) => open.push(() => response.end("done")), options);
   return {
     ...made,
     arrived: () => new Promise((resolve) => made.app.server.once("request", () => resolve())),
@@ -107,12 +93,12 @@ describe("an upstream's limit", () => {
 
   it("maxPending turns calls away that would wait for a connection", async () => {
     const silent = await startSilent();
-    cleanups.push(() => silent.close());
+    atEnd(() => silent.close());
     const out = await startWeb(createTestCa(TRUST_DOMAIN), [`127.0.0.1:${silent.port}`], {
       more: "upstream: { maxPending: 2 }",
       top: "timeouts: { handshake: 1s }",
     });
-    cleanups.push(() => out.sidecar.drain(0));
+    atEnd(() => out.sidecar.drain(0));
     const waiting = [ask(out.port("out"), "/"), ask(out.port("out"), "/")];
     await untilTrue(() => upstreamOf(out, "out").pending === 2);
     expect(code(await quickly(ask(out.port("out"), "/")))).toEqual([503, "E_UPSTREAM_LIMIT"]);
@@ -122,9 +108,9 @@ describe("an upstream's limit", () => {
 
   it("counts TCP connections, which are closed", async () => {
     const app = await startTcpApp((socket) => socket.pipe(socket));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await startMesh({ appPort: app.port, protocol: "tcp", inbound: "upstream: { maxRequests: 1 }" });
-    cleanups.push(() => made.close());
+    atEnd(() => made.close());
     const first = await rawClient(made.port);
     first.send("a");
     await first.until((text) => text === "a");
@@ -145,7 +131,7 @@ async function untilTrue(holds: () => boolean): Promise<void> {
 
 describe("a time limit of the upstream", () => {
   it("requestTimeout answers 504 where nothing has been answered, and breaks off what has", async () => {
-    const { port, outbound } = await mesh(
+    const { port, outbound } = await appMesh(
       (request, response) => {
         if (request.url === "/begun") response.write("first ");
       },
@@ -160,7 +146,7 @@ describe("a time limit of the upstream", () => {
 
   it("streamTimeout ends a call without bytes, and none that goes on", async () => {
     let ticks = 0;
-    const { port, outbound } = await mesh(
+    const { port, outbound } = await appMesh(
       (request, response) => {
         response.write("first ");
         if (request.url === "/silent") return;
@@ -193,10 +179,10 @@ describe("a time limit of the upstream", () => {
         socket.on("data", (bytes) => socket.write(bytes));
       }),
     );
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const limited = "upstream: { requestTimeout: 200ms, streamTimeout: 200ms }";
     const made = await startMesh({ appPort: app.port, outbound: limited, inbound: limited });
-    cleanups.push(() => made.close());
+    atEnd(() => made.close());
     const client = await rawClient(made.port);
     client.send(
       "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
@@ -211,7 +197,7 @@ describe("a time limit of the upstream", () => {
 
 describe("at the listener's limit of connections", () => {
   it("a new HTTP/1.1 call is told so by 503 while open connections go on", async () => {
-    const made = await mesh((_, response) => response.end("x"), { both: "limits: { connections: 1 }" });
+    const made = await appMesh((_, response) => response.end("x"), { both: "limits: { connections: 1 }" });
     const first = await rawClient(made.port);
     first.send(get);
     await first.until((text) => text.endsWith("x"));
@@ -232,7 +218,7 @@ describe("at the listener's limit of connections", () => {
   });
 
   it("a new gRPC call is told so by RESOURCE_EXHAUSTED", async () => {
-    const made = await mesh((_, response) => response.end("x"), { both: "limits: { connections: 1 }" });
+    const made = await appMesh((_, response) => response.end("x"), { both: "limits: { connections: 1 }" });
     const first = await rawClient(made.port);
     first.send(get);
     await first.until((text) => text.endsWith("x"));
@@ -243,16 +229,16 @@ describe("at the listener's limit of connections", () => {
   });
 
   it("a new call of the mesh is told so, by mutual TLS", async () => {
-    const made = await mesh((_, response) => response.end("x"), { inboundSide: "limits: { connections: 1 }" });
+    const made = await appMesh((_, response) => response.end("x"), { inboundSide: "limits: { connections: 1 }" });
     expect((await ask(made.port, "/")).body).toBe("x");
     const other = await startWeb(made.ca, [`127.0.0.1:${made.meshPort}`]);
-    cleanups.push(() => other.sidecar.drain(0));
+    atEnd(() => other.sidecar.drain(0));
     expect(code(await quickly(ask(other.port("out"), "/")))).toEqual([503, "E_CONNECTION_LIMIT"]);
     expect((await ask(made.port, "/")).body).toBe("x");
   });
 
   it("who comes by the hundreds gets an answer or a closed connection at once, and who is served stays served", async () => {
-    const made = await mesh((_, response) => response.end("x"), { both: "limits: { connections: 1 }" });
+    const made = await appMesh((_, response) => response.end("x"), { both: "limits: { connections: 1 }" });
     const first = await rawClient(made.port);
     const crowd = await Promise.all(
       Array.from({ length: 200 }, async () => {
@@ -297,9 +283,9 @@ describe("above the limit of memory", () => {
 
   it("new TCP connections are closed before they reach the app, open ones go on", async () => {
     const app = await startTcpApp((socket) => socket.pipe(socket));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await startMesh({ appPort: app.port, protocol: "tcp" });
-    cleanups.push(() => made.close());
+    atEnd(() => made.close());
     const first = await rawClient(made.port);
     first.send("a");
     await first.until((text) => text === "a");

@@ -1,16 +1,11 @@
 import { connect as connectTls } from "node:tls";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { CountersignErrors } from "../../src/core/errors.ts";
 import { startApp, startTcpApp, type TestApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
+import { atEnd } from "../support/at-end.ts";
 import { type Mesh, type MeshOptions, startMesh } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
-
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  // oxlint-disable-next-line no-await-in-loop -- in order
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 /** Everybody may call, with an identity or without. */
 const ANYBODY = `apiVersion: security.istio.io/v1
@@ -33,9 +28,9 @@ async function mesh(
   handler: Parameters<typeof startApp>[0] = (_, response) => response.end("served"),
 ): Promise<Mesh & { readonly app: TestApp }> {
   const app = await startApp(handler);
-  cleanups.push(() => app.close());
+  atEnd(() => app.close());
   const made = await startMesh({ ...options, policies, appPort: app.port });
-  cleanups.push(() => made.close());
+  atEnd(() => made.close());
   return { ...made, app };
 }
 
@@ -81,14 +76,14 @@ describe("a PeerAuthentication", () => {
 
   it("by port tightens or spares that port alone", async () => {
     const app = await startApp((_, response) => response.end("served"));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const byPort = (mode: string): string =>
       ANYBODY +
       peer(
         `${OURS}, mtls: { mode: ${mode === "STRICT" ? "PERMISSIVE" : "STRICT"} }, portLevelMtls: { ${app.port}: { mode: ${mode} } }`,
       );
     const m = await startMesh({ appPort: app.port, policies: byPort("STRICT"), inbound: "mtls: permissive" });
-    cleanups.push(() => m.close());
+    atEnd(() => m.close());
     expect(await statuses(m)).toEqual([200, 403]);
     m.inbound.setPolicies(byPort("PERMISSIVE"));
     expect(await statuses(m)).toEqual([200, 200]);
@@ -112,7 +107,7 @@ describe("a PeerAuthentication", () => {
 it("PERMISSIVE refuses TLS without an SVID", async () => {
   const m = await mesh(ANYBODY, { inbound: "mtls: permissive" });
   const socket = connectTls({ port: m.meshPort, host: "127.0.0.1", rejectUnauthorized: false });
-  cleanups.push(() => socket.destroy());
+  atEnd(() => socket.destroy());
   socket.on("error", () => undefined);
   socket.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
   let received = "";
@@ -139,7 +134,7 @@ describe("a new document, for connections that are open", () => {
     const byTls = await rawClient(m.port);
     byTls.send("GET /open HTTP/1.1\r\nHost: a\r\n\r\n");
     await byTls.until((text) => text.includes("begun"));
-    cleanups.push(() => byTls.socket.destroy());
+    atEnd(() => byTls.socket.destroy());
     m.inbound.setPolicies(ANYBODY + peer("mtls: { mode: STRICT }"));
     await Promise.all([idle.closed(), busy.closed()]);
     const record = await m.inbound.audit.next(({ path }) => path === "/open");
@@ -150,9 +145,9 @@ describe("a new document, for connections that are open", () => {
 
   it("STRICT ends open TCP in plaintext", async () => {
     const app = await startTcpApp((socket) => socket.write("hello"));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const m = await startMesh({ appPort: app.port, protocol: "tcp", policies: ANYBODY, inbound: "mtls: permissive" });
-    cleanups.push(() => m.close());
+    atEnd(() => m.close());
     const client = await rawClient(m.meshPort);
     client.send("x");
     await client.until((text) => text === "hello");
@@ -168,7 +163,7 @@ describe("a new document, for connections that are open", () => {
       finish = () => void response.end("done");
     });
     const client = await rawClient(m.port);
-    cleanups.push(() => client.socket.destroy());
+    atEnd(() => client.socket.destroy());
     client.send("GET /open HTTP/1.1\r\nHost: a\r\n\r\n");
     await client.until((text) => text.includes("begun"));
     m.inbound.setPolicies(ANYBODY + peer("mtls: { mode: DISABLE }"));

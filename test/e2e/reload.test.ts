@@ -1,15 +1,11 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { parseSidecarConfig } from "../../src/config/load-sidecar-config.ts";
 import type { SidecarConfig } from "../../src/config/sidecar-config.ts";
 import { startApp } from "../support/app.ts";
+import { atEnd } from "../support/at-end.ts";
 import { createTestCa } from "../support/cert-factory.ts";
 import { ORDERS, startTestSidecar, type TestSidecar } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 const HEAD = `workload: { namespace: shop, labels: { app: orders } }
 identity: { files: { svid: svid.pem, key: svid.key, bundles: { example.org: bundle.pem } } }
@@ -31,13 +27,13 @@ function listeners(...entries: { readonly name: string; readonly listen: string;
 async function start(config: string): Promise<TestSidecar> {
   const ca = createTestCa("example.org");
   const sidecar = await startTestSidecar({ ca, svid: ca.issue({ spiffeId: ORDERS }), config });
-  cleanups.push(() => sidecar.sidecar.drain(0));
+  atEnd(() => sidecar.sidecar.drain(0));
   return sidecar;
 }
 
 async function appSaying(text: string): Promise<number> {
   const app = await startApp((_, response) => response.end(text));
-  cleanups.push(() => app.close());
+  atEnd(() => app.close());
   return app.port;
 }
 

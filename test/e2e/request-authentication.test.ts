@@ -4,9 +4,10 @@ import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { startApp, type TestApp } from "../support/app.ts";
 import { type Answer, ask } from "../support/ask.ts";
+import { atEnd } from "../support/at-end.ts";
 import { createTestCa } from "../support/cert-factory.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, startMesh } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
@@ -22,11 +23,6 @@ import {
   tokenKey,
 } from "../support/token-issuer.ts";
 
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  // oxlint-disable-next-line no-await-in-loop -- in order
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 const folder = mkdtempSync(join(tmpdir(), "countersign-jwt-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const ca = createTestCa("idp.example.org");
@@ -72,9 +68,9 @@ async function mesh(
   options: Omit<MeshOptions, "appPort" | "policies"> = {},
 ): Promise<Mesh & { readonly app: TestApp; readonly seen: IncomingMessage[] }> {
   const app = await startApp((_, response) => response.end("served"));
-  cleanups.push(() => app.close());
+  atEnd(() => app.close());
   const made = await startMesh({ ...options, policies, appPort: app.port });
-  cleanups.push(() => made.close());
+  atEnd(() => made.close());
   return { ...made, app, seen: app.requests };
 }
 
@@ -169,7 +165,7 @@ describe("a request with a token", () => {
     const rule = ["outputClaimToHeaders: [{ header: X-User, claim: sub }]"];
     const m = await mesh(ALLOW_WEB + requestAuthentication({ rule }));
     const client = await rawClient(m.port);
-    cleanups.push(async () => void client.socket.destroy());
+    atEnd(async () => void client.socket.destroy());
     client.send(
       "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\nX-User: root\r\nX-Sum: 1\r\n\r\n",
     );
@@ -197,11 +193,11 @@ describe("a request with a token", () => {
         response.end("got it");
       });
     });
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const m = await startMesh({ appPort: app.port, policies: ONLY_ALICE + requestAuthentication() });
-    cleanups.push(() => m.close());
+    atEnd(() => m.close());
     const client = await rawClient(m.port);
-    cleanups.push(async () => void client.socket.destroy());
+    atEnd(async () => void client.socket.destroy());
     const body = "x".repeat(300_000);
     client.send(
       `POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token(rsa)}\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
@@ -255,7 +251,7 @@ describe("a bad token", () => {
   it("on two lines is refused: 401", async () => {
     const m = await mesh(ALLOW_WEB + requestAuthentication());
     const client = await rawClient(m.port);
-    cleanups.push(async () => void client.socket.destroy());
+    atEnd(async () => void client.socket.destroy());
     const line = `Authorization: Bearer ${sound}\r\n`;
     client.send(`GET / HTTP/1.1\r\nHost: a\r\n${line}${line}Connection: close\r\n\r\n`);
     expect(await client.closed()).toMatch(/^HTTP\/1\.1 401 [\s\S]*E_JWT_TWO_TOKENS/);
@@ -285,7 +281,7 @@ async function startMeshAllowing(m: Mesh): Promise<number> {
     svid: m.ca.issue({ spiffeId: WEB }),
     config: `outbound:\n  - { name: out, listen: "127.0.0.1:0", to: ["127.0.0.1:${m.meshPort}"], identity: "${ORDERS}", protocol: http, browser: allow }`,
   });
-  cleanups.push(() => made.sidecar.drain(0));
+  atEnd(() => made.sidecar.drain(0));
   return made.port("out");
 }
 
@@ -295,7 +291,7 @@ describe("keys that are fetched", () => {
 
   async function issuer(answer: Serve): Promise<TestDocuments & { readonly jwksUri: string }> {
     const served = await serveDocuments(answer, certificate);
-    cleanups.push(() => served.close());
+    atEnd(() => served.close());
     return { ...served, jwksUri: `https://localhost:${served.port}/jwks` };
   }
 
@@ -383,11 +379,11 @@ describe("keys that are fetched", () => {
 describe("a new policy", () => {
   it("ends an open call whose token it takes no more", async () => {
     const app = await startApp((_, response) => response.writeHead(200).write("begun"));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const m = await startMesh({ appPort: app.port, policies: ONLY_ALICE + requestAuthentication() });
-    cleanups.push(() => m.close());
+    atEnd(() => m.close());
     const client = await rawClient(m.port);
-    cleanups.push(async () => void client.socket.destroy());
+    atEnd(async () => void client.socket.destroy());
     client.send(`GET /open HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token(rsa)}\r\n\r\n`);
     await client.until((text) => text.includes("begun"));
     m.inbound.setPolicies(`${ONLY_ALICE}${requestAuthentication()}# the same\n`);
@@ -401,7 +397,7 @@ describe("a gRPC call", () => {
   it("with a bad token ends with UNAUTHENTICATED, one that policy denies with PERMISSION_DENIED", async () => {
     const m = await mesh(ONLY_ALICE + requestAuthentication());
     const client = new Client(`127.0.0.1:${m.port}`, credentials.createInsecure());
-    cleanups.push(async () => client.close());
+    atEnd(async () => client.close());
     const status = (authorization: string): Promise<number> =>
       new Promise((resolve) => {
         const metadata = new Metadata();

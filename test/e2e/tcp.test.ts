@@ -1,26 +1,22 @@
 import { createServer as createTlsServer } from "node:tls";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { CountersignError } from "../../src/core/errors.ts";
 import { startTcpApp } from "../support/app.ts";
+import { atEnd } from "../support/at-end.ts";
 import { createTestCa } from "../support/cert-factory.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, ORDERS, startMesh, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
 import { tlsClient } from "../support/tls-client.ts";
 import { startWeb } from "../support/upstream-servers.ts";
 
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 async function mesh(
   handler: Parameters<typeof startTcpApp>[0],
   options: Omit<MeshOptions, "appPort"> = {},
 ): Promise<Mesh> {
   const app = await startTcpApp(handler);
-  cleanups.push(() => app.close());
+  atEnd(() => app.close());
   const made = await startMesh({ protocol: "tcp", ...options, appPort: app.port });
-  cleanups.push(() => made.close());
+  atEnd(() => made.close());
   return made;
 }
 
@@ -73,12 +69,12 @@ describe("a TCP connection", () => {
     const options = { cert: chainPem, key: keyPem, requestCert: true, rejectUnauthorized: false, ALPNCallback: refuse };
     const server = createTlsServer(options, (socket) => socket.end("plain TLS"));
     server.on("tlsClientError", () => undefined);
-    cleanups.push(() => new Promise((resolve) => server.close(resolve)));
+    atEnd(() => new Promise((resolve) => server.close(resolve)));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const address = server.address();
     const at = typeof address === "object" ? `127.0.0.1:${address?.port}` : "";
     const web = await startWeb(ca, [at], { protocol: "tcp" });
-    cleanups.push(() => web.sidecar.drain(0));
+    atEnd(() => web.sidecar.drain(0));
     for (const expected of [1, 1]) {
       expect(await (await rawClient(web.port("out"))).closed()).toBe("plain TLS");
       expect(offers).toBe(expected);

@@ -1,16 +1,12 @@
 import { connect as connectHttp2 } from "node:http2";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { startTcpApp } from "../support/app.ts";
+import { atEnd } from "../support/at-end.ts";
 import { createTestCa, type TestCa } from "../support/cert-factory.ts";
 import { FRAME, headers, requestFields } from "../support/http2-frames.ts";
 import { http2RawClient } from "../support/http2-raw-client.ts";
 import { ALLOW_WEB, ORDERS, startTestSidecar, type TestSidecar, TRUST_DOMAIN, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 /** An app that says who it is and then what it hears. */
 async function app(name: string): Promise<number> {
@@ -19,7 +15,7 @@ async function app(name: string): Promise<number> {
     socket.on("data", (chunk: Buffer) => socket.write(chunk));
     socket.on("end", () => socket.end());
   });
-  cleanups.push(close);
+  atEnd(close);
   return port;
 }
 
@@ -40,7 +36,7 @@ async function servers(front: string, back = "", policies = ALLOW_WEB): Promise<
   - { name: back, listen: "127.0.0.1:0", app: "127.0.0.1:${await app("back")}", protocol: tcp${back} }
 `,
   });
-  cleanups.push(() => inbound.sidecar.drain(0));
+  atEnd(() => inbound.sidecar.drain(0));
   return { ca, inbound };
 }
 
@@ -53,7 +49,7 @@ async function caller({ ca, inbound }: Servers, more = ""): Promise<TestSidecar>
   - { name: out, listen: "127.0.0.1:0", to: ["127.0.0.1:${inbound.port("front")}"], identity: "${ORDERS}", protocol: tcp${more} }
 `,
   });
-  cleanups.push(() => outbound.sidecar.drain(0));
+  atEnd(() => outbound.sidecar.drain(0));
   return outbound;
 }
 
@@ -159,11 +155,11 @@ spec: { action: DENY, rules: [{ to: [{ operation: { notPorts: ["1"] } }] }] }
   - { name: back, listen: "127.0.0.1:0", app: "127.0.0.1:${await app("back")}", protocol: tcp }
 `,
     });
-    cleanups.push(() => inbound.sidecar.drain(0));
+    atEnd(() => inbound.sidecar.drain(0));
     // an app's HTTP/2 connection in a tunnel to `middle`
     const outbound = await caller({ ca, inbound }, ", tunnel: middle");
     const client = await http2RawClient(outbound.port("out"));
-    cleanups.push(() => Promise.resolve(client.destroy()));
+    atEnd(() => Promise.resolve(client.destroy()));
     await client.next(({ type, flags }) => type === FRAME.SETTINGS && flags === 0);
     client.send(headers(1, requestFields("/back", [], "CONNECT").toSpliced(1, 0, [":protocol", "countersign-tcp"])));
     expect(await inbound.audit.next(() => true)).toMatchObject({
@@ -183,9 +179,9 @@ spec: { action: DENY, rules: [{ to: [{ operation: { notPorts: ["1"] } }] }] }
   - { name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${await app("in")}", protocol: http }
 `,
     });
-    cleanups.push(() => plain.sidecar.drain(0));
+    atEnd(() => plain.sidecar.drain(0));
     const client = await http2RawClient(plain.port("in"), { identity: ca.issue({ spiffeId: WEB }) });
-    cleanups.push(() => Promise.resolve(client.destroy()));
+    atEnd(() => Promise.resolve(client.destroy()));
     client.send(headers(1, requestFields("/", [], "CONNECT").toSpliced(1, 0, [":protocol", "countersign-tcp"])));
     expect(await plain.audit.next(() => true)).toMatchObject({ reason: "E_TUNNEL_REFUSED", status: 405 });
   });
@@ -209,9 +205,9 @@ spec: { action: DENY, rules: [{ to: [{ operation: { notPorts: ["1"] } }] }] }
   - { name: out, listen: "127.0.0.1:0", to: ["127.0.0.1:${made.inbound.port("front")}"], identity: "${ORDERS}", protocol: http }
 `,
     });
-    cleanups.push(() => outbound.sidecar.drain(0));
+    atEnd(() => outbound.sidecar.drain(0));
     const session = connectHttp2(`http://127.0.0.1:${outbound.port("out")}`);
-    cleanups.push(() => new Promise<void>((resolve) => session.close(resolve)));
+    atEnd(() => new Promise<void>((resolve) => session.close(resolve)));
     const stream = session.request({
       ":method": "CONNECT",
       ":protocol": "countersign-tcp",

@@ -1,12 +1,8 @@
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { startApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
+import { atEnd } from "../support/at-end.ts";
 import { startMesh } from "../support/mesh.ts";
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 const handshake = {
   connection: "Upgrade",
@@ -26,9 +22,9 @@ it.each([
   app.server.on("upgrade", (_, socket) => {
     socket.end(`HTTP/1.1 ${status} Because\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
   });
-  cleanups.push(() => app.close());
+  atEnd(() => app.close());
   const mesh = await startMesh({ appPort: app.port });
-  cleanups.push(() => mesh.close());
+  atEnd(() => mesh.close());
   const answer = await ask(mesh.port, "/chat", { headers: handshake });
   expect(answer.status).toBe(seen);
   expect((await mesh.inbound.audit.next(() => true)).status).toBe(seen);

@@ -4,10 +4,11 @@ import {
   createServer as createHttp2Server,
   type ServerHttp2Session,
 } from "node:http2";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { CountersignError } from "../../src/core/errors.ts";
 import { startApp, startTcpApp, type TestApp } from "../support/app.ts";
 import { ask } from "../support/ask.ts";
+import { atEnd } from "../support/at-end.ts";
 import { createTestCa, type TestCa } from "../support/cert-factory.ts";
 import {
   ALLOW_WEB,
@@ -21,11 +22,6 @@ import {
 } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
 import { deadPort, startSilent, startWeb, ttl, upstreamOf } from "../support/upstream-servers.ts";
-
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 interface Server {
   readonly port: number;
@@ -43,7 +39,7 @@ async function server(ca: TestCa, name: string, host = "127.0.0.1", port = 0): P
     config: `inbound:
   - { name: in, listen: "${host.includes(":") ? `[${host}]` : host}:${port}", app: "127.0.0.1:${app.port}", protocol: http }`,
   });
-  cleanups.push(async () => {
+  atEnd(async () => {
     await sidecar.sidecar.drain(0);
     await app.close();
   });
@@ -52,7 +48,7 @@ async function server(ca: TestCa, name: string, host = "127.0.0.1", port = 0): P
 
 async function web(...of: Parameters<typeof startWeb>): Promise<TestSidecar> {
   const made = await startWeb(...of);
-  cleanups.push(() => made.sidecar.drain(0));
+  atEnd(() => made.sidecar.drain(0));
   return made;
 }
 
@@ -112,7 +108,7 @@ describe("several endpoints", () => {
     const ca = createTestCa(TRUST_DOMAIN);
     const a = await server(ca, "a");
     const silent = await startSilent();
-    cleanups.push(() => silent.close());
+    atEnd(() => silent.close());
     const out = await web(ca, [`127.0.0.1:${silent.port}`, `127.0.0.1:${a.port}`]);
     const begun = performance.now();
     expect(await bodies(out, 10)).toEqual({ a: 10 });
@@ -123,14 +119,14 @@ describe("several endpoints", () => {
   it("carry TCP too, past one where nobody listens", async () => {
     const ca = createTestCa(TRUST_DOMAIN);
     const app = await startTcpApp((socket) => socket.pipe(socket));
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const inbound = await startTestSidecar({
       ca,
       svid: ca.issue({ spiffeId: ORDERS }),
       policies: ALLOW_WEB,
       config: `inbound: [{ name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${app.port}", protocol: tcp }]`,
     });
-    cleanups.push(() => inbound.sidecar.drain(0));
+    atEnd(() => inbound.sidecar.drain(0));
     const out = await web(ca, [`127.0.0.1:${await deadPort()}`, `127.0.0.1:${inbound.port("in")}`], {
       protocol: "tcp",
     });
@@ -212,9 +208,9 @@ async function breaking(
       else socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     }),
   );
-  cleanups.push(() => app.close());
+  atEnd(() => app.close());
   const made = await startMesh({ ...options, appPort: app.port });
-  cleanups.push(() => made.close());
+  atEnd(() => made.close());
   return { ...made, seen: () => seen };
 }
 
@@ -272,12 +268,12 @@ async function http2App(first: number): Promise<Mesh & { readonly seen: () => nu
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
   if (address === null || typeof address === "string") throw new TypeError("no port");
-  cleanups.push(async () => {
+  atEnd(async () => {
     for (const session of sessions) session.destroy();
     server.close();
   });
   const made = await startMesh({ appPort: address.port, protocol: "http2" });
-  cleanups.push(() => made.close());
+  atEnd(() => made.close());
   return { ...made, seen: () => seen };
 }
 
@@ -285,7 +281,7 @@ describe("an upstream that speaks HTTP/2", () => {
   const post = (port: number): Promise<string> =>
     new Promise((resolve, reject) => {
       const session = connectHttp2(`http://127.0.0.1:${port}`);
-      cleanups.push(async () => session.destroy());
+      atEnd(async () => session.destroy());
       session.on("error", reject);
       const call = session.request({ ":method": "POST", ":path": "/", "content-length": "0" });
       let status: number | undefined;
@@ -328,9 +324,9 @@ describe("an upstream that speaks HTTP/2", () => {
         }
       });
     });
-    cleanups.push(() => app.close());
+    atEnd(() => app.close());
     const made = await startMesh({ appPort: app.port, protocol: "http2" });
-    cleanups.push(() => made.close());
+    atEnd(() => made.close());
     expect(await post(made.port)).toBe("200 ");
     expect(connections).toBe(2);
     expect(await made.inbound.audit.next(() => true)).toMatchObject({ retries: 1, status: 200 });
@@ -347,7 +343,7 @@ describe("a reload", () => {
   it("changes the limits of listeners that stay open", async () => {
     const ca = createTestCa(TRUST_DOMAIN);
     const silent = await startSilent();
-    cleanups.push(() => silent.close());
+    atEnd(() => silent.close());
     const out = await web(ca, [`127.0.0.1:${silent.port}`]);
     const { config } = out;
     const timeouts = { ...config.timeouts, handshake: 300 };
