@@ -1,14 +1,30 @@
+import { type ComparableRules, comparableRules, shadowWarning } from "./comparable-rules.ts";
 import { appliesHere, type PolicyDocuments } from "./compile-policies.ts";
 import { ruleIdOf } from "./compile-rule.ts";
 import type { Findings } from "./findings.ts";
-import type { FieldGroup, FieldModel, PolicyModel, RuleModel } from "./policy-model.ts";
+import {
+  type FieldGroup,
+  type FieldKind,
+  type FieldModel,
+  isIdentity,
+  type PolicyModel,
+  type RuleModel,
+} from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
-import { covers, ruleCovers } from "./rule-cover.ts";
+import {
+  type CoverField,
+  type CoverGroup,
+  type CoverMeter,
+  type CoverRule,
+  partsOf,
+  valuesCover,
+} from "./rule-cover.ts";
 import { homeTrustDomains, unknownTrustDomain } from "./trust-domains.ts";
-import { widerRules } from "./wider-rules.ts";
 
-/** Pairs of rules that are compared in one load, about 50 ms: beyond it no rule is called shadowed. */
-const MAX_COMPARISONS = 300_000;
+/** What a load compares at most: the first is some 20 ms, the second a small part of what else a rule costs. */
+const COMPARISONS = { forAll: 1_000_000, forEach: 100 };
+/** Shadowed rules that a load names: a person reads no more, and each is a line of the log. */
+const MAX_SHADOWED = 100;
 
 /** Warns of what is valid and yet probably not meant (authorization, section 11). */
 export function* lintPolicies(
@@ -16,20 +32,29 @@ export function* lintPolicies(
   options: PolicyOptions,
   findings: Findings,
 ): Generator<void, void> {
-  const budget = { left: MAX_COMPARISONS };
   const home = homeTrustDomains(options);
   for (const document of [...policies, ...peerAuthentications, ...requestAuthentications])
     warnOfSelector(document, options, findings);
-  for (const policy of policies) {
-    for (const rule of policy.rules) {
-      warnOfContradiction(policy, rule, home, findings);
-      warnOfTrustDomains(rule, options, findings);
-      warnOfSplitAlternatives(rule, findings);
-      yield;
+  const all = yield* comparableRules(policies, options);
+  /** Fields that name none but known trust domains. Before identity has arrived nobody can tell. */
+  const familiar = new Set<CoverField>();
+  const mayBeUnknown = (field: CoverField) => mayNameTrustDomain(field) && !familiar.has(field);
+  for (const { policy, rule, cover, order } of all.rules) {
+    const { fields, hasOneWay } = cover;
+    if (fields.some(({ negated }) => negated)) warnOfContradictions(policy, rule, cover, options, findings);
+    if (options.localTrustDomain !== undefined && fields.some(mayBeUnknown))
+      warnOfTrustDomains(rule, fields, home, familiar, findings);
+    if (!hasOneWay) {
+      warnOfSplitAlternatives(rule.sources, findings);
+      warnOfSplitAlternatives(rule.operations, findings);
     }
-    warnOfSplitRules(policy, findings);
-    yield* warnOfShadows(policy, budget, home, findings);
+    if ((order & 15) === 15) yield;
   }
+  for (const policy of policies) {
+    warnOfSplitRules(policy, findings);
+    yield;
+  }
+  yield* warnOfShadows(all, findings);
 }
 
 /** A policy for our namespace that does not select us: often a label that is written differently. */
@@ -52,67 +77,100 @@ function warnOfSelector(
   );
 }
 
-function groupsOf(rule: RuleModel): readonly FieldGroup[] {
-  return [...rule.sources, ...rule.operations, rule.conditions];
-}
-
 const ALWAYS_THERE: ReadonlySet<FieldModel["kind"]> = new Set(["method", "path"]);
 
-/** A field whose every value its own negation takes away, or that takes away what every request has. */
-function warnOfContradiction(policy: PolicyModel, rule: RuleModel, home: readonly string[], findings: Findings): void {
-  for (const group of groupsOf(rule)) {
-    for (const field of group) {
-      const isAlone = !group.some(({ kind, negated }) => kind === field.kind && !negated);
-      if (field.negated && isAlone && ALWAYS_THERE.has(field.kind) && field.values.includes("*")) {
-        const message = `${ruleIdOf(policy, rule)}: every request has what ${field.label} takes away, so it can never match`;
-        findings.warn("W_POLICY_NEVER_MATCHES", field.at, message, "remove it, or name what is meant");
-      }
-      const negation = group.find(
-        ({ kind, header, negated }) => negated && !field.negated && kind === field.kind && header === field.header,
-      );
-      if (negation === undefined || !field.values.every((value) => covers(negation, value, home))) continue;
+const UNLIMITED: CoverMeter = { left: Number.POSITIVE_INFINITY };
+
+function warnOfContradictions(
+  policy: PolicyModel,
+  rule: RuleModel,
+  cover: CoverRule,
+  options: PolicyOptions,
+  findings: Findings,
+): void {
+  const [sources = [], operations = [], conditions = []] = partsOf(cover);
+  for (const [groups, covers] of [
+    [rule.sources, sources],
+    [rule.operations, operations],
+    [[rule.conditions], conditions],
+  ] as const)
+    for (const [i, group] of groups.entries())
+      warnOfContradiction(policy, rule, group, covers[i] ?? [], options, findings);
+}
+
+/** A field whose every value its own negation takes away, or that takes away what every request has. `covers` are the same fields. */
+function warnOfContradiction(
+  policy: PolicyModel,
+  rule: RuleModel,
+  group: FieldGroup,
+  covers: CoverGroup,
+  { mode }: PolicyOptions,
+  findings: Findings,
+): void {
+  for (const [i, negation] of group.entries()) {
+    if (!negation.negated) continue;
+    const isAlone = !group.some(({ kind, negated }) => kind === negation.kind && !negated);
+    if (isAlone && ALWAYS_THERE.has(negation.kind) && negation.values.includes("*")) {
+      const message = `${ruleIdOf(policy, rule)}: every request has what ${negation.label} takes away, so it can never match`;
+      findings.warn("W_POLICY_NEVER_MATCHES", negation.at, message, "remove it, or name what is meant");
+    }
+    // strict: a rule that does not grant is also about callers without identity, whatever it names.
+    if (mode === "strict" && policy.action !== "ALLOW" && isIdentity(negation.kind)) continue;
+    const cover = covers[i];
+    for (const [j, field] of group.entries()) {
+      const other = covers[j];
+      if (field.negated || cover === undefined || other === undefined || !valuesCover(cover, other, UNLIMITED))
+        continue;
       const message = `${ruleIdOf(policy, rule)}: ${negation.label} takes away all that ${field.label} gives, so it can never match`;
       findings.warn("W_POLICY_NEVER_MATCHES", negation.at, message, "remove one of the two");
     }
   }
 }
 
-function warnOfTrustDomains(rule: RuleModel, options: PolicyOptions, findings: Findings): void {
-  // Before identity has arrived nobody can tell.
-  if (options.localTrustDomain === undefined) return;
-  const home = homeTrustDomains(options);
-  const unknownOf = ({ kind, values }: FieldModel) => {
-    if (kind === "principal" || kind === "destinationPrincipal")
-      return values.map((value) => unknownTrustDomain(value, home));
-    if (kind === "trustDomain")
-      return values.map((value) => (value.includes("*") || home.includes(value) ? undefined : value));
-    return [];
-  };
-  for (const field of groupsOf(rule).flat()) {
-    for (const unknown of new Set(unknownOf(field))) {
-      if (unknown === undefined) continue;
-      const message = `${field.label} names trust domain ${JSON.stringify(unknown)}, which is neither ours nor an alias`;
+function mayNameTrustDomain({ kind }: { readonly kind: FieldKind }): boolean {
+  return kind === "principal" || kind === "destinationPrincipal" || kind === "trustDomain";
+}
+
+/** `covers` are the fields of the rule; those that need not be looked at again become familiar. */
+function warnOfTrustDomains(
+  rule: RuleModel,
+  covers: readonly CoverField[],
+  home: readonly string[],
+  familiar: Set<CoverField>,
+  findings: Findings,
+): void {
+  const models = [...rule.sources.flat(), ...rule.operations.flat(), ...rule.conditions];
+  for (const [i, field] of models.entries()) {
+    if (!mayNameTrustDomain(field)) continue;
+    const unknown = new Set(field.values.flatMap((value) => unknownOf(field.kind, value, home) ?? []));
+    const cover = covers[i];
+    if (unknown.size === 0 && cover !== undefined) familiar.add(cover);
+    for (const name of unknown) {
+      const message = `${field.label} names trust domain ${JSON.stringify(name)}, which is neither ours nor an alias`;
       findings.warn("W_POLICY_TRUST_DOMAIN", field.at, message, "correct it, or ignore this if it is a federated one");
     }
   }
 }
 
+function unknownOf(kind: FieldKind, value: string, home: readonly string[]): string | undefined {
+  if (kind !== "trustDomain") return unknownTrustDomain(value, home);
+  return value.includes("*") || home.includes(value) ? undefined : value;
+}
+
 /** `- source: {principals}` and `- source: {namespaces}`: one field each, and all different, where AND was probably meant. */
-function warnOfSplitAlternatives(rule: RuleModel, findings: Findings): void {
-  for (const groups of [rule.sources, rule.operations]) {
-    for (const [index, group] of groups.entries()) {
-      const [field, ...more] = group;
-      const [other, ...others] = groups[index - 1] ?? [];
-      if (field === undefined || other === undefined || more.length + others.length > 0) continue;
-      if (field.kind === other.kind) continue;
-      const message = `${other.label} and ${field.label} stand in two list items, of which either is enough`;
-      findings.warn(
-        "W_POLICY_TWO_ITEMS",
-        field.at,
-        message,
-        "if both must hold, write them into one item: remove the second `-`",
-      );
-    }
+function warnOfSplitAlternatives(groups: readonly FieldGroup[], findings: Findings): void {
+  for (let i = 1; i < groups.length; i++) {
+    const [field, ...more] = groups[i] ?? [];
+    const [other, ...others] = groups[i - 1] ?? [];
+    if (field === undefined || other === undefined || more.length + others.length > 0) continue;
+    if (field.kind === other.kind) continue;
+    const message = `${other.label} and ${field.label} stand in two list items, of which either is enough`;
+    findings.warn(
+      "W_POLICY_TWO_ITEMS",
+      field.at,
+      message,
+      "if both must hold, write them into one item: remove the second `-`",
+    );
   }
 }
 
@@ -129,31 +187,29 @@ function warnOfSplitRules(policy: PolicyModel, findings: Findings): void {
   }
 }
 
-/** Of two rules that match the same the later one is shadowed. */
-function isWider(candidate: RuleModel, rule: RuleModel, home: readonly string[]): boolean {
-  if (candidate === rule || !ruleCovers(candidate, rule, home)) return false;
-  return candidate.index < rule.index || !ruleCovers(rule, candidate, home);
-}
-
-/** Within a policy, which has 512 rules at most. */
-function* warnOfShadows(
-  policy: PolicyModel,
-  budget: { left: number },
-  home: readonly string[],
-  findings: Findings,
-): Generator<void, void> {
-  const all = widerRules(policy.rules);
-  for (const rule of policy.rules) {
-    yield;
-    let wider: RuleModel | undefined;
-    for (const some of all.candidates(rule)) {
-      budget.left -= some.length;
-      if (budget.left < 0) return;
-      const found = some.find((candidate) => isWider(candidate, rule, home));
-      if (wider === undefined || (found !== undefined && found.index < wider.index)) wider = found;
+function* warnOfShadows(all: ComparableRules, findings: Findings): Generator<void, void> {
+  const meter = { left: COMPARISONS.forAll + COMPARISONS.forEach * all.rules.length };
+  let found = 0;
+  for (const one of all.rules) {
+    const wider = meter.left > 0 ? all.shadowOf(one, meter) : undefined;
+    if (meter.left <= 0 || found === MAX_SHADOWED) {
+      const why =
+        found === MAX_SHADOWED
+          ? `${found} rules that change nothing are named, and there may be more from here on`
+          : "there is too much to compare in a load: rules from here on may change nothing without being named";
+      findings.warn(
+        "W_POLICY_LINT_LIMIT",
+        one.rule.at,
+        why,
+        "run `countersign policy lint`, which compares all of them",
+      );
+      return;
     }
-    if (wider === undefined) continue;
-    const message = `${ruleIdOf(policy, rule)} changes nothing: rule ${wider.index} matches whatever it matches`;
-    findings.warn("W_POLICY_SHADOWED", rule.at, message, "remove it, or narrow the other");
+    if (wider !== undefined) {
+      found++;
+      const { code, at, message, fix } = shadowWarning(one, wider);
+      findings.warn(code, at, message, fix);
+    }
+    if ((one.order & 15) === 15) yield;
   }
 }

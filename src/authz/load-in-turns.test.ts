@@ -52,7 +52,7 @@ describe("loading in turns", () => {
     const selects = text.replace("spec:\n", "spec:\n  selector: { matchLabels: { app: x } }\n");
     const { documents, warnings } = loadPolicies([{ file: "p.yaml", text: selects }], options);
     expect(documents.policies.map(({ name }) => name)).toEqual(["a", "b"]);
-    expect(warnings.map(({ code }) => code)).toEqual(["W_POLICY_SELECTOR"]);
+    expect(warnings.map(({ code }) => code)).toEqual(["W_POLICY_SELECTOR", "W_POLICY_SHADOWED"]);
     const late = selects.replace("# caf\u00e9", "").replace("name: b", "name: &b b");
     expect(loadPolicies([{ file: "p.yaml", text: late }], options).documents.policies).toHaveLength(2);
   });

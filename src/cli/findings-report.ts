@@ -27,11 +27,8 @@ export function findingsAsJson(findings: Findings, nameFile: (file: string) => s
 
 /** For people: by file, in the order of its lines, each with its fix. */
 export function findingsAsText(findings: Findings, nameFile: (file: string) => string, colour: boolean): string {
-  const byFile = new Map<string, Finding[]>();
-  for (const finding of [...findings.errors, ...findings.warnings]) {
-    const file = finding.at?.file ?? "";
-    byFile.set(file, [...(byFile.get(file) ?? []), finding]);
-  }
+  const all: readonly Finding[] = [...findings.errors, ...findings.warnings];
+  const byFile = Map.groupBy(all, ({ at }) => at?.file ?? "");
   const paint = colour
     ? (code: number, text: string) => `\u001b[${code}m${text}\u001b[0m`
     : (_: number, text: string) => text;

@@ -5,7 +5,7 @@ import type { PolicyOptions } from "../authz/policy-options.ts";
 import type { SourceFile } from "../config/policy-source.ts";
 import { type CountersignError, CountersignErrors, type Warning } from "../core/errors.ts";
 import { asciiJson, printable } from "../core/safe-text.ts";
-import { applyEdits, certainFixes, type TextEdit } from "../policy-tools/lint-fixes.ts";
+import { applyEdits, type CertainFix, certainFixes, type TextEdit } from "../policy-tools/lint-fixes.ts";
 import { lintReach } from "../policy-tools/lint-reach.ts";
 import { lintRules } from "../policy-tools/lint-rules.ts";
 import type { CliIo } from "./cli-io.ts";
@@ -36,15 +36,15 @@ export async function lint(named: readonly string[], asked: LintArguments, io: C
   const fixed: Fixed[] = [];
   for (let round = 0; asked.fix === true && round < MAX_ROUNDS; round++) {
     const edited = editFiles(files, findings, options, nameFile);
-    if (edited.length === 0) break;
-    for (const { file, text, edits } of edited) {
+    if (edited.files.length === 0) break;
+    for (const { file, text, edits } of edited.files) {
       // one file after the other: what fails leaves the others as they are
       // oxlint-disable-next-line no-await-in-loop
       await replaceFile(file, text);
       fixed.push({ file, edits });
     }
-    files = files.map((one) => edited.find(({ file }) => file === one.file) ?? one);
-    findings = lintFiles(files, options, nameFile);
+    files = withEdited(files, edited.files);
+    findings = edited.findings;
   }
   io.out(asked.json === true ? lintJson(findings, fixed, nameFile) : lintText(findings, fixed, nameFile, io.colour));
   return findings.errors.length + findings.warnings.length > 0 ? 1 : 0;
@@ -60,8 +60,8 @@ function lintFiles(files: readonly SourceFile[], options: PolicyOptions, nameFil
       ...lintRules(documents.policies, options),
       ...lintReach(documents.policies, options, undefined, nameFile),
     ];
-    // The loader compares some of the rules only; here all are.
-    const others = warnings.filter(({ code }) => code !== "W_POLICY_SHADOWED");
+    // A load compares less, and names some of what it finds.
+    const others = warnings.filter(({ code }) => code !== "W_POLICY_SHADOWED" && code !== "W_POLICY_LINT_LIMIT");
     return { errors: [], warnings: [...others, ...more] };
   } catch (error) {
     if (!(error instanceof CountersignErrors)) throw error;
@@ -70,32 +70,43 @@ function lintFiles(files: readonly SourceFile[], options: PolicyOptions, nameFil
 }
 
 interface EditedFile extends SourceFile {
-  readonly edits: readonly TextEdit[];
+  readonly edits: readonly CertainFix[];
 }
 
-/** The files that some fix changes. A file's edits are taken when what they are for is gone after them. */
+/** The files that some fix changes, and what is found after that. A file's edits are taken when what they are for is gone after them, and a set
+ *  without error still has none. */
 function editFiles(
   files: readonly SourceFile[],
   findings: Findings,
   options: PolicyOptions,
   nameFile: FileNamer,
-): readonly EditedFile[] {
+): { readonly files: readonly EditedFile[]; readonly findings: Findings } {
   const all: readonly (CountersignError | Warning)[] = [...findings.errors, ...findings.warnings];
-  return files.flatMap(({ file, text }) => {
-    const own = all.filter(({ at }) => at?.file === file);
+  const byFile = Map.groupBy(all, ({ at }) => at?.file);
+  let edited = files.flatMap(({ file, text }): readonly EditedFile[] => {
+    const own = byFile.get(file) ?? [];
     // What came from a URL is changed where it comes from.
     const edits = own.length === 0 || /^https?:/.test(file) ? [] : certainFixes(text, own, options);
-    if (edits.length === 0) return [];
-    const changed = applyEdits(text, edits);
-    const after = lintFiles(
-      files.map((one) => (one.file === file ? { file, text: changed } : one)),
-      options,
-      nameFile,
-    );
-    const left = new Set([...after.errors, ...after.warnings].map(keyOf));
-    const better = edits.every(({ settles }) => !left.has(keyOf(settles)));
-    return better ? [{ file, text: changed, edits }] : [];
+    return edits.length === 0 ? [] : [{ file, text: applyEdits(text, edits), edits }];
   });
+  // Every look either ends it or leaves a file out.
+  while (edited.length > 0) {
+    const after = lintFiles(withEdited(files, edited), options, nameFile);
+    const left = new Set([...after.errors, ...after.warnings].map(keyOf));
+    const broken = new Set(findings.errors.length === 0 ? after.errors.map(({ at }) => at?.file) : []);
+    const good = edited.filter(
+      ({ file, edits }) => !broken.has(file) && edits.every(({ settles }) => !left.has(keyOf(settles))),
+    );
+    if (good.length === edited.length && broken.size === 0) return { files: edited, findings: after };
+    // An error that stands elsewhere came from one of them all the same.
+    edited = good.length < edited.length ? good : [];
+  }
+  return { files: [], findings };
+}
+
+function withEdited(files: readonly SourceFile[], edited: readonly EditedFile[]): readonly SourceFile[] {
+  const byName = new Map(edited.map((one) => [one.file, one]));
+  return files.map((one) => byName.get(one.file) ?? one);
 }
 
 function keyOf({ code, message, at }: CountersignError | Warning): string {

@@ -12,6 +12,7 @@ import {
 import { normalizePath } from "../authz/path-normalization.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import type { CountersignError, Warning } from "../core/errors.ts";
+import { ADDS_NOTHING } from "./lint-values.ts";
 
 /** A change of a file's text whose effect is certain. Offsets in UTF-16 units. */
 export interface TextEdit {
@@ -31,8 +32,8 @@ type Finding = CountersignError | Warning;
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/** The edits that settle those of a file's findings whose fix is certain. Comments and layout stay. Never throws: a file that cannot be parsed
- *  has no edits. */
+/** The edits that settle those of a file's findings whose fix is certain. Comments and layout stay. Never throws. A file that cannot be parsed
+ *  has no edits, nor has one with aliases, where what is changed in one place means something else in another. */
 export function certainFixes(
   text: string,
   findings: readonly Finding[],
@@ -49,8 +50,12 @@ export function certainFixes(
   const scalars = new Map<number, Scalar>();
   const keys = new Map<number, { key: Scalar; siblings: readonly string[] }>();
   const lists = new Map<number, YAMLSeq>();
+  let hasAliases = false;
   for (const document of documents)
     visit(document, {
+      Alias() {
+        hasAliases = true;
+      },
       Scalar(_, node) {
         if (node.range != null) scalars.set(node.range[0], node);
       },
@@ -64,13 +69,15 @@ export function certainFixes(
         if (isSeq(pair.value)) lists.set(pair.key.range[0], pair.value);
       },
     });
+  if (hasAliases) return [];
+  const removals = Map.groupBy(findings.filter(isRemoval), (finding) => offsetOf(finding, lines));
   const edits: CertainFix[] = [];
   for (const finding of findings) {
     const offset = offsetOf(finding, lines);
     if (offset === undefined) continue;
     const edit =
       renamedKey(finding, keys.get(offset)) ??
-      removedValue(finding, lists.get(offset), text) ??
+      removedValue(finding, removals.get(offset) ?? [], lists.get(offset), text) ??
       rewritten(finding, scalars.get(offset), options);
     if (edit !== undefined) edits.push({ ...edit, settles: finding });
   }
@@ -79,10 +86,13 @@ export function certainFixes(
 
 /** Applies edits that do not overlap. */
 export function applyEdits(text: string, edits: readonly TextEdit[]): string {
-  let out = text;
-  for (const { start, end, text: put } of edits.toSorted((a, b) => b.start - a.start))
-    out = out.slice(0, start) + put + out.slice(end);
-  return out;
+  const parts: string[] = [];
+  let from = 0;
+  for (const { start, end, text: put } of edits.toSorted((a, b) => a.start - b.start)) {
+    parts.push(text.slice(from, start), put);
+    from = end;
+  }
+  return parts.join("") + text.slice(from);
 }
 
 function offsetOf({ at }: Finding, { lineStarts }: LineCounter): number | undefined {
@@ -102,24 +112,42 @@ function renamedKey(
   return { start, end, text: meant, what: `${String(found.key.value)} → ${meant}` };
 }
 
-/** A value of a list that another one covers; the finding stands at the list's key and names the value by its number. */
-function removedValue({ code, message }: Finding, list: YAMLSeq | undefined, text: string): TextEdit | undefined {
-  const index = Number(/^\S+\[(\d+)\] /.exec(message)?.[1] ?? Number.NaN);
-  if (code !== "W_POLICY_VALUE_REPEATED" || list === undefined || Number.isNaN(index)) return undefined;
+function isRemoval({ code, message }: Finding): boolean {
+  return code === "W_POLICY_VALUE_REPEATED" && message.endsWith(ADDS_NOTHING);
+}
+
+/** The number of the value that a finding at a list's key is about. */
+function valueNumber({ message }: Finding): number {
+  return Number(/^\S+\[(\d+)\] /.exec(message)?.[1] ?? Number.NaN);
+}
+
+/** A value of a list that another one covers; `removals` are all such findings of the list. One with a comment is left to people. */
+function removedValue(
+  finding: Finding,
+  removals: readonly Finding[],
+  list: YAMLSeq | undefined,
+  text: string,
+): TextEdit | undefined {
+  const index = valueNumber(finding);
+  if (!isRemoval(finding) || list === undefined || Number.isNaN(index)) return undefined;
   const ranges = list.items.map((item) => (isScalar(item) ? item.range : undefined));
   const range = ranges[index];
-  if (range == null || ranges.length < 2) return undefined;
+  if (range == null || removals.length >= ranges.length) return undefined;
   const what = `${text.slice(range[0], range[1])} removed`;
+  const edit = (start: number | undefined, end: number | undefined): TextEdit | undefined =>
+    start === undefined || end === undefined || text.slice(start, end).includes("#")
+      ? undefined
+      : { start, end, text: "", what };
   if (list.flow === true) {
-    const before = ranges[index - 1];
-    const after = ranges[index + 1];
-    if (after != null) return { start: range[0], end: after[0], text: "", what };
-    return before == null ? undefined : { start: before[1], end: range[1], text: "", what };
+    const removed = new Set(removals.map(valueNumber));
+    // With the comma behind it where nothing is left before it, else with the one before it: so no two take the same comma.
+    const isFirst = ranges.slice(0, index).every((_, i) => removed.has(i));
+    return isFirst ? edit(range[0], ranges[index + 1]?.[0]) : edit(ranges[index - 1]?.[1], range[1]);
   }
   const start = text.lastIndexOf("\n", range[0]) + 1;
   const end = text.indexOf("\n", range[1]);
   const isWholeLine = /^\s*-\s*$/.test(text.slice(start, range[0])) && !text.slice(range[0], range[1]).includes("\n");
-  return isWholeLine ? { start, end: end === -1 ? text.length : end + 1, text: "", what } : undefined;
+  return isWholeLine ? edit(start, end === -1 ? text.length : end + 1) : undefined;
 }
 
 /** A value that can only have been meant one way. */
@@ -159,6 +187,6 @@ function normalised(
 function withoutOverlaps(edits: readonly CertainFix[]): readonly CertainFix[] {
   const kept: CertainFix[] = [];
   for (const edit of edits.toSorted((a, b) => a.start - b.start || b.end - a.end))
-    if (kept.every(({ end, start }) => edit.start >= end || edit.end <= start)) kept.push(edit);
+    if (edit.start >= (kept.at(-1)?.end ?? 0)) kept.push(edit);
   return kept;
 }

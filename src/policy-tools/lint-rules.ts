@@ -2,22 +2,22 @@ import { ruleIdOf } from "../authz/compile-rule.ts";
 import { isPathTemplate } from "../authz/path-template.ts";
 import { type FieldModel, isIdentity, isToken, type PolicyModel, type RuleModel } from "../authz/policy-model.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
-import { covers, coverValues } from "../authz/rule-cover.ts";
 import { parseTextPattern, type TextPattern } from "../authz/text-pattern.ts";
-import { homeTrustDomains } from "../authz/trust-domains.ts";
+import { expandPrincipal, expandTrustDomain, homeTrustDomains } from "../authz/trust-domains.ts";
 import type { Warning } from "../core/errors.ts";
+import { repeatedValues } from "./lint-values.ts";
 
 /** What can be said of each rule by itself: fields that cannot hold together, values that add nothing, and ALLOW rules that let in more than
  *  was probably meant. */
 export function lintRules(policies: readonly PolicyModel[], options: PolicyOptions): readonly Warning[] {
   const home = homeTrustDomains(options);
-  return policies.flatMap((policy) =>
-    policy.rules.flatMap((rule) => [
-      ...contradictions(policy, rule, home),
-      ...repeatedValues(rule, home),
-      ...(policy.action === "ALLOW" && !policy.dryRun ? broad(policy, rule) : []),
-    ]),
-  );
+  const found: Warning[] = [];
+  for (const policy of policies)
+    for (const rule of policy.rules) {
+      found.push(...contradictions(policy, rule, options, home), ...repeatedValues(policy, rule, home));
+      if (policy.action === "ALLOW" && !policy.dryRun) found.push(...broad(policy, rule));
+    }
+  return found;
 }
 
 /** Kinds of which a call has one text, so that two fields about it must agree. A header may come on several lines. */
@@ -32,15 +32,20 @@ const SINGLE: ReadonlySet<FieldModel["kind"]> = new Set([
 ]);
 
 /** Two fields that must both hold, of which no text fits both. */
-function contradictions(policy: PolicyModel, rule: RuleModel, home: readonly string[]): readonly Warning[] {
+function contradictions(
+  policy: PolicyModel,
+  rule: RuleModel,
+  { mode }: PolicyOptions,
+  home: readonly string[],
+): readonly Warning[] {
   const found: Warning[] = [];
   const groups = [...rule.sources, ...rule.operations];
   for (const [number, other] of rule.conditions.entries()) {
+    if (other.negated || !SINGLE.has(other.kind)) continue;
+    // strict: a rule that does not grant is also about callers without identity, whatever it names.
+    if (mode === "strict" && policy.action !== "ALLOW" && isIdentity(other.kind)) continue;
     for (const field of [...groups.flat(), ...rule.conditions.slice(0, number)]) {
-      if (field.negated || other.negated || !SINGLE.has(field.kind) || other.kind !== field.kind) continue;
-      const values = ({ kind, values: some }: FieldModel) => some.flatMap((value) => coverValues(kind, value, home));
-      const others = values(other);
-      if (values(field).some((one) => others.some((two) => mayBothMatch(one, two)))) continue;
+      if (field.negated || other.kind !== field.kind || mayBothHold(field, other, home)) continue;
       const message = `${ruleIdOf(policy, rule)}: ${field.label} and ${other.label} have no value in common, so they never both hold`;
       found.push({
         code: "W_POLICY_CONTRADICTION",
@@ -54,9 +59,19 @@ function contradictions(policy: PolicyModel, rule: RuleModel, home: readonly str
 }
 
 /** `true` may mean "cannot tell". */
-function mayBothMatch(one: string, two: string): boolean {
-  if (isPathTemplate(one) || isPathTemplate(two)) return true;
-  const [a, b] = [parseTextPattern(one), parseTextPattern(two)];
+function mayBothHold(one: FieldModel, two: FieldModel, home: readonly string[]): boolean {
+  const [all, others] = [one, two].map(({ kind, values }) => values.flatMap((value) => meaningsOf(kind, value, home)));
+  if (all === undefined || others === undefined || [...all, ...others].some(isPathTemplate)) return true;
+  const patterns = others.map(parseTextPattern);
+  return all.map(parseTextPattern).some((a) => patterns.some((b) => mayBothMatch(a, b)));
+}
+
+function meaningsOf(kind: FieldModel["kind"], value: string, home: readonly string[]): readonly string[] {
+  if (kind === "principal") return expandPrincipal(value, home);
+  return kind === "trustDomain" ? expandTrustDomain(value, home) : [value];
+}
+
+function mayBothMatch(a: TextPattern, b: TextPattern): boolean {
   if (a.form === "any" || b.form === "any") return true;
   if (a.form === "exact") return fits(b, a.text);
   if (b.form === "exact") return fits(a, b.text);
@@ -77,18 +92,6 @@ function fits(pattern: TextPattern, text: string): boolean {
     case "suffix":
       return text.endsWith(pattern.text);
   }
-}
-
-/** A value that another value of the same field covers. Its place in the file is found by its number. */
-function repeatedValues(rule: RuleModel, home: readonly string[]): readonly Warning[] {
-  return fieldsOf(rule).flatMap((field) =>
-    field.values.flatMap((value, i) => {
-      const rest = field.values.filter((other, j) => j < i || (j > i && other !== value));
-      if (rest.length === 0 || !covers({ ...field, values: rest }, value, home)) return [];
-      const message = `${field.label}[${i}] ${JSON.stringify(value)} adds nothing: another value of the list matches whatever it matches`;
-      return [{ code: "W_POLICY_VALUE_REPEATED" as const, message, at: field.at, fix: "remove it" }];
-    }),
-  );
 }
 
 function fieldsOf(rule: RuleModel): readonly FieldModel[] {
