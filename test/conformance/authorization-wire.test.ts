@@ -77,6 +77,7 @@ async function start(one: WireCase): Promise<World> {
   const gate = createGate();
   const provider = one.provider === undefined ? undefined : await startCaseProvider(one.provider, gate);
   if (provider !== undefined) cleanups.push(() => provider.close());
+  const providers = provider === undefined ? "" : `extensionProviders: [${provider.yaml}]`;
   const tokens = one.tokens === undefined ? undefined : await caseTokens(one.tokens, folder, gate);
   if (tokens !== undefined) cleanups.push(() => tokens.close());
   const app = await startCaseApp(one.app ?? "http");
@@ -94,19 +95,20 @@ async function start(one: WireCase): Promise<World> {
     config: `inbound: [{ name: in, listen: "127.0.0.1:0", app: "127.0.0.1:${app.port}", ${one.inbound ?? "protocol: http"} }]
 timeouts: { classify: 300ms }
 ${one.mode === "istio" ? "authorization: { mode: istio }" : ""}
-${provider === undefined ? "" : `extensionProviders: [${provider.yaml}]`}
+${providers}
 ${tokens?.config ?? ""}
 ${one.config ?? ""}`,
   });
   cleanups.push(() => sidecar.sidecar.drain(0));
-  const outbound = one.outbound === undefined ? undefined : await startOutbound(one.outbound, sidecar, own);
+  const outbound = one.outbound === undefined ? undefined : await startOutbound(one.outbound, sidecar, own, providers);
   return {
     sidecar,
     front: outbound ?? { sidecar, port: sidecar.port("in") },
     people: own,
     app,
     gate,
-    fill: (text) => (tokens?.fill(text) ?? text).replaceAll("{app}", String(app.port)),
+    fill: (text) =>
+      (tokens?.fill(text) ?? text).replaceAll("{app}", String(app.port)).replaceAll("{in}", String(sidecar.port("in"))),
     asked: () => provider?.asked() ?? 0,
     shown: () => provider?.shown() ?? null,
     keysFetched: () => tokens?.keysFetched() ?? 0,
@@ -119,13 +121,15 @@ async function startOutbound(
   { listener, documents }: NonNullable<WireCase["outbound"]>,
   inbound: TestSidecar,
   { ca, web }: People,
+  providers: string,
 ): Promise<World["front"]> {
   const keys = listener.replaceAll("{in}", String(inbound.port("in")));
   const sidecar = await startTestSidecar({
     ca,
     svid: web,
     policies: documents.map(documentText).join("\n---\n"),
-    config: `outbound: [{ name: out, listen: "127.0.0.1:0", ${keys} }]`,
+    config: `outbound: [{ name: out, listen: "127.0.0.1:0", ${keys} }]
+${providers}`,
   });
   cleanups.push(() => sidecar.sidecar.drain(0));
   return { sidecar, port: sidecar.port("out") };

@@ -12,7 +12,8 @@ export interface WireCase extends PolicySet {
   readonly config?: string;
   /** `endless`: HTTP whose answers, and upgraded connections, go on. */
   readonly app?: "http" | "tcp" | "endless";
-  /** A second sidecar, of `web`, whose outbound listener has these keys: calls begin there, in plaintext, as an app's do. */
+  /** A second sidecar, of `web`, whose outbound listener has these keys: calls begin there, in plaintext, as an app's do. It knows the
+   *  provider too. `{in}`: port of the inbound listener. */
   readonly outbound?: { readonly listener: string; readonly documents: readonly object[] };
   readonly tokens?: TokenSetting;
   readonly provider?: ProviderSetting;
