@@ -37,21 +37,101 @@ const options: PolicyOptions = {
   listeners: [],
 };
 
-/** What rule `i` looks like, as lines of YAML. All rules share caller, method and the path's beginning, unless the name says otherwise. */
-const shapes: Readonly<Record<string, (i: number) => string>> = {
-  "exact paths": (i) => `
-    - from: [{ source: { principals: [example.org/ns/shop/sa/app0] } }]
-      to: [{ operation: { methods: [GET], paths: [/api/v1/things/${name(i)}] } }]`,
-  "path prefixes": (i) => `
-    - from: [{ source: { principals: [example.org/ns/shop/sa/app0] } }]
-      to: [{ operation: { methods: [GET], paths: ["/api/v1/things/${name(i)}/*"] } }]`,
-  templates: (i) => `
+/** One kind of rules, and the calls that they are for. */
+interface Shape {
+  /** Rule `i` as lines of YAML. */
+  readonly rule: (i: number) => string;
+  /** What a call for rule `i` has of its own; `n` is its number. */
+  readonly call: (i: number, n: number) => Own;
+  /** Asked only for many different rules. */
+  readonly isBrief?: boolean;
+}
+
+interface Own {
+  readonly path?: string;
+  readonly host?: string;
+  readonly headers?: readonly string[];
+  /** Another connection than all others. */
+  readonly connection?: ConnectionFacts;
+}
+
+const APP = "principals: [example.org/ns/shop/sa/app0]";
+const THINGS = "/api/v1/things";
+
+const shapes: Readonly<Record<string, Shape>> = {
+  "exact paths": {
+    rule: (i) => `
+    - from: [{ source: { ${APP} } }]
+      to: [{ operation: { methods: [GET], paths: [${THINGS}/${name(i)}] } }]`,
+    call: (i) => ({ path: `${THINGS}/${name(i)}` }),
+  },
+  "path prefixes": {
+    rule: (i) => `
+    - from: [{ source: { ${APP} } }]
+      to: [{ operation: { methods: [GET], paths: ["${THINGS}/${name(i)}/*"] } }]`,
+    call: (i) => ({ path: `${THINGS}/${name(i)}/7` }),
+  },
+  templates: {
+    rule: (i) => `
     - from: [{ source: { namespaces: [shop] } }]
       to: [{ operation: { methods: [GET], paths: ["/api/v1/{*}/items/${name(i)}"] } }]`,
-  "callers and paths": (i) => `
+    call: (i, n) => ({ path: `/api/v1/shop${n % 10}/items/${name(i)}` }),
+  },
+  "callers and paths": {
+    rule: (i) => `
     - from: [{ source: { principals: [example.org/ns/shop/sa/app${i}] } }]
-      to: [{ operation: { methods: [GET], paths: [/api/v1/things/${name(i)}] } }]`,
+      to: [{ operation: { methods: [GET], paths: [${THINGS}/${name(i)}] } }]`,
+    call: (i) => ({ path: `${THINGS}/${name(i)}`, connection: connectionOf(`ns/shop/sa/app${i}`) }),
+  },
+  namespaces: {
+    rule: (i) => `
+    - from: [{ source: { namespaces: [team${i}] } }]
+      to: [{ operation: { methods: [GET], paths: [${THINGS}] } }]`,
+    call: (i) => ({ path: THINGS, connection: connectionOf(`ns/team${i}/sa/web`) }),
+    isBrief: true,
+  },
+  "service accounts": {
+    rule: (i) => `
+    - from: [{ source: { serviceAccounts: [shop/app${i}] } }]
+      to: [{ operation: { methods: [GET], paths: [${THINGS}] } }]`,
+    call: (i) => ({ path: THINGS, connection: connectionOf(`ns/shop/sa/app${i}`) }),
+    isBrief: true,
+  },
+  blocks: {
+    rule: (i) => `
+    - from: [{ source: { ipBlocks: [${blockOf(i)}.0/24] } }]
+      to: [{ operation: { methods: [GET], paths: [${THINGS}] } }]`,
+    call: (i) => ({ path: THINGS, connection: connectionOf("ns/shop/sa/app0", `${blockOf(i)}.7`) }),
+    isBrief: true,
+  },
+  hosts: {
+    rule: (i) => `
+    - from: [{ source: { ${APP} } }]
+      to: [{ operation: { methods: [GET], hosts: [${name(i)}.example] } }]`,
+    call: (i) => ({ host: `${name(i)}.example:8080` }),
+    isBrief: true,
+  },
+  headers: {
+    rule: (i) => `
+    - from: [{ source: { ${APP} } }]
+      when: [{ key: "request.headers[x-tenant]", values: [${name(i)}] }]`,
+    call: (i) => ({ headers: ["X-Tenant", fromWire(name(i))] }),
+    isBrief: true,
+  },
+  "two operations": {
+    rule: (i) => `
+    - from: [{ source: { ${APP} } }]
+      to:
+        - operation: { methods: [GET], paths: [${THINGS}/${name(i)}] }
+        - operation: { methods: [POST], paths: [${THINGS}/${name(i)}/parts] }`,
+    call: (i) => ({ path: `${THINGS}/${name(i)}` }),
+    isBrief: true,
+  },
 };
+
+function blockOf(i: number): string {
+  return `10.${(i >> 8) & 255}.${i & 255}`;
+}
 
 /** The same length for every size, so that no size compares shorter texts. */
 function name(i: number): string {
@@ -81,22 +161,25 @@ async function compile(files: readonly PolicyFile[]): Promise<CompiledPolicy> {
   return openPackedPolicy((await compileInThread(files, options)).packed);
 }
 
+/** Of the targets. */
+const SPREAD = "a new path";
+
 /** Which rule each call is for: the first, the last, spread over all, or none. */
 const targets: Readonly<Record<string, (n: number, count: number) => number>> = {
   first: () => 0,
   last: (_, count) => count - 1,
-  "a new path": (n, count) => (n * 7919) % count,
+  [SPREAD]: (n, count) => (n * 7919) % count,
   none: (n) => 900_000 + ((n * 7919) % 90_000),
 };
 
-function connectionOf(caller: string): ConnectionFacts {
+function connectionOf(caller: string, sourceIp = "10.0.0.1"): ConnectionFacts {
   const certificate = { serial: "1", issuer: "", notAfterMs: 0, validUntilMs: 0, fingerprint: "" };
   const peer: Peer = {
-    spiffeId: parseSpiffeId(`spiffe://example.org/ns/shop/sa/${caller}`),
+    spiffeId: parseSpiffeId(`spiffe://example.org/${caller}`),
     trustDomain,
     ...certificate,
   };
-  const addresses = { sourceIp: "10.0.0.1", remoteIp: "10.0.0.1", destinationIp: "10.0.0.2" };
+  const addresses = { sourceIp, remoteIp: sourceIp, destinationIp: "10.0.0.2" };
   return { peer, ...addresses, destinationPort: 8080, sni: "" };
 }
 
@@ -105,17 +188,12 @@ function fromWire(text: string): string {
   return Buffer.from(text).toString("latin1");
 }
 
-function callsFor(shape: string, target: (n: number, count: number) => number, count: number): readonly CallFacts[] {
-  const shared = connectionOf("app0");
+function callsFor({ call }: Shape, target: (n: number, count: number) => number, count: number): readonly CallFacts[] {
+  const shared = connectionOf("ns/shop/sa/app0");
   return Array.from({ length: CALLS }, (_, n) => {
-    const i = target(n, count);
-    const paths: Readonly<Record<string, string>> = {
-      "path prefixes": `/api/v1/things/${name(i)}/7`,
-      templates: `/api/v1/shop${n % 10}/items/${name(i)}`,
-    };
-    const path = fromWire(paths[shape] ?? `/api/v1/things/${name(i)}`);
-    const connection = shape === "callers and paths" ? connectionOf(`app${i}`) : shared;
-    return { connection, request: { method: fromWire("GET"), authority: "shop.example:8080", path, headers: [] } };
+    const { path = THINGS, host = "shop.example:8080", headers = [], connection } = call(target(n, count), n);
+    const request = { method: fromWire("GET"), authority: fromWire(host), path: fromWire(path), headers };
+    return { connection: connection ?? shared, request };
   });
 }
 
@@ -170,17 +248,21 @@ console.log(
 console.log(
   ["rules share caller, method, prefix".padEnd(36), ...SIZES.map((size) => String(size).padStart(width))].join(""),
 );
-for (const [shape, rule] of Object.entries(shapes)) {
+for (const [called, shape] of Object.entries(shapes)) {
   const policies: CompiledPolicy[] = [];
-  for (const size of SIZES) policies.push(await compile(filesOf(rule, size)));
+  for (const size of SIZES) policies.push(await compile(filesOf(shape.rule, size)));
   for (const [which, target] of Object.entries(targets)) {
+    if (shape.isBrief && which !== SPREAD) continue;
     const calls = SIZES.map((size) => callsFor(shape, target, size));
     const cells = measureAll(policies, calls, which === "none" ? "deny" : "allow");
     const bestOf = (size: number): number => cells[SIZES.indexOf(size)]?.best ?? Number.NaN;
     const ratio = bestOf(MANY) / bestOf(FEW);
     const shown = cells.map(({ best, median: middle }) => `${best.toFixed(0)} (${middle.toFixed(0)})`.padStart(width));
-    console.log([`${shape}, ${which}`.padEnd(36), ...shown, `  × ${ratio.toFixed(2)}`].join(""));
+    console.log(
+      [`${called}, ${shape.isBrief ? "each in turn" : which}`.padEnd(36), ...shown, `  × ${ratio.toFixed(2)}`].join(""),
+    );
   }
+  if (shape.isBrief) continue;
   const denied = SIZES.map((size) => callsFor(shape, targets["none"] ?? (() => -1), size).slice(0, 256));
   const explained = policies.map((policy, i) => {
     const times = Array.from({ length: ROUNDS }, () => {
@@ -190,7 +272,7 @@ for (const [shape, rule] of Object.entries(shapes)) {
     });
     return `${Math.min(...times).toFixed(0)} (${median(times).toFixed(0)})`.padStart(width);
   });
-  console.log([`${shape}, none, its reason read`.padEnd(36), ...explained].join(""));
+  console.log([`${called}, none, its reason read`.padEnd(36), ...explained].join(""));
 }
 
 console.log(
@@ -199,6 +281,10 @@ console.log(
 const nowMs = () => performance.now();
 const nextTurn = () => new Promise<void>((resolve) => void setImmediate(resolve));
 const nextMs = () => new Promise<void>((resolve) => void setTimeout(resolve, 1));
+
+function exactPaths(count: number): readonly PolicyFile[] {
+  return filesOf(shapes["exact paths"]?.rule ?? (() => ""), count);
+}
 
 /** What a load takes, and the longest time for which nothing else could happen: seen by a timer, as a loop that never rests takes a processor from
  *  the load. */
@@ -229,7 +315,7 @@ function sizeOf({ layout, rules }: PackedPolicy): number {
 }
 
 for (const size of [10_000, 100_000]) {
-  const files = filesOf(shapes["exact paths"] ?? (() => ""), size);
+  const files = exactPaths(size);
   const loads: Awaited<ReturnType<typeof timeLoad<PackedPolicy>>>[] = [];
   for (let i = 0; i < (size > 10_000 ? 1 : 5); i++)
     loads.push(await timeLoad(async () => (await compileInThread(files, options)).packed));
@@ -243,6 +329,6 @@ for (const size of [10_000, 100_000]) {
       `${(packed === undefined ? 0 : sizeOf(packed) / 1e6).toFixed(1)} MB stay`,
   );
 }
-const few = filesOf(shapes["exact paths"] ?? (() => ""), 700);
+const few = exactPaths(700);
 const inTurns = await timeLoad(() => loadPoliciesInTurns(few, options, { nowMs, pause: nextTurn }));
 console.log(`700 rules in turns: ${inTurns.tookMs.toFixed(0)} ms, longest turn ${inTurns.longestMs.toFixed(1)} ms`);
