@@ -178,7 +178,7 @@ function blockPattern(value: string): TextPattern {
 }
 
 /** A template as the index looks it up: exactly, but for what stands between `{**}` and a tail, where the longer side finds it. */
-function templatePattern(value: string): TextPattern {
+export function templatePattern(value: string): TextPattern {
   if (!isPathTemplate(value)) return parseTextPattern(value);
   const { literals, tail } = compilePathTemplate(value, false);
   const head = literals.join(SEGMENT);

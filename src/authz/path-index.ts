@@ -1,20 +1,18 @@
 import { buildTextTrie, type TrieEntry } from "./build-text-trie.ts";
 import type { GrowingWords } from "./growing-words.ts";
+import { templatePattern } from "./index-keys.ts";
 import { type PackedTexts, packTexts, textAt } from "./packed-texts.ts";
 import { compilePathTemplate, isPathTemplate, matchesPathTemplate, type PathTemplate } from "./path-template.ts";
 import type { PolicyMode } from "./policy-options.ts";
-import { parseTextPattern } from "./text-pattern.ts";
-import { collectValues } from "./text-trie.ts";
+import type { TextPattern } from "./text-pattern.ts";
+import { collectValues, SEGMENT } from "./text-trie.ts";
 
-/** All different path values of a set of policies, each with a number: tries in the memory of the set. */
+/** All different path values of a set of policies, each with a number: tries in the memory of the set, whose values are places of lists. In a list stand a
+ *  value's number, or less than zero the template that is to be asked as well: -1 less its place. */
 export interface PathIndex {
-  /** Values without a star, and those that end with one. */
+  /** Values that are looked up from their beginning, and from their end. */
   readonly forward: number;
-  /** Values that begin with a star. */
   readonly backward: number;
-  /** By the text before the first operator; a value of the trie is the place of a list of templates. */
-  readonly heads: number;
-  /** A template of the list is a place here, and is known as a value by the number below zero that begins with -1. */
   readonly templates: PackedTexts;
   /** An expression looks at paths as well: of what it makes of one, nothing is known before it is asked. */
   readonly isAsked: boolean;
@@ -26,49 +24,50 @@ export function* buildPathIndex(
   words: GrowingWords,
   isAsked: boolean,
 ): Generator<void, PathIndex> {
-  const forward: TrieEntry[] = [];
-  const backward: TrieEntry[] = [];
   const templates: string[] = [];
-  const byHead = new Map<string, number[]>();
   const seen = new Set<string>();
+  const patterns = { forward: new Map<string, Listed>(), backward: new Map<string, Listed>() };
   for (const value of values) {
-    if (seen.has(value)) continue;
+    // No path has the sign for a segment.
+    if (seen.has(value) || value.includes(SEGMENT)) continue;
     const number = seen.add(value).size;
-    const pattern = parseTextPattern(value);
-    if (isPathTemplate(value)) {
-      const head = compilePathTemplate(value, false).literals[0] ?? "";
-      const same = byHead.get(head);
-      const place = templates.push(value) - 1;
-      if (same === undefined) byHead.set(head, [place]);
-      else same.push(place);
-    } else if (pattern.form === "suffix") backward.push({ text: pattern.text, form: "affix", value: number });
-    else if (pattern.form !== "any")
-      forward.push({ text: pattern.text, form: pattern.form === "exact" ? "exact" : "affix", value: number });
     if ((number & 63) === 0) yield;
+    const pattern = templatePattern(value);
+    if (pattern.form === "any") continue;
+    const listed = isPathTemplate(value) ? -templates.push(value) : number;
+    const some = pattern.form === "suffix" ? patterns.backward : patterns.forward;
+    const key = `${pattern.form} ${pattern.text}`;
+    const same = some.get(key);
+    if (same === undefined) some.set(key, { pattern, numbers: [listed] });
+    else same.numbers.push(listed);
   }
-  const heads = [...byHead].map(
-    ([text, some]): TrieEntry => ({
-      text,
-      form: "affix",
-      value: words.add(some.length, ...some),
-    }),
-  );
   return {
-    forward: yield* buildTextTrie(forward, false, words),
-    backward: yield* buildTextTrie(backward, true, words),
-    heads: yield* buildTextTrie(heads, false, words),
+    forward: yield* buildTextTrie(entriesOf(patterns.forward, words), false, words),
+    backward: yield* buildTextTrie(entriesOf(patterns.backward, words), true, words),
     templates: packTexts(templates),
     isAsked,
   };
 }
 
-/** The numbers of the values that match the path. `*` is left out: it matches every path. */
+interface Listed {
+  readonly pattern: Exclude<TextPattern, { readonly form: "any" }>;
+  readonly numbers: number[];
+}
+
+function entriesOf(patterns: ReadonlyMap<string, Listed>, words: GrowingWords): readonly TrieEntry[] {
+  return [...patterns.values()].map(({ pattern: { form, text }, numbers }) => {
+    const value = words.add(numbers.length, ...numbers);
+    return { text, form: form === "exact" ? form : "affix", value };
+  });
+}
+
+/** The values that match the path. `*` is left out: it matches every path. */
 function matchingValues(index: PathIndex, words: Int32Array, mode: PolicyMode, path: string): ReadonlySet<number> {
-  const found = new Set([...collect(words, index.forward, false, path), ...collect(words, index.backward, true, path)]);
-  for (const list of collect(words, index.heads, false, path)) {
+  const found = new Set<number>();
+  for (const list of [...collect(words, index.forward, false, path), ...collect(words, index.backward, true, path)]) {
     for (let i = 1; i <= (words[list] ?? 0); i++) {
-      const place = words[list + i] ?? 0;
-      if (matchesPathTemplate(templateAt(index, place, mode), path)) found.add(-1 - place);
+      const listed = words[list + i] ?? 0;
+      if (listed > 0 || matchesPathTemplate(templateAt(index, -1 - listed, mode), path)) found.add(listed);
     }
   }
   return found;
