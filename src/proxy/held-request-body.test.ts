@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { BodyInCheck } from "./ext-authz/provider.ts";
 import { HeldBodies } from "./held-bodies.ts";
@@ -131,6 +132,26 @@ describe("a held body", () => {
     upstream.congested = false;
     expect(body.passTo(upstream)).toBe(true);
     expect([got.join(""), all.taken]).toEqual([Buffer.alloc(200_000, "abc").toString(), 0]);
+  });
+
+  it("is shown and handed on as it came, however it came", () => {
+    const pieces = fc.array(fc.uint8Array({ maxLength: 9_000 }), { maxLength: 12 });
+    fc.assert(
+      fc.property(pieces, fc.integer({ min: 1, max: 40_000 }), fc.boolean(), (chunks, maxBytes, announces) => {
+        const whole = Buffer.concat(chunks);
+        const all = new HeldBodies(1_000_000);
+        const body = held(announces ? whole.length : undefined, all);
+        for (const chunk of chunks) body.push(chunk);
+        body.end();
+        const { bytes, isPartial } = body.view({ maxBytes });
+        expect(bytes.equals(whole.subarray(0, maxBytes))).toBe(true);
+        expect(isPartial).toBe(whole.length > maxBytes);
+        expect(all.taken).toBeLessThanOrEqual(Math.max(4_096, 2 * whole.length));
+        expect(passed(body).join("")).toBe(whole.toString("latin1"));
+        expect(all.taken).toBe(0);
+      }),
+      { numRuns: 200 },
+    );
   });
 
   it("takes little for bytes that come one by one, and gives it back", () => {

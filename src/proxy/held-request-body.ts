@@ -61,7 +61,7 @@ export class HeldRequestBody {
   }
 
   /** The part that a provider sees. A view: the body may grow behind it. */
-  view({ maxBytes }: BodyInCheck): CheckedBody {
+  view({ maxBytes }: Pick<BodyInCheck, "maxBytes">): CheckedBody {
     const isPartial = this.#length > maxBytes || !this.#isWhole;
     return { bytes: this.#bytes.subarray(0, Math.min(this.#length, maxBytes)), isPartial };
   }

@@ -457,6 +457,23 @@ describe("where there is no room for another body", () => {
     expect(p.shown.length).toBe(1);
   });
 
+  it("because the sidecar uses too much memory, a call that still sends its body is refused", async () => {
+    const p = await provider("maxRequestBytes: 10");
+    const w = await world([p]);
+    const { sidecar, config } = w.sidecar;
+    const client = await http1(w);
+    client.send(`${post(5)}hel`);
+    await eventually(() => expect(heldBodies.taken).toBeGreaterThan(0));
+    await sidecar.setConfig(
+      { ...config, limits: { ...config.limits, memory: 1_048_576 } },
+      w.sidecar.compile(ALLOW_WEB + custom()),
+    );
+    await eventually(() => expect(sidecar.overloaded).toBe(true));
+    client.send("lo");
+    expect(await client.until(gotAll)).toMatch(/^HTTP\/1.1 503 [\s\S]*E_OVERLOADED/);
+    expect([p.shown, w.served]).toEqual([[], []]);
+  });
+
   it("the call that has kept us waiting makes room", async () => {
     const p = await provider("maxRequestBytes: 10000");
     const w = await world([p]);
