@@ -1,10 +1,9 @@
-import { closeSync, constants, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { IdentityMaterial } from "../certs/identity-holder.ts";
 import { encodePem } from "../certs/pem.ts";
+import { replaceFile } from "../certs/replace-file.ts";
 import { CountersignError } from "../core/errors.ts";
-
-const OWNER_ONLY = 0o600;
 
 export interface X509Files {
   /** Writes the default SVID and all bundles; returns the paths. Throws CountersignError E_IDENTITY_FILE. */
@@ -58,18 +57,4 @@ function inFolder<T>(folder: string, act: () => T): T {
     const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
     throw new CountersignError("E_IDENTITY_FILE", `${folder} cannot be written to (${code})`, { cause });
   }
-}
-
-function replaceFile(file: string, text: string): void {
-  const temporary = `${file}.new`;
-  rmSync(temporary, { force: true });
-  // made by us alone: nobody who has it open reads the secret, no link leads elsewhere
-  const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, OWNER_ONLY);
-  try {
-    writeSync(fd, text);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(temporary, file);
 }

@@ -1,18 +1,9 @@
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from "node:fs";
+import { mkdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { asCountersignError, CountersignError } from "../../core/errors.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
+import { replaceFile } from "../replace-file.ts";
 import { type FederatedBundle, readFederatedBundle } from "./federated-bundle.ts";
 
 /** The last good bundle of a partner, as it is kept over restarts. */
@@ -83,20 +74,6 @@ export function openBundleStore(folder: string): BundleStore {
       }
     },
   };
-}
-
-/** Whole or not at all, also after a power loss. */
-function replaceFile(file: string, text: string): void {
-  const temporary = `${file}.tmp`;
-  rmSync(temporary, { force: true });
-  const fd = openSync(temporary, "wx", 0o600);
-  try {
-    writeSync(fd, text);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(temporary, file);
 }
 
 interface Stored {

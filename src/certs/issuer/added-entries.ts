@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { CountersignError, CountersignErrors } from "../../core/errors.ts";
+import { replaceFile } from "../replace-file.ts";
 import type { Entry } from "./entries.ts";
 import { entryJson } from "./entry-json.ts";
 import { parseEntry } from "./entry-shape.ts";
-import { readGuardedFile, writeGuardedFile } from "./guarded-file.ts";
+import { readGuardedFile } from "./guarded-file.ts";
 
 const FILE_NAME = "entries.json";
 
@@ -27,5 +28,5 @@ export function readAddedEntries(stateFolder: string): readonly Entry[] {
 /** Returns when they are on disk. Throws what the file system throws. */
 export function writeAddedEntries(stateFolder: string, entries: readonly Entry[]): void {
   const document = { entries: entries.map(entryJson) };
-  writeGuardedFile(join(stateFolder, FILE_NAME), `${JSON.stringify(document, undefined, 2)}\n`);
+  replaceFile(join(stateFolder, FILE_NAME), `${JSON.stringify(document, undefined, 2)}\n`);
 }

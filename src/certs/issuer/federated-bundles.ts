@@ -6,7 +6,8 @@ import type { FederatedBundleStatus, TrustBundle } from "../../core/identity.ts"
 import type { TrustDomain } from "../../core/spiffe-id.ts";
 import { type FederatedBundle, parseBundle } from "../federation/federated-bundle.ts";
 import { createFederationClient } from "../federation/federation-client.ts";
-import { readGuardedFile, writeGuardedFile } from "./guarded-file.ts";
+import { replaceFile } from "../replace-file.ts";
+import { readGuardedFile } from "./guarded-file.ts";
 import type { IssuerLog } from "./issuer-log.ts";
 
 /** A bundle of another trust domain and where it comes from. */
@@ -142,7 +143,7 @@ function writeSetBundles(file: string, bundles: ReadonlyMap<TrustDomain, SetBund
   const document = Array.from(bundles, ([trustDomain, { bundle, setAtMs }]) => {
     return { trustDomain, document: bundle.document, setAtMs };
   });
-  writeGuardedFile(file, `${JSON.stringify(document, undefined, 2)}\n`);
+  replaceFile(file, `${JSON.stringify(document, undefined, 2)}\n`);
 }
 
 function refusal(message: string): CountersignError {

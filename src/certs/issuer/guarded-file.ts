@@ -1,5 +1,4 @@
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 
 const MAX_BYTES = 1024 * 1024;
 const GROUP_OR_OTHERS = 0o077;
@@ -32,26 +31,5 @@ export function readGuardedFile(
     return readFileSync(fd);
   } finally {
     closeSync(fd);
-  }
-}
-
-/** Writes a file of mode 0600 whole (temporary file, fsync, rename, fsync of the folder), so that a crash leaves the old or the new
- *  one. Throws what the file system throws. */
-export function writeGuardedFile(file: string, content: string | Uint8Array): void {
-  const temporary = `${file}.new`;
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
-  const fd = openSync(temporary, flags, 0o600);
-  try {
-    writeFileSync(fd, content);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(temporary, file);
-  const folder = openSync(dirname(file), constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
   }
 }

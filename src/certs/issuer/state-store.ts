@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { CountersignError } from "../../core/errors.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
 import { lockFile } from "../../sys/file-lock.ts";
-import { readGuardedFile, writeGuardedFile } from "./guarded-file.ts";
+import { replaceFile } from "../replace-file.ts";
+import { readGuardedFile } from "./guarded-file.ts";
 import { guardFolder } from "./guarded-folder.ts";
 import { DamagedState, decodeState, encodeState } from "./state-codec.ts";
 import type { AuthoritySet } from "./trust-bundle.ts";
@@ -29,7 +30,7 @@ export function openStateStore(folder: string, trustDomain: TrustDomain): StateS
     throw new CountersignError("E_ISSUER_STATE_LOCKED", `another issuer uses the state folder ${real}`);
   return {
     read: () => readStateFile(file, trustDomain),
-    write: (authorities) => writeGuardedFile(file, encodeState(authorities)),
+    write: (authorities) => replaceFile(file, encodeState(authorities)),
     close: release,
   };
 }
