@@ -13,8 +13,6 @@ const NARROW_KINDS = [
   /** Of an ID of Kubernetes form, in some trust domains. */
   "kubernetesNamespace",
   "kubernetesAccount",
-  /** In lower case. */
-  "sniName",
   /** Without its port. */
   "hostName",
   /** With it. */
@@ -99,8 +97,6 @@ export function collectTexts(dimension: Dimension, call: CallView, out: string[]
       return addAddress(out, count, call.remoteIp);
     case "sni":
       return add(out, count, connection.sni);
-    case "sniName":
-      return add(out, count, connection.sniName);
     case "host":
       return addBoth(out, count, call.host, call.hostName);
     case "hostName":

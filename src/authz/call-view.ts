@@ -30,9 +30,8 @@ export interface ConnectionView {
   readonly destinationIpText: string;
   readonly port: number;
   readonly portText: string;
+  /** In lower case, as Envoy keeps it: a name has no case, and no caller is to choose how it is compared. */
   readonly sni: string;
-  /** The same in lower case. */
-  readonly sniName: string;
   /** What fields about the connection alone have answered, for one set of policies. */
   answers: ConnectionAnswers | undefined;
 }
@@ -115,8 +114,7 @@ function viewConnection(facts: ConnectionFacts): ConnectionView {
     destinationIpText: facts.destinationIp,
     port: facts.destinationPort,
     portText: String(facts.destinationPort),
-    sni: facts.sni,
-    sniName: facts.sni.toLowerCase(),
+    sni: facts.sni.toLowerCase(),
     answers: undefined,
   };
 }

@@ -65,6 +65,12 @@ export function checkValue(
     case "sni":
       checkStar(check);
       if (/[:/\s]/.test(text)) warnNever(check, "has a character that no server name has", "write the name alone");
+      else if (check.options.mode === "istio" && /[A-Z]/.test(text))
+        warnNever(
+          check,
+          "has a capital, and server names are in lower case",
+          `write ${JSON.stringify(text.toLowerCase())}`,
+        );
       return text;
     case "header":
     case "audience":

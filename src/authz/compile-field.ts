@@ -144,10 +144,10 @@ function connectionMatch(
       return (connection) => ports.has(connection.port);
     }
     case "sni": {
-      // A server name is a host: strict compares it without case, so that a DENY cannot be dodged by capitals.
-      const fold = mode === "strict";
-      const names = textSet(values.map((value) => parseTextPattern(fold ? value.toLowerCase() : value)));
-      return ({ sni }) => sni !== "" && inTextSet(names, fold ? sni.toLowerCase() : sni);
+      // Calls have it in lower case; Istio leaves values as they are, and one with a capital fits none.
+      const lower = (value: string): string => (mode === "strict" ? value.toLowerCase() : value);
+      const names = textSet(values.map((value) => parseTextPattern(lower(value))));
+      return ({ sni }) => sni !== "" && inTextSet(names, sni);
     }
     case "sourceIp":
     case "destinationIp": {

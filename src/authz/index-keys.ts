@@ -112,7 +112,7 @@ function keysOfKind(model: FieldModel, context: FieldContext): IndexKeys | undef
     case "sni":
       // As the field compares it.
       return proof(
-        isStrict ? "sniName" : kind,
+        kind,
         values.map((value) => parseTextPattern(isStrict ? value.toLowerCase() : value)),
       );
   }

@@ -191,7 +191,7 @@ function valueHolds(field: FieldModel, value: string, group: FieldGroup, setting
     case "port":
       return Number(value) === connection.destinationPort;
     case "sni":
-      return patternOf(value, setting.strict ? "iu" : "u").test(connection.sni);
+      return patternOf(value, setting.strict ? "iu" : "u").test(connection.sni.toLowerCase());
     case "host":
       return hostHolds(value, request?.authority ?? "", setting.strict);
     case "method":

@@ -275,7 +275,7 @@ function changeChecks(policy: CompiledPolicy, change: (check: Check) => Check): 
 
 /** Each kind that the index looks up by what else a call says. */
 const LOOKED_UP = [
-  "sniName",
+  "sni",
   "audience",
   "presenter",
   "claim",
