@@ -266,6 +266,14 @@ ${grpcAt(port, "timeout: 30s")}`,
   });
 });
 
+/** Has open calls decided again as time passes, and denies nothing. */
+const BY_TIME = `---
+apiVersion: countersign.dev/v1
+kind: AuthorizationPolicy
+metadata: { name: late, namespace: shop }
+spec: { direction: OUTBOUND, action: DENY, rules: [{ conditions: "time < timestamp('2020-01-01T00:00:00Z')" }] }
+`;
+
 describe("a CUSTOM rule about addresses", () => {
   const AT = '[{ when: [{ key: destination.ip, values: ["127.0.0.0/8"] }] }]';
   const SECOND = '[{ when: [{ key: destination.ip, values: ["127.0.0.1"] }] }]';
@@ -310,6 +318,26 @@ describe("a CUSTOM rule about addresses", () => {
     expect(answer.headers[CODE]).toBe("E_UPSTREAM_CONNECT");
     expect(provider.seen).toEqual([]);
     expect(egress.sidecar.audit.ended[0]?.destinationAddress ?? "127.0.0.2").toMatch(/^127\.0\.0\.2/);
+  });
+
+  it("has nobody asked again about an open request as time passes, but under another policy", async () => {
+    const app = await startServer((_, response) => response.writeHead(200).write("begun"));
+    const provider = await grpc(() => OK);
+    const policies = EVERYTHING + asking(AT) + BY_TIME;
+    const egress = await startWith(policies, grpcAt(provider.port), {});
+    const client = await rawClient(egress.port);
+    cleanups.push(() => client.socket.destroy());
+    client.send(`GET http://api.test:${app.port}/ HTTP/1.1\r\nHost: a\r\n\r\n`);
+    await client.until((text) => text.includes("begun"));
+    egress.sidecar.setPolicies(policies);
+    expect((await ask(egress.port, "http://denied.example/")).status).toBe(403);
+    expect(provider.seen).toHaveLength(1);
+    egress.sidecar.setPolicies(EVERYTHING + asking(AT.replace("127.0.0.0/8", "127.0.0.0/9")) + BY_TIME);
+    await eventually(() => expect(provider.seen).toHaveLength(2));
+    egress.sidecar.setPolicies(policies);
+    await eventually(() => expect(provider.seen).toHaveLength(3));
+    expect(addressOf(provider.seen)).toEqual(Array(3).fill(["127.0.0.1", app.port]));
+    expect(egress.sidecar.sidecar.activeCalls).toBe(1);
   });
 
   it("that fails is not asked about the next address", async () => {
@@ -522,6 +550,18 @@ authorization: { mode: istio }`;
     egress.sidecar.setPolicies(EVERYTHING + asking("[{}, {}]"));
     await eventually(() => expect(provider.seen).toHaveLength(2));
     expect(await echoed(tls, "again")).toBe("tls:again");
+    expect(egress.sidecar.sidecar.activeCalls).toBe(1);
+  });
+
+  it("has nobody asked again while it is open as time passes", async () => {
+    const provider = await grpc(() => OK);
+    const policies = EVERYTHING + asking() + BY_TIME;
+    const egress = await begin(policies, grpcAt(provider.port));
+    const { client } = await front.open(egress, "api.test", server.port);
+    const tls = await tlsInside(client, "api.test");
+    egress.sidecar.setPolicies(policies);
+    expect(await echoed(tls, "hello")).toBe("tls:hello");
+    expect(provider.seen).toHaveLength(1);
     expect(egress.sidecar.sidecar.activeCalls).toBe(1);
   });
 

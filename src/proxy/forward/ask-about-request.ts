@@ -73,7 +73,8 @@ async function ask(
 ): Promise<Asked<ForwardCall> | Refusal> {
   const { policy, providers } = inForce;
   if (first.kind !== "ask") return { call, decision: first, providers: call.allowed };
-  const asked = await askProviders(first, call, {
+  // what they say is not known of the call as it came: by that it is decided anew under another policy
+  const asked = await askProviders(first, call.as({}), {
     providers: askableProviders(listenPort(), providers),
     question: (current) => {
       const principals = current.destinationPrincipals ?? [];
@@ -86,7 +87,9 @@ async function ask(
     body,
     signal,
   });
-  if (!(asked instanceof Refusal)) asked.call.allowed = new Set([...call.allowed, ...asked.providers]);
+  if (asked instanceof Refusal) return asked;
+  asked.call.allowed = new Set([...call.allowed, ...asked.providers]);
+  asked.call.allowedBy = policy.version;
   return asked;
 }
 

@@ -20,8 +20,9 @@ export class ForwardCall implements PreparedCall {
   readonly destinationPrincipals?: readonly string[];
   /** As it came; undefined: this is it. */
   readonly #original: ForwardCall | undefined;
-  /** The providers that have allowed it. */
+  /** The providers that have allowed it, and the version of the policy that had them asked. */
   allowed: ReadonlySet<string> = NOBODY;
+  allowedBy = "";
   /** The only addresses at which it is; undefined: at any. */
   addresses: CheckedAddresses | undefined;
 
@@ -54,6 +55,7 @@ export class ForwardCall implements PreparedCall {
     const prepared = { connection, request, scanned, target, edited, responseFields, ...changed };
     const call = new ForwardCall(prepared, this.destination, this.#original ?? this);
     call.allowed = this.allowed;
+    call.allowedBy = this.allowedBy;
     return call;
   }
 

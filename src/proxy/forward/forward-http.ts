@@ -19,7 +19,7 @@ import { responseLines, scanRequestFields } from "../request-fields.ts";
 import type { Runtime } from "../runtime.ts";
 import type { CallUpstream } from "../upstream/upstream.ts";
 import { askAboutRequest } from "./ask-about-request.ts";
-import { decideForward, untilAddressIsKnown } from "./decide-forward.ts";
+import { decideForward, stillToAsk, untilAddressIsKnown } from "./decide-forward.ts";
 import { type Destination, destinationText, readDestination } from "./destination.ts";
 import { ForwardCall } from "./forward-call.ts";
 import type { ForwardListenerParts } from "./forward-listener-parts.ts";
@@ -123,7 +123,10 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
 
   decide(facts: CallFacts): CallDecision {
     const { policy } = this.runtime.inForce;
-    return untilAddressIsKnown(policy, facts, decideForward(policy, facts));
+    const decision = decideForward(policy, facts);
+    // under the same policy, as time passes, nobody is asked again
+    if (facts instanceof ForwardCall && facts.allowedBy === policy.version) return stillToAsk(decision, facts.allowed);
+    return untilAddressIsKnown(policy, facts, decision);
   }
 
   ask(

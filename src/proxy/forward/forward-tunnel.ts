@@ -125,10 +125,7 @@ export class ForwardTunnel {
           case "http2": {
             const { kind, bytes } = opened;
             this.#caller.hold(bytes);
-            this.#admission.proceed(this.#facts, () => {
-              const all = this.#caller.take();
-              this.#handOver(() => this.#parts.onHttp(kind, all));
-            });
+            this.#admission.proceed(this.#facts, () => this.#handOver((read) => this.#parts.onHttp(kind, read)));
             return;
           }
           case "tls":
@@ -149,11 +146,12 @@ export class ForwardTunnel {
   }
 
   #toMesh(first: Uint8Array): void {
-    this.#handOver(() => this.#parts.onMeshBytes(this.#route.addresses, this.#authority, first));
+    this.#caller.hold(first);
+    this.#handOver((read) => this.#parts.onMeshBytes(this.#route.addresses, this.#authority, read));
   }
 
-  /** Somebody else makes calls of what the tunnel carries, with records of their own. */
-  #handOver(next: () => void): void {
+  /** Somebody else makes calls of what the tunnel carries, with records of their own. `next` gets what has been read of it. */
+  #handOver(next: (read: Uint8Array) => void): void {
     // they may need the place that its connection has
     this.#route.giveUp(() => {
       if (this.#done) return;
@@ -163,7 +161,7 @@ export class ForwardTunnel {
       }
       this.#done = true;
       if (this.#slot !== undefined) this.#parts.runtime.audit.release(this.#slot);
-      next();
+      next(this.#caller.take());
     });
   }
 
