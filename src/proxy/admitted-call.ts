@@ -69,14 +69,12 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   #decided(decision: Decision): boolean {
     const { outcome } = this;
     const { isOpen } = this;
+    noteDecision(outcome, decision);
     if (decision.kind === "allow") {
       this.permit = decision.permit;
-      if (isOpen) outcome.notes = decision.notes;
-      else noteDecision(outcome, decision);
       return !isOpen;
     }
     this.permit = undefined;
-    noteDecision(outcome, decision);
     if (isOpen) outcome.close = "policy-changed";
     this.refuse(decision.code, decision.reason);
     return false;

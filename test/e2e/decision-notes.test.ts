@@ -41,6 +41,30 @@ it("says what a dry run would have allowed, and denies it", async () => {
   expect(record).toMatchObject({ decision: "deny", status: 403, dry_run: { decision: "allow" } });
 });
 
+it("says of a call that a new policy lets go on what that policy says, by its version and rule", async () => {
+  const { promise: asked, resolve: onAsked } = Promise.withResolvers<() => void>();
+  const app = await startApp((_, response) => {
+    response.write("begun");
+    onAsked(() => response.end());
+  });
+  onTestFinished(() => app.close());
+  const mesh = await startMesh({ appPort: app.port, policies: ALLOW_WEB });
+  onTestFinished(() => mesh.close());
+  const client = await rawClient(mesh.port);
+  client.send("GET /orders HTTP/1.1\r\nHost: a\r\n\r\n");
+  const end = await asked;
+  await client.until((text) => text.includes("begun"));
+  const next = mesh.inbound.compile(policy("next", "ALLOW", "{}") + policy("mark", "AUDIT", "{}"));
+  mesh.inbound.sidecar.setPolicy(next);
+  end();
+  expect(JSON.parse(serialiseOutcome(await mesh.inbound.audit.next(() => true), 1))).toMatchObject({
+    decision: "allow",
+    policy: { version: next.version },
+    rule: "ns[shop]-policy[next]-rule[0]",
+    audit_rule: "ns[shop]-policy[mark]-rule[0]",
+  });
+});
+
 it("is marked by an AUDIT rule", async () => {
   const record = await recordOf(ALLOW_WEB + policy("mark", "AUDIT", "{}"));
   expect(record).toMatchObject({ decision: "allow", audit_rule: "ns[shop]-policy[mark]-rule[0]" });
