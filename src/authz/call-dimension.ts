@@ -1,5 +1,4 @@
-import type { IpAddress } from "../core/ip-address.ts";
-import { addressBits } from "./address-bits.ts";
+import { addressDigits } from "./address-digits.ts";
 import type { CallView } from "./call-view.ts";
 import { claimTexts } from "./claim-texts.ts";
 import { isPseudoHeader, joinedHeader, nextHeaderLine } from "./header-lines.ts";
@@ -90,11 +89,15 @@ export function collectTexts(dimension: Dimension, call: CallView, out: string[]
     case "port":
       return add(out, count, connection.portText);
     case "sourceIp":
-      return addAddress(out, count, connection.sourceIp);
+      return addAddress(out, count, connection.sourceDigits);
     case "destinationIp":
-      return addAddress(out, count, connection.destinationIp);
+      return addAddress(out, count, connection.destinationDigits);
     case "remoteIp":
-      return addAddress(out, count, call.remoteIp);
+      return addAddress(
+        out,
+        count,
+        call.remoteIp === connection.remoteIp ? connection.remoteDigits : addressDigits(call.remoteIp),
+      );
     case "sni":
       return add(out, count, connection.sni);
     case "host":
@@ -149,17 +152,9 @@ function addTexts(out: string[], count: number, values: readonly unknown[]): num
   return next;
 }
 
-/** Bits of an address are worked out once for each. */
-const bitsOf = new WeakMap<IpAddress, string>();
-
-function addAddress(out: string[], count: number, address: IpAddress | undefined): number {
-  if (address === undefined) return count;
-  let bits = bitsOf.get(address);
-  if (bits === undefined) {
-    bits = addressBits(address, 128);
-    bitsOf.set(address, bits);
-  }
-  return add(out, count, bits);
+/** None where no address is known. */
+function addAddress(out: string[], count: number, digits: string): number {
+  return digits === "" ? count : add(out, count, digits);
 }
 
 /** Each line by itself, and all of them joined, but for lines that count by themselves or alone only. */

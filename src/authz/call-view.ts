@@ -3,6 +3,7 @@ import type { ConditionFault } from "../core/decision.ts";
 import type { Peer } from "../core/identity.ts";
 import { type IpAddress, parseIpAddress } from "../core/ip-address.ts";
 import { principalOf } from "../core/spiffe-id.ts";
+import { addressDigits } from "./address-digits.ts";
 import { canonicalHost, hostWithoutPort } from "./host-name.ts";
 import type { PolicyMode } from "./policy-options.ts";
 
@@ -28,6 +29,10 @@ export interface ConnectionView {
   readonly remoteIpText: string;
   readonly destinationIp: IpAddress | undefined;
   readonly destinationIpText: string;
+  /** As the index looks them up; "" where there is no address. */
+  readonly sourceDigits: string;
+  readonly remoteDigits: string;
+  readonly destinationDigits: string;
   readonly port: number;
   readonly portText: string;
   /** In lower case, as Envoy keeps it: a name has no case, and no caller is to choose how it is compared. */
@@ -96,6 +101,11 @@ function viewConnection(facts: ConnectionFacts): ConnectionView {
   const after = (word: string, end: number) =>
     segments.slice(0, end).filter((_, i) => i > 1 && segments[i - 1] === word);
   const [, , , ns, namespace, sa, name] = segments;
+  const [sourceIp, remoteIp, destinationIp] = [
+    parseIpAddress(facts.sourceIp),
+    parseIpAddress(facts.remoteIp),
+    parseIpAddress(facts.destinationIp),
+  ];
   const isKubernetes = segments.length === 7 && ns === "ns" && sa === "sa";
   return {
     peer: facts.peer,
@@ -106,12 +116,15 @@ function viewConnection(facts: ConnectionFacts): ConnectionView {
     id,
     namespaces: after("ns", segments.length - 1),
     accountNames: after("sa", segments.length),
-    sourceIp: parseIpAddress(facts.sourceIp),
+    sourceIp,
     sourceIpText: facts.sourceIp,
-    remoteIp: parseIpAddress(facts.remoteIp),
+    remoteIp,
     remoteIpText: facts.remoteIp,
-    destinationIp: parseIpAddress(facts.destinationIp),
+    destinationIp,
     destinationIpText: facts.destinationIp,
+    sourceDigits: addressDigits(sourceIp),
+    remoteDigits: addressDigits(remoteIp),
+    destinationDigits: addressDigits(destinationIp),
     port: facts.destinationPort,
     portText: String(facts.destinationPort),
     sni: facts.sni.toLowerCase(),

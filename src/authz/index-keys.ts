@@ -1,5 +1,5 @@
 import { parseCidr } from "../core/ip-address.ts";
-import { addressBits } from "./address-bits.ts";
+import { blockDigits } from "./address-digits.ts";
 import { headerTexts } from "./byte-text.ts";
 import { dimensionName } from "./call-dimension.ts";
 import { type FieldContext, reachOf } from "./field-context.ts";
@@ -108,7 +108,7 @@ function keysOfKind(model: FieldModel, context: FieldContext): IndexKeys | undef
     case "sourceIp":
     case "remoteIp":
     case "destinationIp":
-      return proof(kind, values.map(blockPattern));
+      return proof(kind, values.flatMap(blockPatterns));
     case "sni":
       // As the field compares it.
       return proof(
@@ -171,10 +171,10 @@ function requestPrincipalKeys({ kind, negated, requestPrincipals = [] }: FieldMo
   ]);
 }
 
-function blockPattern(value: string): TextPattern {
+function blockPatterns(value: string): readonly TextPattern[] {
   const block = parseCidr(value);
   if (block === undefined) throw new TypeError("the value was not checked");
-  return { form: "prefix", text: addressBits(block, block.prefixBits) };
+  return blockDigits(block).map((text) => ({ form: "prefix", text }));
 }
 
 /** A template as the index looks it up: exactly, but for what stands between `{**}` and a tail, where the longer side finds it. */
