@@ -43,6 +43,9 @@ export class Http1ServerConnection
   /** When the bytes came that are being consumed, monotonic. */
   #nowMs = 0;
   #bodyPaused = false;
+  /** The decoder has seen the end of the request. */
+  #ended = false;
+  #trailers: Fields | undefined;
   #chunked = false;
   #closeAfterResponse = false;
   #callerEnded = false;
@@ -248,9 +251,6 @@ export class Http1ServerConnection
     this.#call?.onRequestData(chunk);
   }
 
-  #ended = false;
-  #trailers: Fields | undefined;
-
   onEnd(trailers: Fields | undefined): void {
     this.#ended = true;
     this.#trailers = trailers;
@@ -381,12 +381,9 @@ export class Http1ServerConnection
   #goodbye(): void {
     if (this.#lingering || this.#transport.closed) return;
     this.#transport.end();
-    if (this.#callerEnded) {
-      // both sides have said their last byte; the socket closes when ours is out
-      this.#lingerUntilClosed();
-      return;
-    }
     this.#lingerUntilClosed();
+    // both sides have said their last byte: the socket closes when ours is out
+    if (this.#callerEnded) return;
     this.#leftover = undefined;
     this.#bodyPaused = false;
     this.#transport.resume();
