@@ -76,8 +76,8 @@ export const requestAuthCodes = {
   },
   E_EXT_AUTHZ_FAILED: {
     meaning:
-      "the external authorization provider could not be reached, or its answer was not valid: the call is denied",
-    fix: "check that the provider runs and listens at service and port of its extensionProviders item",
+      "the external authorization provider could not be reached or asked, or its answer was not valid: the call is denied",
+    fix: "check that the provider runs and listens at service and port of its extensionProviders item, and set packAsBytes there if the record says that a body is no text",
   },
   E_EXT_AUTHZ_TIMEOUT: {
     meaning: "the external authorization provider did not answer in time: the call is denied",
