@@ -1,3 +1,6 @@
+import { actionNeeds, BESIDE, directionNeeds, when, without } from "./policy-schema-needs.ts";
+import { VALUE_PATTERNS } from "./policy-value-patterns.ts";
+
 type Schema = Readonly<Record<string, unknown>>;
 
 const text = (description: string, more: Schema = {}): Schema => ({
@@ -34,27 +37,34 @@ function withNegated(fields: Readonly<Record<string, Schema>>): Schema {
 }
 
 const star = "Exact, p*, *s, or *.";
-const port: Schema = { type: "string", pattern: "^[1-9][0-9]{0,4}$" };
+const valued = (pattern: keyof typeof VALUE_PATTERNS): Schema => ({
+  type: "string",
+  minLength: 1,
+  pattern: VALUE_PATTERNS[pattern],
+});
 
-const sourceFields = (principals: Schema): Schema =>
+const sourceFields = (ours: boolean, requestPrincipals: Schema): Schema =>
   withNegated({
-    principals: texts(`The caller's SPIFFE ID without spiffe://. ${star}`),
+    principals: texts(`The caller's SPIFFE ID without spiffe://. ${star}`, valued(ours ? "ourPrincipal" : "principal")),
     namespaces: texts("The namespace in the caller's SPIFFE ID. Stars anywhere."),
     serviceAccounts: {
-      ...texts("<namespace>/<account>, or <account>. Not beside principals or namespaces."),
+      ...texts("<namespace>/<account>, or <account>. Not beside principals or namespaces.", valued("serviceAccount")),
       maxItems: 16,
     },
-    trustDomains: texts("The caller's trust domain. One star at an end."),
-    requestPrincipals: texts(`Issuer and subject of the verified token, as <iss>/<sub>. ${star}`, principals),
-    ipBlocks: texts("The TCP peer: address or CIDR."),
-    remoteIpBlocks: texts("The client behind trusted proxies: address or CIDR."),
+    trustDomains: texts("The caller's trust domain. One star at an end.", valued("trustDomain")),
+    requestPrincipals: texts(`Issuer and subject of the verified token, as <iss>/<sub>. ${star}`, requestPrincipals),
+    ipBlocks: texts("The TCP peer: address or CIDR.", valued("address")),
+    remoteIpBlocks: texts("The client behind trusted proxies: address or CIDR.", valued("address")),
   });
 
 const operationFields: Readonly<Record<string, Schema>> = {
-  hosts: texts(`Host or :authority, any case. ${star}`),
-  methods: texts(`The method, upper case. ${star}`),
-  paths: texts(`The normalised path without query. ${star} Or a template: {*} is one segment, {**} the rest.`),
-  ports: texts("The app's port, as text.", port),
+  hosts: texts(`Host or :authority, any case. ${star}`, valued("starred")),
+  methods: texts(`The method, upper case. ${star}`, valued("starred")),
+  paths: texts(
+    `The normalised path without query. ${star} Or a template: {*} is one segment, {**} the rest.`,
+    valued("path"),
+  ),
+  ports: texts("The app's port, as text.", valued("port")),
 };
 
 const condition = object(
@@ -127,9 +137,18 @@ function policySpec(ours: boolean): Schema {
       }
     : { type: "string", minLength: 1 };
   const operation = ours
-    ? { principals: texts("OUTBOUND: the SPIFFE ID, without spiffe://, that the server proves."), ...operationFields }
+    ? {
+        principals: texts(
+          "OUTBOUND: the SPIFFE ID, without spiffe://, that the server proves.",
+          valued("ourPrincipal"),
+        ),
+        ...operationFields,
+      }
     : operationFields;
-  const source = object("All of its fields must match.", sourceFields(requestPrincipal), { minProperties: 1 });
+  const source = object("All of its fields must match.", sourceFields(ours, requestPrincipal), {
+    minProperties: 1,
+    ...when({ anyOf: [{ required: ["serviceAccounts"] }, { required: ["notServiceAccounts"] }] }, without(BESIDE)),
+  });
   const rule = object("All of its parts must match; {} matches everything.", {
     from: texts("One of these must match.", object("", { source }, { required: ["source"] })),
     to: texts(
@@ -145,41 +164,53 @@ function policySpec(ours: boolean): Schema {
     when: { type: "array", items: condition, description: "All of these must match." },
     ...(ours ? { conditions: text("A CEL expression that must be true as well.") } : {}),
   });
-  return object("Who may, or may not, do what.", {
-    selector,
-    action: {
-      enum: ["ALLOW", "DENY", "AUDIT", "CUSTOM"],
-      default: "ALLOW",
-      description: "What a rule that matches does.",
+  return object(
+    "Who may, or may not, do what.",
+    {
+      selector,
+      action: {
+        enum: ["ALLOW", "DENY", "AUDIT", "CUSTOM"],
+        default: "ALLOW",
+        description: "What a rule that matches does.",
+      },
+      provider: object(
+        "Who is asked (CUSTOM).",
+        { name: text("A name of extensionProviders.") },
+        { required: ["name"] },
+      ),
+      ...(ours
+        ? {
+            direction: {
+              enum: ["INBOUND", "OUTBOUND"],
+              default: "INBOUND",
+              description: "Calls to this workload, or those that it makes.",
+            },
+          }
+        : {}),
+      rules: { type: "array", maxItems: 512, items: rule, description: "One of them is enough." },
     },
-    provider: object("Who is asked (CUSTOM).", { name: text("A name of extensionProviders.") }, { required: ["name"] }),
-    ...(ours
-      ? {
-          direction: {
-            enum: ["INBOUND", "OUTBOUND"],
-            default: "INBOUND",
-            description: "Calls to this workload, or those that it makes.",
-          },
-        }
-      : {}),
-    rules: { type: "array", maxItems: 512, items: rule, description: "One of them is enough." },
-  });
+    { allOf: [...actionNeeds(ours), ...(ours ? directionNeeds : [])] },
+  );
 }
 
 const mtls = object("Which connections are taken.", {
   mode: { enum: ["UNSET", "DISABLE", "PERMISSIVE", "STRICT"], description: "UNSET inherits." },
 });
 
-const peerSpec = object("Which connections are taken.", {
-  selector,
-  mtls,
-  portLevelMtls: {
-    type: "object",
-    description: "By the app's port; needs a selector.",
-    propertyNames: { pattern: "^[1-9][0-9]{0,4}$" },
-    additionalProperties: mtls,
+const peerSpec = object(
+  "Which connections are taken.",
+  {
+    selector,
+    mtls,
+    portLevelMtls: {
+      type: "object",
+      description: "By the app's port; needs a selector.",
+      propertyNames: { pattern: VALUE_PATTERNS.port },
+      additionalProperties: mtls,
+    },
   },
-});
+  { dependencies: { portLevelMtls: ["selector"] } },
+);
 
 const jwtRule = object(
   "One issuer of tokens.",
