@@ -107,10 +107,14 @@ export function readSelector(spec: YamlMap | undefined, findings: Findings): Rea
   return read;
 }
 
-/** Whether targetRefs bind the document to a gateway. strict: an error, for what nobody applies fails open. An empty list binds it to nothing. */
+/** Whether targetRefs bind the document to a gateway. strict: an error, for what nobody applies fails open. An empty list binds it to nothing, as in
+ *  Istio; strict refuses that too. */
 export function refersElsewhere(spec: YamlMap | undefined, options: PolicyOptions, findings: Findings): boolean {
   const refs = asList(childOf(spec, "targetRefs"), "spec.targetRefs", findings);
   const ref = asMap(childOf(spec, "targetRef"), "spec.targetRef", findings);
+  const listAt = entryOf(spec, "targetRefs")?.at;
+  if (options.mode === "strict" && refs?.length === 0 && listAt !== undefined)
+    findings.error("E_POLICY_EMPTY", listAt, "spec.targetRefs is an empty list", "remove it");
   const entry = entryOf(spec, refs !== undefined && refs.length > 0 ? "targetRefs" : "targetRef");
   if (entry === undefined || ((refs === undefined || refs.length === 0) && ref === undefined)) return false;
   if (childOf(spec, "selector") !== undefined)
