@@ -6,13 +6,12 @@ const IDENTITY = ["principals", "namespaces", "serviceAccounts", "trustDomains",
   (name) => [name, `not${name.charAt(0).toUpperCase()}${name.slice(1)}`],
 );
 
-/** `if`, `then`, `else` of JSON Schema. An object literal with `then` would pass for a promise. */
+const CONDITIONAL = ["if", "then", "else"] as const;
+
+/** JSON Schema's conditional (draft-07, section 6.6), put together by name: a literal with `then` would pass for a promise. */
 export function when(condition: Schema, then: Schema, otherwise: Schema = {}): Schema {
-  return Object.fromEntries([
-    ["if", condition],
-    ["then", then],
-    ["else", otherwise],
-  ]);
+  const parts = [condition, then, otherwise];
+  return Object.fromEntries(CONDITIONAL.map((keyword, i) => [keyword, parts[i]]));
 }
 /** An object without these keys. */
 export function without(keys: readonly string[]): Schema {
