@@ -13,6 +13,7 @@ import type { AuditEvent } from "./serialise-record.ts";
 import { type AuditCells, setBroken, sharedPlaces } from "./shared-places.ts";
 import type { Sink } from "./sink.ts";
 import { createStdoutSink } from "./stdout-sink.ts";
+import { takeOutcomes } from "./take-outcomes.ts";
 import type { WorkerRecords } from "./worker-audit-log.ts";
 
 /** A call that was answered 200 ms before a kill -9 has its record: this, a write, and a busy event loop fit in. */
@@ -171,19 +172,7 @@ export function createAuditLog(
       batches.shedBroken();
       return calls.reserve() ?? calls.overdraw();
     },
-    complete(slot, outcome) {
-      if (calls.complete(slot, outcome)) wake();
-      else drop();
-    },
-    note(outcome) {
-      if (calls.add(outcome)) wake();
-      else drop();
-    },
-    refuse(outcome) {
-      refusals.add(outcome);
-      wake();
-    },
-    release: (slot) => calls.release(slot),
+    ...takeOutcomes(calls, refusals, wake, drop),
     event(event) {
       batches.addEvent(event);
       wake();

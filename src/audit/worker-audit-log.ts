@@ -7,6 +7,7 @@ import { isWorthKeeping, newRecordBuffer, roomIn } from "./record-buffer.ts";
 import { createRefusalQueue } from "./refusal-queue.ts";
 import { type AuditEvent, putOutcome } from "./serialise-record.ts";
 import { type AuditCells, handOver, isBroken, sharedPlaces } from "./shared-places.ts";
+import { takeOutcomes } from "./take-outcomes.ts";
 
 /** A message costs both threads some 20 µs, so the records of several turns share one. It adds to the time in which a kill -9 loses them. */
 const HAND_OVER_MS = 10;
@@ -107,19 +108,7 @@ export function createWorkerAuditLog(
       if (block) return isBroken(cells) ? undefined : calls.reserve();
       return calls.reserve() ?? calls.overdraw();
     },
-    complete(slot, outcome) {
-      if (calls.complete(slot, outcome)) wake();
-      else drop();
-    },
-    note(outcome) {
-      if (calls.add(outcome)) wake();
-      else drop();
-    },
-    refuse(outcome) {
-      refusals.add(outcome);
-      wake();
-    },
-    release: (slot) => calls.release(slot),
+    ...takeOutcomes(calls, refusals, wake, drop),
     flush() {
       gather();
       hand();
