@@ -61,7 +61,7 @@ async function provider(
   });
   cleanups.push(() => server.close());
   const more = body === undefined ? "" : `, includeRequestBodyInCheck: { ${body} }`;
-  const yaml = `{ name: ${name}, envoyExtAuthzGrpc: { service: 127.0.0.1, port: ${server.port}, timeout: 5s${more} } }`;
+  const yaml = `{ name: ${name}, envoyExtAuthzGrpc: { service: 127.0.0.1, port: ${server.port}, timeout: 20s${more} } }`;
   return { yaml, shown };
 }
 
@@ -595,7 +595,7 @@ describe("an HTTP provider", () => {
     });
     cleanups.push(() => authz.close());
     const body = "includeRequestBodyInCheck: { maxRequestBytes: 4, allowPartialMessage: true }";
-    const yaml = `{ name: p, envoyExtAuthzHttp: { service: 127.0.0.1, port: ${authz.port}, ${body} } }`;
+    const yaml = `{ name: p, envoyExtAuthzHttp: { service: 127.0.0.1, port: ${authz.port}, timeout: 20s, ${body} } }`;
     const w = await world([{ yaml, shown: [] }]);
     expect((await send(w, how, 1_000)).status).toBe("200");
     expect((await send(w, how, 3)).status).toBe("401");

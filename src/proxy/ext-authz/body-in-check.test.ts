@@ -17,7 +17,7 @@ afterEach(async () => {
 function provider(kind: "Grpc" | "Http", port: number, more: string, strict = true): AuthorizationProvider {
   const { config } = parseSidecarConfig(
     `identity: { files: { svid: a, key: b, bundles: { example.org: c } } }
-extensionProviders: [{ name: p, envoyExtAuthz${kind}: { service: 127.0.0.1, port: ${port}, timeout: 2s${more} } }]`,
+extensionProviders: [{ name: p, envoyExtAuthz${kind}: { service: 127.0.0.1, port: ${port}, timeout: 10s${more} } }]`,
     "/test/countersign.yaml",
     {},
   );
