@@ -16,10 +16,10 @@ export interface CoverField {
   readonly kind: FieldKind;
   readonly scale: CoverScale;
   readonly negated: boolean;
-  /** All that its values stand for, each once. */
+  /** All that its values stand for. */
   readonly values: readonly CoverValue[];
-  /** The same, where they are many. */
-  readonly set: ReadonlySet<CoverValue> | undefined;
+  /** The same, once many were looked through. */
+  set: ReadonlySet<CoverValue> | undefined;
   /** In a strict ALLOW `not…: ["*"]` is the one negation that callers without the thing match. */
   readonly isForNobody: boolean;
   /** In a strict ALLOW it stands for our own trust domains, unless the same group names others. */
@@ -64,8 +64,10 @@ export interface CoverMaker {
 /** More values are found by a set. */
 const FEW_VALUES = 8;
 
-function has({ values, set }: CoverField, value: CoverValue): boolean {
-  return set === undefined ? values.includes(value) : set.has(value);
+function has(field: CoverField, value: CoverValue): boolean {
+  if (field.values.length <= FEW_VALUES) return field.values.includes(value);
+  field.set ??= new Set(field.values);
+  return field.set.has(value);
 }
 
 /** `home`: our trust domain and its aliases. */
@@ -139,14 +141,12 @@ interface Scale {
 function makeField(model: FieldModel, ours: boolean, scale: CoverScale, home: readonly string[]): CoverField {
   const { kind, negated, values } = model;
   const [first = [], ...others] = meaningsOf(model, ours, scale, home);
-  const all = others.length === 0 ? first : [first, ...others].flat();
-  const set = all.length > 1 ? new Set(all) : undefined;
   return {
     kind,
     scale,
     negated,
-    values: set === undefined || set.size === all.length ? all : [...set],
-    set: set !== undefined && set.size > FEW_VALUES ? set : undefined,
+    values: others.length === 0 ? first : [first, ...others].flat(),
+    set: undefined,
     isForNobody: negated && (isIdentity(kind) || isToken(kind)) && values.length === 1 && values[0] === "*",
     staysAtHome: staysAtHome(model),
   };

@@ -239,6 +239,83 @@ spec:
     expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(text);
   });
 
+  const paths = (list: string) => policyOf("p", `${WEB}\n      to: [{ operation: { paths: ${list} } }]`);
+  it.each<[string, string, string]>([
+    ["a value thrice", paths("[/a, /a, /a]"), paths("[/a]")],
+    ["the first ones", paths("[/a/b, /a/c, /a/*]"), paths("[/a/*]")],
+    ["some in the middle and the last", paths("[/b, /a/b, /a/*, /c, /a/d]"), paths("[/b, /a/*, /c]")],
+    ["of two that mean the same the later one", paths("[/b, /b]"), paths("[/b]")],
+    [
+      "of two lines that mean the same the later one",
+      policyOf(
+        "p",
+        `${WEB}\n      to:\n        - operation:\n            hosts:\n              - A.example\n              - a.example`,
+      ),
+      policyOf("p", `${WEB}\n      to:\n        - operation:\n            hosts:\n              - A.example`),
+    ],
+  ])("removes %s", async (_, text, expected) => {
+    const { policy, folder } = policyWorkspace({ "policies/p.yaml": text });
+    expect((await policy("lint", "-c", "c.yaml", "--fix")).code).toBe(0);
+    expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(expected);
+  });
+
+  it.each([
+    [
+      "a value with a comment",
+      paths("[\n            /a/*,\n            /a/b, # why\n            /c ]"),
+      ["W_POLICY_VALUE_REPEATED"],
+    ],
+    [
+      "a file with aliases",
+      policyOf(
+        "p",
+        `${WEB}\n      to: [{ operation: { paths: &some [/a, /a] } }]\n      when: [{ key: "request.headers[x]", values: *some }]`,
+      ),
+      ["W_POLICY_VALUE_REPEATED", "W_POLICY_VALUE_REPEATED"],
+    ],
+    // A lone star would let in callers without identity.
+    [
+      "a star among others",
+      policyOf("p", '    - from: [{ source: { notPrincipals: ["*", example.org/a/b] } }]'),
+      ["W_POLICY_BROAD"],
+    ],
+  ])("does not remove a value in %s", async (_, text, codes) => {
+    const { policy, folder } = policyWorkspace({ "policies/p.yaml": text });
+    const { out } = await policy("lint", "-c", "c.yaml", "--fix", "--json");
+    const { errors, warnings } = JSON.parse(out) as { errors: Finding[]; warnings: Finding[] };
+    expect([errors, warnings.map(({ code }) => code)]).toEqual([[], codes]);
+    expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(text);
+  });
+
+  it("does not remove what only an alias of our trust domain makes redundant", async () => {
+    const text = policyOf(
+      "p",
+      "    - from: [{ source: { principals: [example.org/ns/a/sa/b, old.example/ns/a/sa/b] } }]",
+    );
+    const config = `${ORDERS_YAML}trustDomainAliases: [old.example]\n`;
+    const { policy, folder } = policyWorkspace({ "policies/p.yaml": text, "c.yaml": config });
+    const { out } = await policy("lint", "-c", "c.yaml", "--fix");
+    expect(out).toContain("as long as example.org, old.example are one trust domain");
+    expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(text);
+  });
+
+  it("changes what it can where the same stands elsewhere too and must stay, or comes from a change", async () => {
+    const rule = (methods: string) => `${WEB}\n      to: [{ operation: { methods: ${methods} } }]`;
+    const text = (...lists: readonly string[]) => policyOf("p", lists.map(rule).join("\n"));
+    const { policy, folder } = policyWorkspace({
+      "policies/p.yaml": text(
+        "[GET, GET]",
+        "[PUT, get, PUT]",
+        "[PUT, GET, GET # why\n          ]",
+        "[HEAD, HEAD, HEAD # why\n          ]",
+      ),
+    });
+    await policy("lint", "-c", "c.yaml", "--fix");
+    expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(
+      text("[GET]", '[PUT, "GET"]', "[PUT, GET, GET # why\n          ]", "[HEAD, HEAD # why\n          ]"),
+    );
+  });
+
   it("keeps a file's mode, and follows a link to it", async () => {
     const { policy, folder, write } = policyWorkspace();
     write("elsewhere.yaml", policyOf("p", `${WEB}\n      to: [{ operation: { methods: [get] } }]`));

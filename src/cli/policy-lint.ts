@@ -5,7 +5,7 @@ import type { PolicyOptions } from "../authz/policy-options.ts";
 import type { SourceFile } from "../config/policy-source.ts";
 import { type CountersignError, CountersignErrors, type Warning } from "../core/errors.ts";
 import { asciiJson, printable } from "../core/safe-text.ts";
-import { applyEdits, type CertainFix, certainFixes, type TextEdit } from "../policy-tools/lint-fixes.ts";
+import { applyEdits, areSettled, type CertainFix, certainFixes, type TextEdit } from "../policy-tools/lint-fixes.ts";
 import { lintReach } from "../policy-tools/lint-reach.ts";
 import { lintRules } from "../policy-tools/lint-rules.ts";
 import type { CliIo } from "./cli-io.ts";
@@ -70,6 +70,8 @@ function lintFiles(files: readonly SourceFile[], options: PolicyOptions, nameFil
 }
 
 interface EditedFile extends SourceFile {
+  /** What stood there before. */
+  readonly written: string;
   readonly edits: readonly CertainFix[];
 }
 
@@ -81,21 +83,21 @@ function editFiles(
   options: PolicyOptions,
   nameFile: FileNamer,
 ): { readonly files: readonly EditedFile[]; readonly findings: Findings } {
-  const all: readonly (CountersignError | Warning)[] = [...findings.errors, ...findings.warnings];
-  const byFile = Map.groupBy(all, ({ at }) => at?.file);
+  const byFile = Map.groupBy(findingsOf(findings), ({ at }) => at?.file);
   let edited = files.flatMap(({ file, text }): readonly EditedFile[] => {
     const own = byFile.get(file) ?? [];
     // What came from a URL is changed where it comes from.
     const edits = own.length === 0 || /^https?:/.test(file) ? [] : certainFixes(text, own, options);
-    return edits.length === 0 ? [] : [{ file, text: applyEdits(text, edits), edits }];
+    return edits.length === 0 ? [] : [{ file, text: applyEdits(text, edits), written: text, edits }];
   });
   // Every look either ends it or leaves a file out.
   while (edited.length > 0) {
     const after = lintFiles(withEdited(files, edited), options, nameFile);
-    const left = new Set([...after.errors, ...after.warnings].map(keyOf));
+    const left = Map.groupBy(findingsOf(after), ({ at }) => at?.file);
     const broken = new Set(findings.errors.length === 0 ? after.errors.map(({ at }) => at?.file) : []);
     const good = edited.filter(
-      ({ file, edits }) => !broken.has(file) && edits.every(({ settles }) => !left.has(keyOf(settles))),
+      ({ file, written, edits }) =>
+        !broken.has(file) && areSettled(written, edits, byFile.get(file) ?? [], left.get(file) ?? []),
     );
     if (good.length === edited.length && broken.size === 0) return { files: edited, findings: after };
     // An error that stands elsewhere came from one of them all the same.
@@ -109,8 +111,8 @@ function withEdited(files: readonly SourceFile[], edited: readonly EditedFile[])
   return files.map((one) => byName.get(one.file) ?? one);
 }
 
-function keyOf({ code, message, at }: CountersignError | Warning): string {
-  return `${code} ${at?.file ?? ""} ${message}`;
+function findingsOf({ errors, warnings }: Findings): readonly (CountersignError | Warning)[] {
+  return [...errors, ...warnings];
 }
 
 /** Whole or not at all. What a link leads to is replaced, not the link. */

@@ -26,6 +26,8 @@ export interface TextEdit {
 /** An edit and the finding that it is for. */
 export interface CertainFix extends TextEdit {
   readonly settles: Finding;
+  /** Where that stands. */
+  readonly offset: number;
 }
 
 type Finding = CountersignError | Warning;
@@ -79,7 +81,7 @@ export function certainFixes(
       renamedKey(finding, keys.get(offset)) ??
       removedValue(finding, removals.get(offset) ?? [], lists.get(offset), text) ??
       rewritten(finding, scalars.get(offset), options);
-    if (edit !== undefined) edits.push({ ...edit, settles: finding });
+    if (edit !== undefined) edits.push({ ...edit, settles: finding, offset });
   }
   return withoutOverlaps(edits);
 }
@@ -93,6 +95,48 @@ export function applyEdits(text: string, edits: readonly TextEdit[]): string {
     from = end;
   }
   return parts.join("") + text.slice(from);
+}
+
+/** Whether what the edits are for is gone after them: wherever that stood there are fewer findings of its code, by as many as there are edits for
+ *  it. `before` and `after` are the file's findings in its text without the edits, and with them. */
+export function areSettled(
+  text: string,
+  edits: readonly CertainFix[],
+  before: readonly Finding[],
+  after: readonly Finding[],
+): boolean {
+  const [old, now] = [lineCounter(text), lineCounter(applyEdits(text, edits))];
+  const countBefore = countByPlace(before, old);
+  const countAfter = countByPlace(after, now);
+  const inOrder = edits.toSorted((a, b) => a.offset - b.offset);
+  const byEnd = edits.toSorted((a, b) => a.end - b.end);
+  let [passed, moved] = [0, 0];
+  const wanted = new Map<string, { readonly key: string; count: number }>();
+  for (const { offset, settles } of inOrder) {
+    for (let edit = byEnd[passed]; edit !== undefined && edit.end <= offset; edit = byEnd[++passed])
+      moved += edit.text.length - (edit.end - edit.start);
+    const key = `${settles.code} ${offset}`;
+    const known = wanted.get(key);
+    if (known !== undefined) known.count--;
+    else wanted.set(key, { key: `${settles.code} ${offset + moved}`, count: (countBefore.get(key) ?? 0) - 1 });
+  }
+  return wanted.values().every(({ key, count }) => (countAfter.get(key) ?? 0) <= count);
+}
+
+function countByPlace(findings: readonly Finding[], lines: LineCounter): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const finding of findings) {
+    const key = `${finding.code} ${offsetOf(finding, lines)}`;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  return counts;
+}
+
+function lineCounter(text: string): LineCounter {
+  const lines = new LineCounter();
+  lines.addNewLine(0);
+  for (let at = text.indexOf("\n"); at !== -1; at = text.indexOf("\n", at + 1)) lines.addNewLine(at + 1);
+  return lines;
 }
 
 function offsetOf({ at }: Finding, { lineStarts }: LineCounter): number | undefined {
@@ -134,8 +178,9 @@ function removedValue(
   const range = ranges[index];
   if (range == null || removals.length >= ranges.length) return undefined;
   const what = `${text.slice(range[0], range[1])} removed`;
+  const next = ranges[index + 1]?.[0] ?? list.range?.[1] ?? range[1];
   const edit = (start: number | undefined, end: number | undefined): TextEdit | undefined =>
-    start === undefined || end === undefined || text.slice(start, end).includes("#")
+    start === undefined || end === undefined || text.slice(start, Math.max(end, next)).includes("#")
       ? undefined
       : { start, end, text: "", what };
   if (list.flow === true) {
