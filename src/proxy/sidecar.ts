@@ -116,20 +116,21 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
     },
   });
 
+  // before anything is waited for: a state that comes meanwhile is not missed
+  const unsubscribe = identity.subscribe((state) => {
+    runtime.identity = state;
+    onIdentity(state);
+  });
   try {
     const putInForce = await listeners.prepare(open, config, config);
     putInForce();
   } catch (error) {
+    unsubscribe();
     memory.close();
     guards.close();
     jwtSvids.close();
     throw error;
   }
-
-  const unsubscribe = identity.subscribe((state) => {
-    runtime.identity = state;
-    onIdentity(state);
-  });
 
   function onIdentity(state: IdentityState): void {
     if (state.kind === "waiting") return; // nothing was opened with an identity yet
