@@ -2,6 +2,7 @@ import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { createTestCa } from "../../../test/support/cert-factory.ts";
 import { type ControlledIdentity, controlledIdentity } from "../../../test/support/controlled-identity.ts";
+import { strictPolicyOptions } from "../../../test/support/strict-policy-options.ts";
 import { createAuditLog } from "../../audit/audit-log.ts";
 import { createAuditCells } from "../../audit/shared-places.ts";
 import { parseSidecarConfig } from "../../config/load-sidecar-config.ts";
@@ -13,16 +14,7 @@ import { startWorkerGroup, type WorkerGroup } from "./worker-group.ts";
 const WORKERS = 2;
 const policies = (text: string): PolicyInputs => ({
   files: text === "" ? [] : [{ file: "policies.yaml", text }],
-  options: {
-    mode: "strict",
-    default: "deny",
-    pathNormalization: "BASE",
-    rootNamespace: "root",
-    workload: { namespace: "shop", labels: new Map() },
-    localTrustDomain: undefined,
-    trustDomainAliases: [],
-    listeners: [],
-  },
+  options: strictPolicyOptions(),
 });
 const EVERYBODY = `apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy

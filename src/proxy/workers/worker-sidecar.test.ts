@@ -1,5 +1,6 @@
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { strictPolicyOptions } from "../../../test/support/strict-policy-options.ts";
 import { createAuditCells } from "../../audit/shared-places.ts";
 import { parseSidecarConfig } from "../../config/load-sidecar-config.ts";
 import type { SidecarConfig } from "../../config/sidecar-config.ts";
@@ -16,16 +17,7 @@ let nextId: number;
 
 const policies = (...files: readonly { file: string; text: string }[]): PolicyInputs => ({
   files,
-  options: {
-    mode: "strict",
-    default: "deny",
-    pathNormalization: "BASE",
-    rootNamespace: "root",
-    workload: { namespace: "shop", labels: new Map() },
-    localTrustDomain: undefined,
-    trustDomainAliases: [],
-    listeners: [],
-  },
+  options: strictPolicyOptions(),
 });
 function config(more: string): SidecarConfig {
   return parseSidecarConfig(
