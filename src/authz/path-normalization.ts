@@ -11,6 +11,7 @@ const BACKSLASH = 0x5c;
 const DOT = 0x2e;
 const PERCENT = 0x25;
 const HASH = 0x23;
+const SEMICOLON = 0x3b;
 
 function refused(code: ErrorCode, reason: string): NormalizedPath {
   return { ok: false, code, reason };
@@ -60,21 +61,41 @@ function escapeProblem(path: string, mode: PolicyMode): NormalizedPath | undefin
   return undefined;
 }
 
-/** Decodes unreserved characters and, if asked, slashes. One pass: what it decodes is not decoded again. */
-function decodeEscapes(path: string, slashes: boolean): string {
+/** Decodes unreserved characters. One pass: what it decodes is not decoded again, nor does it become part of another escape: a `%` that
+ *  was none, and would be one with what was decoded behind it, is escaped itself (as Envoy does; `%4%31` is not to be read as `%41`). */
+function decodeEscapes(path: string): string {
   let out = "";
   let from = 0;
-  for (let i = path.indexOf("%"); i !== -1; i = path.indexOf("%", i)) {
-    const high = hexDigit(path.charCodeAt(i + 1));
-    const low = hexDigit(path.charCodeAt(i + 2));
-    const code = high === -1 || low === -1 ? -1 : high * 16 + low;
-    if (isUnreserved(code) || (slashes && (code === SLASH || code === BACKSLASH))) {
-      out += path.slice(from, i) + String.fromCharCode(code);
-      from = i + 3;
-      i += 3;
-    } else i++;
+  let lonePercent = Number.NEGATIVE_INFINITY;
+  for (let i = path.indexOf("%"); i !== -1; i = path.indexOf("%", from)) {
+    const code = escapedCode(path, i);
+    out += path.slice(from, i);
+    from = i + 3;
+    if (code === -1) {
+      lonePercent = out.length;
+      from = i + 1;
+      out += "%";
+    } else if (!isUnreserved(code)) out += path.slice(i, from);
+    else {
+      out += String.fromCharCode(code);
+      // The character behind may be the second digit.
+      const isEscape =
+        lonePercent >= out.length - 3 && escapedCode(out + path.slice(from, from + 1), lonePercent) !== -1;
+      if (isEscape) out = `${out.slice(0, lonePercent)}%25${out.slice(lonePercent + 1)}`;
+    }
   }
   return from === 0 ? path : out + path.slice(from);
+}
+
+/** What the `%` at that place escapes; -1: nothing. */
+function escapedCode(text: string, percent: number): number {
+  const high = hexDigit(text.charCodeAt(percent + 1));
+  const low = hexDigit(text.charCodeAt(percent + 2));
+  return high === -1 || low === -1 ? -1 : high * 16 + low;
+}
+
+function decodeSlashes(path: string): string {
+  return path.replaceAll(/%2f/gi, "/").replaceAll(/%5c/gi, "\\");
 }
 
 /** RFC 3986 section 5.2.4 for an absolute path: `..` above the root stays at the root. */
@@ -92,29 +113,62 @@ function removeDotSegments(path: string): string {
   return `/${kept.join("/")}`;
 }
 
-function mergeSlashes(path: string): string {
+/** Envoy leaves two slashes of a path that has nothing else. */
+function mergeSlashes(path: string, mode: PolicyMode): string {
   if (!path.includes("//")) return path;
   const segments = path.split("/");
+  if (mode === "istio" && segments.every((segment) => segment === "")) return "//";
   const last = segments.length - 1;
   return segments.filter((segment, i) => segment !== "" || i === 0 || i === last).join("/");
 }
 
+/** What Envoy's normalisation escapes, of what a request target may hold. */
+const ESCAPED_BY_ENVOY = new Uint8Array(0x80);
+for (const char of '"<>^`{|}') ESCAPED_BY_ENVOY[char.charCodeAt(0)] = 1;
+
+/** What Envoy does to a path before anything else: dot segments lose a `;` parameter, under which apps know them as well, and
+ *  some characters are escaped. strict refuses the former where it counts (normalizeForPolicy) and leaves the latter alone. */
+function prepareAsEnvoy(path: string): string {
+  let out = "";
+  let from = 0;
+  for (let i = 0; i < path.length; i++) {
+    const code = path.charCodeAt(i);
+    if (code === SEMICOLON && endsInDotSegment(path, i)) {
+      const slash = path.indexOf("/", i);
+      out += path.slice(from, i);
+      from = slash === -1 ? path.length : slash;
+      i = from - 1;
+    } else if (ESCAPED_BY_ENVOY[code] === 1) {
+      out += `${path.slice(from, i)}%${code.toString(16).toUpperCase()}`;
+      from = i + 1;
+    }
+  }
+  return from === 0 ? path : out + path.slice(from);
+}
+
+/** Whether what stands before that place is `/.` or `/..`. */
+function endsInDotSegment(path: string, end: number): boolean {
+  return path.endsWith("/.", end) || path.endsWith("/..", end);
+}
+
 /** Normalises a request's path before anything looks at it (authorization, section 10), in the order unescape, dot
  *  segments, merge. `path` and `query` are the two parts of the target; `*` and the empty path of CONNECT stay as they are. A raw `#` in either part and an
- *  encoded NUL are refused in every setting; a bad escape is refused in strict mode and kept in istio mode. */
+ *  encoded NUL are refused in every setting; a bad escape is refused in strict mode and kept in istio mode, where paths become what Envoy makes
+ *  of them. */
 export function normalizePath(
-  path: string,
+  received: string,
   query: string,
   normalization: PathNormalization,
   mode: PolicyMode,
 ): NormalizedPath {
+  const path = mode === "istio" && normalization !== "NONE" ? prepareAsEnvoy(received) : received;
   if (query.includes("#")) return refused("E_PATH_FRAGMENT", "the query has a raw #");
   if (!needsPathNormalization(path)) return { ok: true, path };
   if (path.includes("#")) return refused("E_PATH_FRAGMENT", "the path has a raw #");
   const problem = escapeProblem(path, mode);
   if (problem !== undefined) return problem;
   if (normalization === "NONE") return { ok: true, path };
-  const decoded = decodeEscapes(path, normalization === "DECODE_AND_MERGE_SLASHES");
+  const decoded = decodeEscapes(normalization === "DECODE_AND_MERGE_SLASHES" ? decodeSlashes(path) : path);
   const plain = removeDotSegments(decoded.includes("\\") ? decoded.replaceAll("\\", "/") : decoded);
-  return { ok: true, path: normalization === "BASE" ? plain : mergeSlashes(plain) };
+  return { ok: true, path: normalization === "BASE" ? plain : mergeSlashes(plain, mode) };
 }
