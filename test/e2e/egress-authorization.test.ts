@@ -31,6 +31,7 @@ afterEach(async () => {
 });
 
 type Answer = (request: ExtAuthzServer["seen"][number]) => CheckReply | Error | undefined;
+const SILENCE: Answer = () => undefined;
 const OK = { status: { code: 0 } };
 const NO = { status: { code: 7 } };
 const RULE = "ns[shop]-policy[ask]-rule[0]";
@@ -51,8 +52,9 @@ async function grpc(answer: Answer): Promise<ExtAuthzServer> {
   return server;
 }
 
-const grpcAt = (port: number, more = "timeout: 400ms"): string =>
-  `extensionProviders: [{ name: p, envoyExtAuthzGrpc: { service: 127.0.0.1, port: ${port}, ${more} } }]`;
+/** `answer`: what it says; who says nothing is not waited for long. */
+const grpcAt = (port: number, answer?: Answer): string =>
+  `extensionProviders: [{ name: p, envoyExtAuthzGrpc: { service: 127.0.0.1, port: ${port}, timeout: ${answer === SILENCE ? "300ms" : "30s"} } }]`;
 
 async function startWith(policies: string, provider: string, options: Partial<EgressOptions>): Promise<Egress> {
   const egress = await startEgress({
@@ -92,7 +94,7 @@ describe("a request that a CUSTOM rule matches", () => {
   ): Promise<{ app: TestApp; provider: ExtAuthzServer; egress: Egress; url: (path: string, host?: string) => string }> {
     const app = await startServer();
     const provider = await grpc(answer);
-    const egress = await startWith(EVERYTHING + asking(rules) + more, grpcAt(provider.port), {});
+    const egress = await startWith(EVERYTHING + asking(rules) + more, grpcAt(provider.port, answer), {});
     return { app, provider, egress, url: (path, host = "api.test") => `http://${host}:${app.port}${path}` };
   }
 
@@ -120,7 +122,7 @@ describe("a request that a CUSTOM rule matches", () => {
 
   it.each<readonly [string, string, Answer]>([
     ["says no", "E_EXT_AUTHZ_DENIED", () => NO],
-    ["says nothing in time", "E_EXT_AUTHZ_TIMEOUT", () => undefined],
+    ["says nothing in time", "E_EXT_AUTHZ_TIMEOUT", SILENCE],
     ["fails", "E_EXT_AUTHZ_FAILED", () => new Error("boom")],
     ["says neither yes nor no", "E_EXT_AUTHZ_FAILED", () => ({})],
     [
@@ -209,7 +211,7 @@ spec: { direction: OUTBOUND, action: DENY, rules: [{ when: [{ key: "request.head
       svid: ca.issue({ spiffeId: WEB }),
       policies: EVERYTHING + asking(),
       config: `outbound: [{ name: egress, listen: "127.0.0.1:${port}", forward: { addresses: [127.0.0.0/8] } }]
-${grpcAt(port, "timeout: 30s")}`,
+${grpcAt(port)}`,
     });
     cleanups.push(() => sidecar.sidecar.drain(0));
     const denied = await ask(port, `http://127.0.0.1:${app.port}/x`);
@@ -231,7 +233,7 @@ ${grpcAt(port, "timeout: 30s")}`,
       if (provider.seen.length === 2) both.resolve();
       return undefined;
     });
-    const egress = await startWith(EVERYTHING + asking(), grpcAt(provider.port, "timeout: 30s"), {});
+    const egress = await startWith(EVERYTHING + asking(), grpcAt(provider.port), {});
     const leaver = await rawClient(egress.port);
     leaver.send(`GET http://api.test:${app.port}/left HTTP/1.1\r\nHost: a\r\n\r\n`);
     const stays = ask(egress.port, `http://api.test:${app.port}/stays`);
@@ -424,12 +426,12 @@ describe.each(fronts)("a tunnel by $name that a CUSTOM rule matches", (front) =>
 
   it.each<readonly [string, string, Answer]>([
     ["says no", "E_EXT_AUTHZ_DENIED", () => NO],
-    ["says nothing in time", "E_EXT_AUTHZ_TIMEOUT", () => undefined],
+    ["says nothing in time", "E_EXT_AUTHZ_TIMEOUT", SILENCE],
     ["fails", "E_EXT_AUTHZ_FAILED", () => new Error("boom")],
     ["says neither yes nor no", "E_EXT_AUTHZ_FAILED", () => ({})],
   ])("is refused when its provider %s: its host is not even looked up", async (_, code, answer) => {
     const provider = await grpc(answer);
-    const egress = await begin(EVERYTHING + asking(), grpcAt(provider.port));
+    const egress = await begin(EVERYTHING + asking(), grpcAt(provider.port, answer));
     const { refusal } = await front.open(egress, "nowhere.test", server.port);
     expect(refusal).toMatch(front.name === "CONNECT" ? `HTTP/1.1 403 ${code}: ` : "reply 2");
     expect(egress.sidecar.audit.ended).toMatchObject([
@@ -500,7 +502,7 @@ authorization: { mode: istio }`;
       asked.resolve();
       return undefined;
     });
-    const egress = await begin(EVERYTHING + asking(), grpcAt(provider.port, "timeout: 30s"));
+    const egress = await begin(EVERYTHING + asking(), grpcAt(provider.port));
     const client = await rawClient(egress.port);
     client.send(front.request("api.test", server.port));
     await asked.promise;
@@ -515,7 +517,7 @@ authorization: { mode: istio }`;
       asked.resolve();
       return undefined;
     });
-    const egress = await begin(EVERYTHING + asking(), grpcAt(provider.port, "timeout: 30s"));
+    const egress = await begin(EVERYTHING + asking(), grpcAt(provider.port));
     const opening = front.open(egress, "api.test", server.port);
     await asked.promise;
     egress.sidecar.setPolicies(EVERYTHING);
@@ -524,13 +526,36 @@ authorization: { mode: istio }`;
     expect(provider.seen).toHaveLength(1);
   });
 
+  it.each<readonly [string, (egress: Egress) => void, string]>([
+    [
+      "a new policy denies it",
+      ({ sidecar }) => sidecar.setPolicies(allowOutbound("hosts: [other.test]")),
+      "E_POLICY_DENIED_BY_DEFAULT",
+    ],
+    ["the sidecar stops", ({ sidecar }) => void sidecar.sidecar.drain(0), "E_DRAIN_CUT"],
+  ])("is refused at once, however long its provider thinks, when %s", async (_, happens, reason) => {
+    const asked = Promise.withResolvers<void>();
+    const provider = await grpc(() => {
+      asked.resolve();
+      return undefined;
+    });
+    const egress = await begin(EVERYTHING + asking(), grpcAt(provider.port));
+    const client = await rawClient(egress.port);
+    client.send(front.request("api.test", server.port));
+    await asked.promise;
+    happens(egress);
+    await client.closed();
+    expect(await egress.sidecar.audit.next(() => true)).toMatchObject({ reason, close: "refused" });
+    expect([server.connections, egress.sidecar.audit.open]).toEqual([0, 0]);
+  });
+
   it.each<readonly [string, Answer, string]>([
     ["denies", () => NO, "E_EXT_AUTHZ_DENIED"],
     ["fails", () => new Error("boom"), "E_EXT_AUTHZ_FAILED"],
-    ["says nothing", () => undefined, "E_EXT_AUTHZ_TIMEOUT"],
+    ["says nothing", SILENCE, "E_EXT_AUTHZ_TIMEOUT"],
   ])("ends while it is open when a new policy has a provider asked that %s", async (_, answer, reason) => {
     const provider = await grpc(answer);
-    const egress = await begin(EVERYTHING, grpcAt(provider.port));
+    const egress = await begin(EVERYTHING, grpcAt(provider.port, answer));
     const { client } = await front.open(egress, "api.test", server.port);
     expect(await echoed(await tlsInside(client, "api.test"), "hello")).toBe("tls:hello");
     egress.sidecar.setPolicies(EVERYTHING + asking());
@@ -566,8 +591,8 @@ authorization: { mode: istio }`;
   });
 
   it("is asked about once while it is open, however often it is decided under the same policy", async () => {
-    const provider = await grpc(() => undefined);
-    const egress = await begin(EVERYTHING, grpcAt(provider.port));
+    const provider = await grpc(SILENCE);
+    const egress = await begin(EVERYTHING, grpcAt(provider.port, SILENCE));
     const { client } = await front.open(egress, "api.test", server.port);
     await tlsInside(client, "api.test");
     egress.sidecar.setPolicies(EVERYTHING + asking());
