@@ -47,7 +47,11 @@ export function explainedText(call: AskedCall, explained: ExplainedCall, options
   const lines = [`${verdict}  ${printable(callText(call, explained))}`, `  ${printable(answer.detail)}`];
   if (answer.decision === "deny") lines.push(`  ${answer.reason}`);
   for (const { provider, rule } of answer.providers)
-    lines.push(`  if ${printable(provider)} allows it, which ${rule} asks`);
+    lines.push(
+      answer.decision === "allow"
+        ? `  if ${printable(provider)} allows it, which ${rule} asks`
+        : `  after ${printable(provider)} is asked by ${rule}`,
+    );
   if (answer.dryRun !== undefined)
     lines.push(`  with the dry-run policies: ${answer.dryRun.verdict}, ${printable(answer.dryRun.reason)}`);
   if (trace === undefined) lines.push("", "policy is not asked about such a request");

@@ -247,7 +247,7 @@ spec: { action: CUSTOM, provider: { name: opa }, rules: [{}] }
     "r.jsonl": `${JSON.stringify(line)}\n`,
   });
   const { out } = await policy("explain", "-c", "c.yaml", "--requests", "r.jsonl");
-  expect(out).toContain("; if opa allows it\n");
+  expect(out).toContain("; after opa is asked\n");
   expect(out).not.toContain("\u001b");
 });
 

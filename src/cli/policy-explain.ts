@@ -67,7 +67,9 @@ async function explainFile(
     if (json === true) io.out(explainedJson(explained));
     else {
       const { decision, rule, reason, detail, providers } = explained.answer;
-      const asked = providers.map(({ provider }) => `; if ${printable(provider)} allows it`).join("");
+      const before = decision === "allow" ? "if" : "after";
+      const does = decision === "allow" ? "allows it" : "is asked";
+      const asked = providers.map(({ provider }) => `; ${before} ${printable(provider)} ${does}`).join("");
       io.out(`${decision}  ${rule ?? reason}  ${printable(detail)}${asked}\n`);
     }
   });

@@ -29,7 +29,7 @@ extensionProviders:
   - name: sample-ext-authz-http
     envoyExtAuthzHttp:
       service: foo/ext-authz.foo.svc.cluster.local
-      port: 8000
+      port: "8000"
       timeout: 1s
       statusOnError: "503"
       includeRequestBodyInCheck: { maxRequestBytes: 8192, allowPartialMessage: true }

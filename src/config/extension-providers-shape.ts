@@ -59,12 +59,19 @@ const bodyInCheck = object({
   ),
 });
 
+const portNumber = integer({ min: 1, max: 65_535 });
+/** MeshConfig takes a number as text too, and Istio's own examples write the port so. */
+const port: Shape<number> = {
+  schema: { anyOf: [portNumber.schema, { type: "string", pattern: "^[1-9][0-9]{0,4}$" }] },
+  read: (node, context) => portNumber.read(node.kind === "text" ? { ...node, expanded: true } : node, context),
+};
+
 const answering = {
   service: required(
     service,
     "The host that answers. In strict mode on this machine: a local service, or an outbound listener.",
   ),
-  port: required(integer({ min: 1, max: 65_535 }), "Its port."),
+  port: required(port, "Its port."),
   timeout: withDefault(
     duration({ min: 1, max: 600_000 }),
     "5s",

@@ -67,7 +67,7 @@ export function integer(bounds: { readonly min: number; readonly max: number }):
     read(node, context) {
       const digits =
         node.kind === "number" ? node.source : node.kind === "text" && node.expanded ? node.value : undefined;
-      if (digits === undefined) return wrongKind(node, context, "a number");
+      if (digits === undefined) return wrongKind(node, context, "a number", "write plain digits, without quotes");
       if (!/^(?:0|[1-9][0-9]{0,15})$/.test(digits)) {
         return badValue(node, context, "is not a plain whole number", "write decimal digits without a leading zero");
       }

@@ -22,7 +22,7 @@ const config = (text: string) => parseSidecarConfig(BASE + text, "/etc/cs/counte
 
 describe("docs/request-authentication.md", () => {
   it("has examples of both kinds", () => {
-    expect([policies.length, configs.length]).toEqual([3, 3]);
+    expect([policies.length > 2, configs.length > 2]).toEqual([true, true]);
   });
 
   it.each(configs.map((text) => [text.split("\n")[0], text]))(
