@@ -139,13 +139,13 @@ interface Scale {
 }
 
 function makeField(model: FieldModel, ours: boolean, scale: CoverScale, home: readonly string[]): CoverField {
-  const { kind, negated, values } = model;
-  const [first = [], ...others] = meaningsOf(model, ours, scale, home);
+  const { kind, negated, values, requestPrincipals } = model;
+  const isPlain = requestPrincipals === undefined && !hasMeanings(kind);
   return {
     kind,
     scale,
     negated,
-    values: others.length === 0 ? first : [first, ...others].flat(),
+    values: isPlain ? values.map(scale.valueOf) : meaningsOf(model, ours, scale, home).flat(),
     set: undefined,
     isForNobody: negated && (isIdentity(kind) || isToken(kind)) && values.length === 1 && values[0] === "*",
     staysAtHome: staysAtHome(model),
