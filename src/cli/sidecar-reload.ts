@@ -14,6 +14,7 @@ import type { createLogger } from "../telemetry/logger.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { identityOptionsOf } from "./identity-options.ts";
+import { loggedErrors, logPolicyWarnings } from "./log-findings.ts";
 import type { OperationPages } from "./operation-pages.ts";
 import { restartProblems } from "./restart-problems.ts";
 import type { Compiled, PolicyChange, PreparedPolicies, SidecarPolicies } from "./sidecar-policies.ts";
@@ -88,7 +89,7 @@ export function createReloads(parts: ReloadParts): Reloads {
   }
   function announce(): void {
     const { policy, warnings } = policies.state;
-    for (const warning of warnings) log.warn({ event: "policy.warning", code: warning.code }, formatError(warning));
+    logPolicyWarnings(log, warnings);
     log.info(
       { event: "policy.loaded", version: policy.version, policies: policy.policyCount, rules: policy.ruleCount },
       "policies in force",
@@ -98,17 +99,14 @@ export function createReloads(parts: ReloadParts): Reloads {
   function policyFailed(error: CountersignErrors): void {
     policyError = error;
     telemetry.reloadFailed("policy");
-    log.error(
-      { event: "policy.rejected", errors: error.errors.map(formatError) },
-      "new policies are invalid; the old ones stay",
-    );
+    log.error({ event: "policy.rejected", errors: loggedErrors(error) }, "new policies are invalid; the old ones stay");
     audit.event({ kind: "policy", reason: "policy.rejected", detail: `${error.errors.length} errors` });
   }
   function configFailed(error: CountersignErrors): void {
     configError = error;
     telemetry.reloadFailed("config");
     log.error(
-      { event: "config.rejected", errors: error.errors.map(formatError) },
+      { event: "config.rejected", errors: loggedErrors(error) },
       "the new configuration is invalid; the old one stays",
     );
     audit.event({ kind: "lifecycle", reason: "config.rejected", detail: `${error.errors.length} errors` });
