@@ -85,7 +85,7 @@ it("shows policy what the proxy shows it: no header that is ours alone, that Con
 });
 
 it("refuses what the sidecar refuses before policy is asked", async () => {
-  const { policy } = policyWorkspace(files);
+  const { policy, write } = policyWorkspace(files);
   for (const [path, code] of [
     ["/a%00", "E_PATH_NUL"],
     ["/orders%2f7", "E_PATH_AMBIGUOUS"],
@@ -96,8 +96,11 @@ it("refuses what the sidecar refuses before policy is asked", async () => {
     const { out } = await policy("explain", "-c", "c.yaml", "--path", path, "--json");
     expect(JSON.parse(out)).toMatchObject({ decision: "deny", rule: null, reason: code, nearest: null, trace: null });
   }
-  const { out } = await policy("explain", "-c", "c.yaml", "--method", "get");
-  expect(out).toContain("E_HTTP_METHOD_CASE\n\npolicy is not asked about such a request");
+  for (const mode of ["strict", "istio"]) {
+    write("c.yaml", `${ORDERS_YAML}authorization: { mode: ${mode} }\n`);
+    const { out } = await policy("explain", "-c", "c.yaml", "--method", "get");
+    expect(out).toContain("E_HTTP_METHOD_CASE\n\npolicy is not asked about such a request");
+  }
 });
 
 it("answers each line of a file with one line, in order", async () => {

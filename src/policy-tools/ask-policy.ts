@@ -132,7 +132,7 @@ function factsOf(
   if (request === undefined) return { ...about, request: undefined };
   const { method, host, path } = request;
   const upper = method.toUpperCase();
-  if (policy.options.mode === "strict" && method !== upper && STANDARD_METHODS.includes(upper))
+  if (method !== upper && STANDARD_METHODS.includes(upper))
     return { refused: "E_HTTP_METHOD_CASE", why: `the method differs from ${upper} only in case` };
   // RFC 9112 section 3.2: a path, but for OPTIONS * and CONNECT.
   if (!path.startsWith("/") && method !== "CONNECT" && !(method === "OPTIONS" && path === "*"))
