@@ -95,6 +95,7 @@ function escapedCode(text: string, percent: number): number {
 }
 
 function decodeSlashes(path: string): string {
+  if (!path.includes("%")) return path;
   return path.replaceAll(/%2f/gi, "/").replaceAll(/%5c/gi, "\\");
 }
 
@@ -126,7 +127,7 @@ function mergeSlashes(path: string, mode: PolicyMode): string {
 const ESCAPED_BY_ENVOY = new Uint8Array(0x80);
 for (const char of '"<>^`{|}') ESCAPED_BY_ENVOY[char.charCodeAt(0)] = 1;
 
-/** What Envoy does to a path before anything else: dot segments lose a `;` parameter, under which apps know them as well, and
+/** What Envoy does to a path before it is decoded: dot segments lose a `;` parameter, under which apps know them as well, and
  *  some characters are escaped. strict refuses the former where it counts (normalizeForPolicy) and leaves the latter alone. */
 function prepareAsEnvoy(path: string): string {
   let out = "";
@@ -161,14 +162,15 @@ export function normalizePath(
   normalization: PathNormalization,
   mode: PolicyMode,
 ): NormalizedPath {
-  const path = mode === "istio" && normalization !== "NONE" ? prepareAsEnvoy(received) : received;
+  const slashed = normalization === "DECODE_AND_MERGE_SLASHES" ? decodeSlashes(received) : received;
+  const path = mode === "istio" && normalization !== "NONE" ? prepareAsEnvoy(slashed) : slashed;
   if (query.includes("#")) return refused("E_PATH_FRAGMENT", "the query has a raw #");
   if (!needsPathNormalization(path)) return { ok: true, path };
   if (path.includes("#")) return refused("E_PATH_FRAGMENT", "the path has a raw #");
   const problem = escapeProblem(path, mode);
   if (problem !== undefined) return problem;
   if (normalization === "NONE") return { ok: true, path };
-  const decoded = decodeEscapes(normalization === "DECODE_AND_MERGE_SLASHES" ? decodeSlashes(path) : path);
+  const decoded = decodeEscapes(path);
   const plain = removeDotSegments(decoded.includes("\\") ? decoded.replaceAll("\\", "/") : decoded);
   return { ok: true, path: normalization === "BASE" ? plain : mergeSlashes(plain, mode) };
 }
