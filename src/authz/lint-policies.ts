@@ -147,7 +147,8 @@ function warnOfTrustDomains(
     if (unknown.size === 0 && cover !== undefined) familiar.add(cover);
     for (const name of unknown) {
       const message = `${field.label} names trust domain ${JSON.stringify(name)}, which is neither ours nor an alias`;
-      findings.warn("W_POLICY_TRUST_DOMAIN", field.at, message, "correct it, or ignore this if it is a federated one");
+      const fix = "correct it, add it to trustDomainAliases if it was ours, or ignore this if it is a federated one";
+      findings.warn("W_POLICY_TRUST_DOMAIN", field.at, message, fix);
     }
   }
 }
