@@ -181,7 +181,8 @@ export function createReloads(parts: ReloadParts): Reloads {
         return;
       }
       heldText = text;
-      const nextSet = await openPolicySet(next, systemClock);
+      const taken = new Map(set.states.map(({ name, version }) => [name, version ?? 0]));
+      const nextSet = await openPolicySet(next, systemClock, { taken });
       const prepared = await policies.prepare({ config: next, files: nextSet.files });
       heldText = undefined;
       await bringIntoForce(next, prepared);

@@ -264,6 +264,19 @@ describe("signed policies", () => {
     expect(source.state.problem?.code).toBe("E_POLICY_ROLLBACK");
   });
 
+  it("cannot be rolled back by a new configuration either, even where nothing could be kept", async () => {
+    sign(7);
+    const taken = new Map([[URL, 7]]);
+    const again = (): ReturnType<typeof open> => openPolicyUrl(signed(), { clock, random: () => 0.5, fetch, taken });
+    expect((await again()).state.version).toBe(7);
+    sign(6);
+    await expect(again()).rejects.toMatchObject({ code: "E_POLICY_ROLLBACK" });
+    const old = await open(signed());
+    await old.keep(old.files);
+    content = failure();
+    await expect(again()).rejects.toMatchObject({ code: "E_POLICY_FETCH" });
+  });
+
   it("are verified again in the kept copy", async () => {
     sign(7);
     await start(signed());

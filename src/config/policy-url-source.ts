@@ -13,6 +13,8 @@ export interface UrlSourceParts {
   /** From 0 to 1, to spread the sidecars of a fleet. */
   readonly random: () => number;
   readonly fetch?: PolicyFetch;
+  /** Signed versions that this process has taken, by URL: no lower one is, whatever was kept. */
+  readonly taken?: ReadonlyMap<string, number>;
 }
 
 /** Longest wait after failures that follow one another. */
@@ -28,11 +30,12 @@ export async function openPolicyUrl(config: PolicyUrlConfig, parts: UrlSourcePar
   const key = config.publicKey === undefined ? undefined : await readKey(config.publicKey);
   let problem: CountersignError | undefined;
   const stop = new AbortController();
+  const taken = parts.taken?.get(config.url) ?? 0;
 
   let kept: KeptPolicies | undefined;
   try {
     kept = await readKeptPolicies(config.cache, config.url);
-    if (kept !== undefined) verifyKept(kept, config, key);
+    if (kept !== undefined) verifyKept(kept, config, key, taken);
   } catch (error) {
     kept = undefined;
     problem = asCountersignError(error, "E_POLICY_KEPT", "the kept copy cannot be used");
@@ -75,12 +78,10 @@ export async function openPolicyUrl(config: PolicyUrlConfig, parts: UrlSourcePar
     if (answer.kind === "unchanged") throw new CountersignError("E_POLICY_FETCH", "the signature's answer has no body");
     const signature = parsePolicySignature(answer.text);
     verifyPolicies(text, config.name, signature, publicKey);
-    const before = known?.signature?.version ?? 0;
-    if (signature.version < before || (signature.version === before && text !== known?.text))
-      throw new CountersignError(
-        "E_POLICY_ROLLBACK",
-        `version ${signature.version} is not above ${before}, which was taken before`,
-      );
+    const before = Math.max(known?.signature?.version ?? 0, taken);
+    const isOther = known?.signature?.version === before && text !== known.text;
+    if (signature.version < before || (signature.version === before && isOther))
+      throw rollback(signature.version, before);
     return signature;
   }
 
@@ -163,11 +164,16 @@ export async function openPolicyUrl(config: PolicyUrlConfig, parts: UrlSourcePar
   };
 }
 
-function verifyKept(kept: KeptPolicies, config: PolicyUrlConfig, key: KeyObject | undefined): void {
+function verifyKept(kept: KeptPolicies, config: PolicyUrlConfig, key: KeyObject | undefined, taken: number): void {
   if (key === undefined) return;
   if (kept.signature === undefined)
     throw new CountersignError("E_POLICY_SIGNATURE", "the kept copy has no signature, and a key is configured");
   verifyPolicies(kept.text, config.name, kept.signature, key);
+  if (kept.signature.version < taken) throw rollback(kept.signature.version, taken);
+}
+
+function rollback(version: number, before: number): CountersignError {
+  return new CountersignError("E_POLICY_ROLLBACK", `version ${version} is not above ${before}, which was taken before`);
 }
 
 async function readKey(file: string): Promise<KeyObject> {
