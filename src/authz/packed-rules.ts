@@ -155,7 +155,9 @@ export function openPackedRules(packed: PackedRules, options: PolicyOptions, kep
       return Array.from({ length: firstRules.length - 1 }, (_, number) => policyAt(number));
     },
     idOf(rule) {
-      const id = ids[rule] ?? (textAt(packed.ids, rule) as RuleId);
+      const known = ids[rule];
+      if (known !== undefined) return known;
+      const id = textAt(packed.ids, rule) as RuleId;
       ids[rule] = id;
       return id;
     },
