@@ -1,4 +1,5 @@
 import type { Warning } from "../core/errors.ts";
+import { atOnce } from "./at-once.ts";
 import { checkMtls } from "./authentication.ts";
 import { provideConditions, readyForConditions } from "./cel-libraries.ts";
 import { appliesHere, type CompiledDocuments, compilePolicies, type PolicyDocuments } from "./compile-policies.ts";
@@ -77,13 +78,6 @@ export function openPackedPolicy({ layout, rules }: PackedPolicy): CompiledPolic
 
 interface CompiledLoad extends Omit<LoadedPolicies, "policy"> {
   readonly compiled: CompiledDocuments;
-}
-
-function atOnce(steps: Generator<void, CompiledLoad>): CompiledLoad {
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
-  }
 }
 
 function opened({ compiled, warnings, documents }: CompiledLoad): LoadedPolicies {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { atOnce } from "./at-once.ts";
 import { growingWords } from "./growing-words.ts";
 import { buildPathIndex, matchedDifferently } from "./path-index.ts";
 import { compilePathTemplate, isPathTemplate, matchesPathTemplate } from "./path-template.ts";
@@ -10,13 +11,9 @@ type Compare = (mode: "strict" | "istio", one: string, other: string) => boolean
 function compareBy(values: readonly string[], isAsked = false): Compare {
   const words = growingWords();
   words.add(7, 7, 7); // others stand before it
-  const steps = buildPathIndex(values, words, isAsked);
-  for (;;) {
-    const step = steps.next();
-    if (step.done !== true) continue;
-    const taken = words.take();
-    return (mode, one, other) => matchedDifferently(step.value, taken, mode, one, other);
-  }
+  const index = atOnce(buildPathIndex(values, words, isAsked));
+  const taken = words.take();
+  return (mode, one, other) => matchedDifferently(index, taken, mode, one, other);
 }
 
 function matches(value: string, mode: "strict" | "istio", path: string): boolean {

@@ -1,15 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { atOnce } from "./at-once.ts";
 import { collectFindings } from "./findings.ts";
 import { readSimpleYaml } from "./simple-yaml.ts";
 import { readAnyYaml, type YamlValue } from "./yaml-documents.ts";
-
-function finish<T>(steps: Generator<void, T>): T {
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
-  }
-}
 
 function simple(text: string): readonly YamlValue[] | undefined {
   const documents: YamlValue[] = [];
@@ -17,13 +11,13 @@ function simple(text: string): readonly YamlValue[] | undefined {
     documents.push(document);
     yield;
   };
-  return finish(readSimpleYaml("a.yaml", text, take)) ? documents : undefined;
+  return atOnce(readSimpleYaml("a.yaml", text, take)) ? documents : undefined;
 }
 
 /** By the library; undefined when it finds anything wrong. */
 function byLibrary(text: string): readonly YamlValue[] | undefined {
   const findings = collectFindings("strict");
-  const values = finish(readAnyYaml("a.yaml", text, findings));
+  const values = atOnce(readAnyYaml("a.yaml", text, findings));
   try {
     findings.throwIfAny();
   } catch {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { atOnce } from "./at-once.ts";
 import { buildTextTrie, type TrieEntry } from "./build-text-trie.ts";
 import { growingWords } from "./growing-words.ts";
 import { collectValues, nearestValue, SEGMENT } from "./text-trie.ts";
@@ -13,11 +14,8 @@ interface Trie {
 function build(entries: readonly TrieEntry[], fromEnd: boolean): Trie {
   const words = growingWords();
   words.add(7, 7, 7); // others stand before it
-  const steps = buildTextTrie(entries, fromEnd, words);
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return { words: words.take(), root: step.value, fromEnd };
-  }
+  const root = atOnce(buildTextTrie(entries, fromEnd, words));
+  return { words: words.take(), root, fromEnd };
 }
 
 function valuesOf({ words, root, fromEnd }: Trie, text: string): readonly number[] {

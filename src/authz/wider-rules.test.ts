@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { strictPolicyOptions } from "../../test/support/strict-policy-options.ts";
+import { atOnce } from "./at-once.ts";
 import { comparableRules } from "./comparable-rules.ts";
 import { loadPolicies } from "./load-policies.ts";
 import { coverMaker, ruleCovers } from "./rule-cover.ts";
@@ -19,12 +20,6 @@ function filesOf(count: number, rule: (i: number) => string) {
       text: `${head}spec:\n  rules:\n${some.map((i) => `    - ${rule(i)}\n`).join("")}`,
     };
   });
-}
-
-function finish<T>(steps: Generator<void, T>): T {
-  let step = steps.next();
-  while (step.done !== true) step = steps.next();
-  return step.value;
 }
 
 function rulesOf(count: number, rule: (i: number) => string) {
@@ -63,7 +58,7 @@ describe("the rules that cover another", () => {
       cover: maker.rule(rule, false),
       order,
     }));
-    const index = finish(widerRules(all));
+    const index = atOnce(widerRules(all));
     const meter = { left: Number.POSITIVE_INFINITY };
     let found = 0;
     for (const { cover } of all) {
@@ -83,7 +78,7 @@ describe("among 3 000 rules", () => {
   const options = strictPolicyOptions();
   const cost = (count: number, rule: (i: number) => string) => {
     const { policies } = loadPolicies(filesOf(count, rule), options).documents;
-    const all = finish(comparableRules(policies, options));
+    const all = atOnce(comparableRules(policies, options));
     const meter = { left: Number.POSITIVE_INFINITY };
     let asked = 0;
     let shadowed = 0;

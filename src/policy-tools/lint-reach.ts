@@ -1,3 +1,4 @@
+import { atOnce } from "../authz/at-once.ts";
 import {
   type ComparableRule,
   type ComparableRules,
@@ -23,7 +24,7 @@ export function lintReach(
   maxComparisons = MAX_COMPARISONS,
   nameFile: (file: string) => string = (file) => file,
 ): readonly Warning[] {
-  const all = finish(comparableRules(policies, options));
+  const all = atOnce(comparableRules(policies, options));
   const meter: CoverMeter = { left: maxComparisons };
   const found: Warning[] = [];
   for (const one of all.rules) {
@@ -37,13 +38,6 @@ export function lintReach(
   const here = policies.filter((policy) => appliesHere(policy, options) && !policy.dryRun);
   for (const policy of here) for (const rule of policy.rules) found.push(...portsOfNobody(policy, rule, options));
   return found;
-}
-
-function finish<T>(steps: Generator<void, T>): T {
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
-  }
 }
 
 /** An ALLOW that a DENY takes back wholly. */

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { atOnce } from "../../../src/authz/at-once.ts";
 import { comparableRules } from "../../../src/authz/comparable-rules.ts";
 import type { CompiledPolicy } from "../../../src/authz/compiled-policy.ts";
 import { loadPolicies } from "../../../src/authz/load-policies.ts";
@@ -106,8 +107,6 @@ function compared(documents: readonly Document[], selectors: readonly object[], 
   }));
   const files = documents.length === 0 ? [] : [{ file: "p.yaml", text: textOf(selecting) }];
   const { policies } = loadPolicies(files, options).documents;
-  const steps = comparableRules(policies, options);
-  let step = steps.next();
-  while (step.done !== true) step = steps.next();
-  return { rules: policies.flatMap((policy) => policy.rules.map((rule) => ({ policy, rule }))), all: step.value };
+  const all = atOnce(comparableRules(policies, options));
+  return { rules: policies.flatMap((policy) => policy.rules.map((rule) => ({ policy, rule }))), all };
 }
