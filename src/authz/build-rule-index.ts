@@ -1,5 +1,12 @@
-import type { TrieEntry } from "./build-text-trie.ts";
-import { type BuildingMemory, listOf, NOTHING, numberOf, trieOf } from "./building-memory.ts";
+import {
+  addPattern,
+  type BuildingMemory,
+  listOf,
+  NOTHING,
+  numberOf,
+  type PatternEntries,
+  writeTries,
+} from "./building-memory.ts";
 import { dimensionKind } from "./call-dimension.ts";
 import type { CompiledField, CompiledRule } from "./compiled-policy.ts";
 import { NO_CHECK, NO_RULE } from "./policy-memory.ts";
@@ -30,6 +37,8 @@ const LIKELY_DIMENSIONS: readonly string[] = [
   "hostAndPort",
   "method",
 ];
+
+const FORMS = ["exact", "prefix", "suffix"] as const;
 
 const SHAPES: readonly Shape[] = [false, true].flatMap((isHttp) => [
   { isHttp, hasIdentity: false, isOpen: false },
@@ -144,25 +153,19 @@ function* buildNode(
   const below = { used, hit: [...place.hit, dimension] };
   // Many keys often lead to the same rules: they then share a value.
   const shared = new Map<string, number>();
-  const entries = { forward: [] as TrieEntry[], backward: [] as TrieEntry[] };
-  for (const [form, map] of [
-    ["exact", grouping.exact],
-    ["prefix", grouping.prefix],
-    ["suffix", grouping.suffix],
-  ] as const) {
-    for (const [text, some] of map) {
+  const entries: PatternEntries = { forward: [], backward: [] };
+  for (const form of FORMS) {
+    for (const [text, some] of grouping[form]) {
       const signature = some.map(({ order }) => order).join();
       const value = shared.get(signature) ?? (yield* valueFor(some, building, below));
       shared.set(signature, value);
-      const entry: TrieEntry = { text, form: form === "exact" ? form : "affix", value };
-      entries[form === "suffix" ? "backward" : "forward"].push(entry);
+      addPattern(entries, form, text, value);
     }
   }
-  const forward = yield* trieOf(entries.forward, false, memory);
-  const backward = yield* trieOf(entries.backward, true, memory);
+  const tries = yield* writeTries(entries, memory);
   const rest = yield* buildNode(grouping.rest, building, { used, hit: place.hit });
   const first = rules[0]?.order ?? NO_RULE;
-  return memory.words.add(first, IS_SPLIT, numberOf(dimension, memory), forward, backward, rest);
+  return memory.words.add(first, IS_SPLIT, numberOf(dimension, memory), ...tries, rest);
 }
 
 /** What stands for some rules in a trie. */
@@ -185,18 +188,17 @@ function best(groupings: readonly Grouping[], count: number): Grouping | undefin
 
 function* buildLikely(groupings: readonly Grouping[], memory: BuildingMemory): Generator<void, number> {
   const branches: number[] = [];
-  for (const { dimension, exact, prefix, suffix } of groupings) {
+  for (const grouping of groupings) {
+    const { dimension } = grouping;
     if (!LIKELY_DIMENSIONS.includes(dimensionKind(dimension))) continue;
-    const entries = (map: ReadonlyMap<string, readonly CompiledRule[]>, form: TrieEntry["form"]): TrieEntry[] =>
-      [...map].map(([text, found]) => {
+    const entries: PatternEntries = { forward: [], backward: [] };
+    for (const form of FORMS)
+      for (const [text, found] of grouping[form]) {
         const orders = found.slice(0, LIKELY_RULES).map(({ order }) => order);
-        return { text, form, value: listOf(orders, memory) };
-      });
-    branches.push(
-      numberOf(dimension, memory),
-      yield* trieOf([...entries(exact, "exact"), ...entries(prefix, "affix")], false, memory),
-      yield* trieOf(entries(suffix, "affix"), true, memory),
-    );
+        addPattern(entries, form, text, listOf(orders, memory));
+      }
+    const tries = yield* writeTries(entries, memory);
+    branches.push(numberOf(dimension, memory), ...tries);
   }
   return memory.words.add(branches.length / 3, ...branches);
 }

@@ -1,6 +1,7 @@
 import { buildTextTrie, type TrieEntry } from "./build-text-trie.ts";
 import type { GrowingWords } from "./growing-words.ts";
 import { NO_CHECK, NO_RULE, type PackedMemory } from "./policy-memory.ts";
+import type { TextPattern } from "./text-pattern.ts";
 
 /** A leaf without rules stands at the beginning of the memory. */
 export const NOTHING = 0;
@@ -57,11 +58,32 @@ export function numberOf(dimension: string, { dimensions }: BuildingMemory): num
   return number;
 }
 
-/** Writes a trie and returns its place; NOTHING where there are no entries. */
-export function* trieOf(
-  entries: readonly TrieEntry[],
-  fromEnd: boolean,
+/** Patterns with their values, on the way into tries. */
+export interface PatternEntries {
+  /** Exact texts and beginnings. */
+  readonly forward: TrieEntry[];
+  /** Ends. */
+  readonly backward: TrieEntry[];
+}
+
+export function addPattern(
+  { forward, backward }: PatternEntries,
+  form: PatternForm,
+  text: string,
+  value: number,
+): void {
+  (form === "suffix" ? backward : forward).push({ text, form: form === "exact" ? form : "affix", value });
+}
+
+type PatternForm = Exclude<TextPattern["form"], "any">;
+
+/** Writes the tries of some patterns and returns the places of both; NOTHING where one would have no entries. */
+export function* writeTries(
+  { forward, backward }: PatternEntries,
   { words }: BuildingMemory,
-): Generator<void, number> {
-  return entries.length === 0 ? NOTHING : yield* buildTextTrie(entries, fromEnd, words);
+): Generator<void, readonly [forward: number, backward: number]> {
+  return [
+    forward.length === 0 ? NOTHING : yield* buildTextTrie(forward, false, words),
+    backward.length === 0 ? NOTHING : yield* buildTextTrie(backward, true, words),
+  ];
 }

@@ -1,5 +1,6 @@
 import { parseCidr } from "../core/ip-address.ts";
 import { addressBits } from "./address-bits.ts";
+import { reachesTrustDomain } from "./match-identity.ts";
 import { isPathTemplate } from "./path-template.ts";
 import type { FieldKind } from "./policy-model.ts";
 import { hasLiteralStar, parseTextPattern, type TextPattern } from "./text-pattern.ts";
@@ -52,7 +53,7 @@ export function coverScale(kind: FieldKind, next: () => number): CoverScale {
     if (value === undefined) {
       const form = pattern?.form ?? "itself";
       const text = pattern === undefined || pattern.form === "any" ? written : pattern.text;
-      const reachesHomeOnly = kind === "principal" && reachesTrustDomain(pattern);
+      const reachesHomeOnly = kind === "principal" && pattern !== undefined && reachesTrustDomain(pattern);
       value = { number: next(), form, text, reachesHomeOnly, count: 0, wider: NONE, widerOf: -1 };
       byText.set(plain, value);
       if (form === "any") any = value;
@@ -129,12 +130,6 @@ function plainText(kind: FieldKind, value: string, pattern: TextPattern | undefi
   if (kind === "host") return value.toLowerCase();
   const isAddress = kind === "sourceIp" || kind === "remoteIp" || kind === "destinationIp";
   return isAddress && pattern.form === "prefix" ? pattern.text : value;
-}
-
-/** A star that stands for part of the trust domain. */
-function reachesTrustDomain(pattern: TextPattern | undefined): boolean {
-  if (pattern === undefined || pattern.form === "exact") return false;
-  return pattern.form !== "prefix" || !pattern.text.includes("/");
 }
 
 /** Texts before a star (or, read backwards, behind one), each with the longest other one that it begins with. */

@@ -1,5 +1,4 @@
-import type { TrieEntry } from "./build-text-trie.ts";
-import { type BuildingMemory, numberOf, trieOf } from "./building-memory.ts";
+import { addPattern, type BuildingMemory, numberOf, type PatternEntries, writeTries } from "./building-memory.ts";
 import type { CompiledField, CompiledGroup, CompiledRule } from "./compiled-policy.ts";
 import type { TextTest } from "./index-keys.ts";
 import { isAsked, type KeyTable, type Shape } from "./rule-keys.ts";
@@ -87,15 +86,13 @@ function* testOf(test: readonly TextTest[], memory: BuildingMemory): Generator<v
   if (known !== undefined) return known;
   const parts: number[] = [];
   for (const { dimension, patterns } of test) {
-    const entries = { forward: [] as TrieEntry[], backward: [] as TrieEntry[] };
+    const entries: PatternEntries = { forward: [], backward: [] };
     for (const pattern of patterns) {
       if (pattern.form === "any") throw new TypeError("what fits everything is no key");
-      const form = pattern.form === "exact" ? pattern.form : "affix";
-      entries[pattern.form === "suffix" ? "backward" : "forward"].push({ text: pattern.text, form, value: 0 });
+      addPattern(entries, pattern.form, pattern.text, 0);
     }
-    const forward = yield* trieOf(entries.forward, false, memory);
-    const backward = yield* trieOf(entries.backward, true, memory);
-    parts.push(numberOf(dimension, memory), forward, backward);
+    const tries = yield* writeTries(entries, memory);
+    parts.push(numberOf(dimension, memory), ...tries);
   }
   const place = memory.words.add(test.length, ...parts);
   memory.tests.set(key, place);
