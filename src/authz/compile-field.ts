@@ -2,7 +2,7 @@ import { cidrSet } from "../core/cidr-set.ts";
 import { parseCidr } from "../core/ip-address.ts";
 import { headerTexts } from "./byte-text.ts";
 import type { CallView, ConnectionView } from "./call-view.ts";
-import type { CompiledField, Matcher } from "./compiled-policy.ts";
+import type { CompiledField } from "./compiled-policy.ts";
 import { type FieldContext, reachOf } from "./field-context.ts";
 import { indexKeys } from "./index-keys.ts";
 import { matchDestination } from "./match-destination.ts";
@@ -24,10 +24,10 @@ import { expandPrincipal, expandTrustDomain } from "./trust-domains.ts";
 
 type CallMatch = (call: CallView) => boolean;
 
-/** Matchers that were made before, by all that decides what they do: rules that share a field share its matcher, which keeps what a decision
- *  touches small. */
+/** What was made of fields before, by all that decides what they do: rules that share a field share its matcher and keys, which keeps what a
+ *  decision touches small. */
 export interface MatcherPool {
-  readonly matchers: Map<string, Matcher>;
+  readonly fields: Map<string, Omit<CompiledField, "model">>;
   /** Answers that connections keep so far. */
   kept: number;
   readonly maxKept: number;
@@ -37,7 +37,7 @@ export interface MatcherPool {
 const MAX_KEPT = 256;
 
 export function matcherPool(maxKept = MAX_KEPT): MatcherPool {
-  return { matchers: new Map(), kept: 0, maxKept };
+  return { fields: new Map(), kept: 0, maxKept };
 }
 
 export function compileField(model: FieldModel, context: FieldContext, pool: MatcherPool): CompiledField {
@@ -48,17 +48,17 @@ export function compileField(model: FieldModel, context: FieldContext, pool: Mat
   for (const text of [header, ...(claim ?? [])]) key += ` ${text.length}:${text}`;
   key += requestPrincipals === undefined ? " /" : ` /${JSON.stringify(requestPrincipals)}`;
   for (const value of values) key += ` ${value.length}:${value}`;
-  const keys = indexKeys(model, context);
-  let matcher = pool.matchers.get(key);
-  if (matcher === undefined) {
+  let made = pool.fields.get(key);
+  if (made === undefined) {
     // One comparison costs less than to look an answer up.
     const isQuick = kind === "principal" || kind === "trustDomain" || kind === "port";
     const isKept = isOfConnection(kind) && (values.length > 1 || !isQuick) && pool.kept < pool.maxKept;
     const matches = compileMatch(model, context);
-    matcher = { number: pool.matchers.size, kept: isKept ? pool.kept++ : -1, matches };
-    pool.matchers.set(key, matcher);
+    const matcher = { number: pool.fields.size, kept: isKept ? pool.kept++ : -1, matches };
+    made = { keys: indexKeys(model, context), matcher };
+    pool.fields.set(key, made);
   }
-  return { model, keys, matcher };
+  return { model, keys: made.keys, matcher: made.matcher };
 }
 
 /** Whether the answer is the same for all calls of a connection. */
