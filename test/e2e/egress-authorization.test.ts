@@ -52,6 +52,16 @@ async function grpc(answer: Answer): Promise<ExtAuthzServer> {
   return server;
 }
 
+/** One that never answers; `asked` resolves once it was. */
+async function silentProvider(): Promise<{ provider: ExtAuthzServer; asked: Promise<void> }> {
+  const asked = Promise.withResolvers<void>();
+  const provider = await grpc(() => {
+    asked.resolve();
+    return undefined;
+  });
+  return { provider, asked: asked.promise };
+}
+
 /** `answer`: what it says; who says nothing is not waited for long. */
 const grpcAt = (port: number, answer?: Answer): string =>
   `extensionProviders: [{ name: p, envoyExtAuthzGrpc: { service: 127.0.0.1, port: ${port}, timeout: ${answer === SILENCE ? "300ms" : "30s"} } }]`;
@@ -497,29 +507,21 @@ authorization: { mode: istio }`;
   });
 
   it("need not wait any more once its caller has left", async () => {
-    const asked = Promise.withResolvers<void>();
-    const provider = await grpc(() => {
-      asked.resolve();
-      return undefined;
-    });
+    const { provider, asked } = await silentProvider();
     const egress = await begin(EVERYTHING + asking(), grpcAt(provider.port));
     const client = await rawClient(egress.port);
     client.send(front.request("api.test", server.port));
-    await asked.promise;
+    await asked;
     client.socket.destroy();
     expect(await egress.sidecar.audit.next(() => true)).toMatchObject({ reason: "E_CALLER_GONE", decision: "error" });
     expect([server.connections, egress.sidecar.audit.open]).toEqual([0, 0]);
   });
 
   it("is decided anew when the policy changes while the provider thinks", async () => {
-    const asked = Promise.withResolvers<void>();
-    const provider = await grpc(() => {
-      asked.resolve();
-      return undefined;
-    });
+    const { provider, asked } = await silentProvider();
     const egress = await begin(EVERYTHING + asking(), grpcAt(provider.port));
     const opening = front.open(egress, "api.test", server.port);
-    await asked.promise;
+    await asked;
     egress.sidecar.setPolicies(EVERYTHING);
     const { client } = await opening;
     expect(await echoed(await tlsInside(client, "api.test"), "hello")).toBe("tls:hello");
@@ -534,15 +536,11 @@ authorization: { mode: istio }`;
     ],
     ["the sidecar stops", ({ sidecar }) => void sidecar.sidecar.drain(0), "E_DRAIN_CUT"],
   ])("is refused at once, however long its provider thinks, when %s", async (_, happens, reason) => {
-    const asked = Promise.withResolvers<void>();
-    const provider = await grpc(() => {
-      asked.resolve();
-      return undefined;
-    });
+    const { provider, asked } = await silentProvider();
     const egress = await begin(EVERYTHING + asking(), grpcAt(provider.port));
     const client = await rawClient(egress.port);
     client.send(front.request("api.test", server.port));
-    await asked.promise;
+    await asked;
     happens(egress);
     await client.closed();
     expect(await egress.sidecar.audit.next(() => true)).toMatchObject({ reason, close: "refused" });
