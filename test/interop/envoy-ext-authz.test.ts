@@ -130,9 +130,10 @@ async function startEnds(cleanups: AsyncDisposableStack): Promise<Ends> {
   const grpc = await startExtAuthzServer(({ attributes: { request } }) => {
     const { http } = request;
     const raw = Buffer.from(http?.rawBody ?? []).toString("latin1");
-    // Envoy takes what has come for the size where none is announced
-    const size = http?.headers["content-length"] === undefined ? "unknown" : http.size;
-    note("grpc", `${http?.body}|${raw}`, http?.headers["x-envoy-auth-partial-body"], size);
+    const isPartial = http?.headers["x-envoy-auth-partial-body"];
+    // Envoy gives what has come so far as the size: of a body that is not whole, or is not announced, nobody knows how much that is
+    const isSizeKnown = isPartial !== "true" && http?.headers["content-length"] !== undefined;
+    note("grpc", `${http?.body}|${raw}`, isPartial, isSizeKnown ? http.size : "unknown");
     return { status: { code: 0 } };
   });
   cleanups.defer(() => grpc.close());
