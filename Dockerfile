@@ -18,7 +18,7 @@ RUN set -eu; node=/out/usr/local/bin/node; \
     mkdir -p /out/usr/local/bin /out/usr/local/lib/countersign /out/usr/share/doc/countersign /out/run/countersign /out/etc; \
     cp -L node_modules/.bin/node "$node"; \
     for lib in $(ldd "$node" | grep -o '/[^ ]*'); do mkdir -p "/out${lib%/*}"; cp -L "$lib" "/out$lib"; done; \
-    cp dist/countersign.mjs dist/countersign.mjs.map dist/policy-worker.mjs dist/policy-worker.mjs.map /out/usr/local/lib/countersign/; \
+    cp dist/countersign.mjs dist/countersign.mjs.map dist/policy-compiler.mjs dist/policy-compiler.mjs.map /out/usr/local/lib/countersign/; \
     echo 'hosts: files dns' > /out/etc/nsswitch.conf; \
     "$node" dist/countersign.mjs --version
 COPY LICENSE /out/usr/share/doc/countersign/

@@ -38,7 +38,7 @@ const usage = `npm run bench:authz-e2e -- [options]
 
   --seconds N   length of one round (default 3)
   --rounds N    rounds for each number of rules, taking turns (default 3); 0: none
-  --reloads N   reloads of ${LARGEST} rules under load (default 8); 0: none
+  --reloads N   reloads of ${LARGEST} rules under load (default 16); 0: none
   --json FILE   writes every round
   --check       exit 1 when a bar is missed
 `;
@@ -67,7 +67,7 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
     options: {
       seconds: { type: "string", default: "3" },
       rounds: { type: "string", default: "3" },
-      reloads: { type: "string", default: "8" },
+      reloads: { type: "string", default: "16" },
       json: { type: "string" },
       check: { type: "boolean", default: false },
       help: { type: "boolean", default: false },

@@ -1,5 +1,5 @@
 // One bundled CLI file with a source map. Each command stays behind its own dynamic import, so that a command
-// evaluates only what it uses: esbuild keeps modules of a dynamic import lazy inside a single file. Beside it the thread that compiles
+// evaluates only what it uses: esbuild keeps modules of a dynamic import lazy inside a single file. Beside it the program that compiles
 // large sets of policies, which would else read all of the CLI first (a tenth of a second); the CLI runs without that file as well.
 import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
@@ -70,9 +70,9 @@ function escapeBeyondAscii(outfile) {
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   const outfile = resolve(process.argv[2] ?? join(root, "dist", "countersign.mjs"));
   mkdirSync(dirname(outfile), { recursive: true });
-  const worker = join(dirname(outfile), "policy-worker.mjs");
+  const compiler = join(dirname(outfile), "policy-compiler.mjs");
   await bundle("src/cli/bin.ts", outfile);
-  await bundle("src/cli/policy-worker.ts", worker);
-  for (const file of [outfile, worker])
+  await bundle("src/cli/policy-compiler.ts", compiler);
+  for (const file of [outfile, compiler])
     console.log(`${relative(process.cwd(), file)}: ${Math.round(statSync(file).size / 1024)} KiB`);
 }

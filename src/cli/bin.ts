@@ -1,8 +1,9 @@
 // The entry of the bundled CLI. Everything reachable from here without a dynamic import must run on Node 20.
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { isMainThread, workerData } from "node:worker_threads";
+import { isMainThread } from "node:worker_threads";
 import { endWithParent, findOwnNode, isOldNode, missingNodeHelp, runBy } from "./own-node.ts";
+import { COMPILE_POLICIES } from "./policy-compiler-argument.ts";
 import { becomeTuned, isLongRunning } from "./tuned-node.ts";
 
 const OWN_NODE = "COUNTERSIGN_OWN_NODE";
@@ -10,8 +11,9 @@ const OWN_NODE = "COUNTERSIGN_OWN_NODE";
 const runAnywhere: ReadonlySet<string | undefined> = new Set(["--version", "-V", "--help", "-h", "help", undefined]);
 
 if (!isMainThread) {
-  const { kind } = workerData as { readonly kind?: unknown };
-  await (kind === "compile-policies" ? import("./policy-worker.ts") : import("./sidecar-worker.ts"));
+  await import("./sidecar-worker.ts");
+} else if (process.argv[2] === COMPILE_POLICIES) {
+  await import("./policy-compiler.ts");
 } else if (isOldNode(process.versions.node) && !runAnywhere.has(process.argv[2])) {
   const script = fileURLToPath(import.meta.url);
   const platform = `${process.platform}-${process.arch}`;

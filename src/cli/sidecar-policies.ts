@@ -10,12 +10,13 @@ import {
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import type { SourceFile } from "../config/policy-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
+import { sameFiles } from "../config/source-changes.ts";
 import type { Warning } from "../core/errors.ts";
 import type { TrustDomain } from "../core/spiffe-id.ts";
 import type { PolicyInputs } from "../proxy/workers/messages.ts";
 import { eventLoopTurns } from "../sys/event-loop-turns.ts";
 import { policyOptionsOf } from "./policy-options.ts";
-import { compileInThread, isLargeSet } from "./policy-thread.ts";
+import { compileApart, isLargeSet } from "./policy-process.ts";
 
 /** The policy in force and what it was made from. */
 export interface PolicyState {
@@ -54,7 +55,7 @@ export interface SidecarPolicies {
   /** Compiles the same files for a trust domain at once. Throws CountersignErrors. Nothing changes before the commit. */
   prepareNow(localTrustDomain: TrustDomain): PreparedPolicies;
   /** Compiles other files, or the same for another configuration or trust domain, while calls are served: a few rules in turns of less than a
-   *  millisecond, many in a thread of their own. */
+   *  millisecond, many in a process of their own. */
   prepare(change: PolicyChange): Promise<PreparedPolicies>;
 }
 
@@ -67,8 +68,14 @@ interface Inputs {
 interface Loaded {
   readonly policy: CompiledPolicy;
   readonly warnings: readonly Warning[];
-  /** Of a set that was compiled in a thread. */
+  /** Of a set that was compiled in a process of its own. */
   readonly packed: PackedPolicy | undefined;
+}
+
+/** A signal to read again that finds what is known costs nothing. */
+function isSame(next: Inputs, before: Inputs): boolean {
+  const { config, localTrustDomain, files } = next;
+  return config === before.config && localTrustDomain === before.localTrustDomain && sameFiles(files, before.files);
 }
 
 function optionsOf({ config, localTrustDomain }: Inputs): PolicyOptions {
@@ -80,14 +87,14 @@ function compileNow(inputs: Inputs): Loaded {
   return { policy, warnings, packed: undefined };
 }
 
-async function compileLarge(inputs: Inputs): Promise<Loaded> {
-  const { packed, warnings } = await compileInThread(inputs.files, optionsOf(inputs));
+async function compileLarge(inputs: Inputs, inBackground: boolean): Promise<Loaded> {
+  const { packed, warnings } = await compileApart(inputs.files, optionsOf(inputs), { inBackground });
   await readyToOpen(packed);
   return { policy: openPackedPolicy(packed), warnings, packed };
 }
 
 async function compile(inputs: Inputs): Promise<Loaded> {
-  if (isLargeSet(inputs.files)) return compileLarge(inputs);
+  if (isLargeSet(inputs.files)) return compileLarge(inputs, true);
   const { policy, warnings } = await loadPoliciesInTurns(inputs.files, optionsOf(inputs), eventLoopTurns);
   return { policy, warnings, packed: undefined };
 }
@@ -100,7 +107,7 @@ export async function createSidecarPolicies(
 ): Promise<SidecarPolicies> {
   let inputs: Inputs = { config, files, localTrustDomain: undefined };
   await readyForConditions(files);
-  let loaded = isLargeSet(files) ? await compileLarge(inputs) : compileNow(inputs);
+  let loaded = isLargeSet(files) ? await compileLarge(inputs, false) : compileNow(inputs);
   let loadedAtMs = nowMs();
   const compiledOf = (from: Inputs, { policy, packed }: Loaded): Compiled => ({
     policy,
@@ -144,7 +151,7 @@ export async function createSidecarPolicies(
       for (;;) {
         const before = inputs;
         const next = { ...before, ...change };
-        const compiled = await compile(next);
+        const compiled = isSame(next, before) ? loaded : await compile(next);
         // Another change came first: this one must stand on it.
         if (inputs === before) return prepared(next, compiled);
       }

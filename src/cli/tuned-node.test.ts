@@ -3,7 +3,7 @@ import { tunedEnvironment, tuningFlags } from "./tuned-node.ts";
 
 describe("a tuned Node", () => {
   it("gets a small young generation, and keeps nothing of threads that ended", () =>
-    expect(tuningFlags([], {})).toEqual(["--max-semi-space-size=8", "--no-memory-pool-share-memory-on-teardown"]));
+    expect(tuningFlags([], {})).toEqual(["--max-semi-space-size=8"]));
 
   it.each([
     [["--max-semi-space-size=16"], {}],

@@ -1,11 +1,7 @@
 /** V8's default lets its youngest generation grow to 48 MB before it collects. A third of that costs a few per cent more and keeps the process some
  *  20 MB smaller under load. Less is a false economy: calls under way are then copied again and again, and end in the old generation (at
  *  2 MB a call over HTTP/2 costs a third more, and the process is larger). Read once, at the start of a process. */
-const V8_FLAGS: readonly string[] = [
-  "--max-semi-space-size=8",
-  // What a thread leaves goes back to the system, not to the other threads: compiling 10 000 rules takes some 100 MB, once.
-  "--no-memory-pool-share-memory-on-teardown",
-];
+const V8_FLAGS: readonly string[] = ["--max-semi-space-size=8"];
 /** glibc gives every thread an arena of its own by default and returns little from them. */
 const ARENAS = { MALLOC_ARENA_MAX: "1" };
 

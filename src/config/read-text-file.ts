@@ -1,3 +1,4 @@
+import { isAscii } from "node:buffer";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { CountersignError, type SourcePosition } from "../core/errors.ts";
@@ -12,32 +13,32 @@ export async function readTextFile(file: string, maxBytes: number, at?: SourcePo
   try {
     // Without O_NONBLOCK, opening a named pipe would wait for its writer.
     await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
-    if (!(await handle.stat()).isFile()) throw fail("is not a regular file");
-    bytes = await readUpTo(handle, maxBytes + 1);
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw fail("is not a regular file");
+    bytes = await readUpTo(handle, stat.size, maxBytes + 1);
     if (bytes.length > maxBytes) throw fail(`is larger than ${maxBytes} bytes`);
   } catch (error) {
     if (error instanceof CountersignError) throw error;
     throw fail(fileProblem(error), error);
   }
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    // V8's heap holds no text that Node makes of more than a megabyte of this: what is large does not bring a collection forward
+    return isAscii(bytes) ? bytes.toString("latin1") : new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     throw fail("is not UTF-8 text", error);
   }
 }
 
-/** In chunks: the size that stat gives is no bound for a file that grows, or for one of /proc. */
-async function readUpTo(handle: FileHandle, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
+/** In one piece, if the file is as long as it says. That is no bound for a file that grows, or for one of /proc, which says 0. */
+async function readUpTo(handle: FileHandle, size: number, maxBytes: number): Promise<Buffer> {
+  let bytes = Buffer.allocUnsafe(Math.min(size + 1, maxBytes));
   let length = 0;
-  while (length < maxBytes) {
-    const chunk = Buffer.allocUnsafe(Math.min(65_536, maxBytes - length));
-    const { bytesRead } = await handle.read(chunk, 0, chunk.length, null);
-    if (bytesRead === 0) break;
-    chunks.push(chunk.subarray(0, bytesRead));
+  for (;;) {
+    const { bytesRead } = await handle.read(bytes, length, bytes.length - length, null);
     length += bytesRead;
+    if (bytesRead === 0 || length === maxBytes) return bytes.subarray(0, length);
+    if (length === bytes.length) bytes = Buffer.concat([bytes], Math.min(2 * length + 65_536, maxBytes));
   }
-  return Buffer.concat(chunks, length);
 }
 
 /** What an error of the file system means, in words that follow a path. */

@@ -125,9 +125,9 @@ export const policyCodes = {
     meaning: "the kept copy of policies from a URL cannot be read, written or trusted",
     fix: "give the cache folder to the sidecar's user, mode 0700, and its files mode 0600",
   },
-  E_POLICY_THREAD: {
-    meaning: "the thread that compiles a large set of policies ended without an answer, most often for want of memory",
-    fix: "give the process more memory, or this workload fewer rules; the last good set stays in force",
+  E_POLICY_PROCESS: {
+    meaning: "the process that compiles a large set of policies ended without an answer, most often for want of memory",
+    fix: "give the sidecar more memory (10 000 rules take some 150 MB for a second), or this workload fewer rules; the last good set stays in force",
   },
   E_POLICY_TEST: {
     meaning: "tables of tests are missing, or do not say what they are about",

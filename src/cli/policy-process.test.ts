@@ -1,10 +1,12 @@
-import { expect, it } from "vitest";
+import { afterEach, expect, it, vi } from "vitest";
 import { strictPolicyOptions } from "../../test/support/strict-policy-options.ts";
 import { decide } from "../authz/decide.ts";
 import { openPackedPolicy, readyToOpen } from "../authz/load-policies.ts";
 import { CountersignErrors } from "../core/errors.ts";
 import { parseTrustDomain } from "../core/spiffe-id.ts";
-import { compileInThread, isLargeSet } from "./policy-thread.ts";
+import { compileApart, isLargeSet } from "./policy-process.ts";
+
+afterEach(() => void vi.unstubAllEnvs());
 
 const options = strictPolicyOptions({
   localTrustDomain: parseTrustDomain("example.org"),
@@ -35,8 +37,9 @@ async function errorsOf(loading: Promise<unknown>): Promise<CountersignErrors> {
   throw new Error("no CountersignErrors", { cause: error });
 }
 
-it("compiles policies in a thread, for whoever opens them", async () => {
-  const { packed, warnings } = await compileInThread([{ file: "p.yaml", text: rules(1_200) }], options);
+it.each([false, true])("compiles policies in a process, in the background: %s", async (inBackground) => {
+  const files = [{ file: "p.yaml", text: rules(1_200) }];
+  const { packed, warnings } = await compileApart(files, options, { inBackground });
   const policy = openPackedPolicy(packed);
   expect([policy.ruleCount, policy.policyCount, warnings]).toEqual([1_200, 3, []]);
   expect(decide(policy, call("/things/1199"))).toMatchObject({
@@ -55,22 +58,41 @@ kind: AuthorizationPolicy
 metadata: { name: p, namespace: shop }
 spec: { rules: [{ conditions: 'request.path == "/a"' }] }
 `;
-  const { packed } = await compileInThread([{ file: "p.yaml", text }], options);
+  const { packed } = await compileApart([{ file: "p.yaml", text }], options, { inBackground: true });
   await readyToOpen(packed);
   const policy = openPackedPolicy(packed);
   expect([decide(policy, call("/a")).kind, decide(policy, call("/b")).kind]).toEqual(["allow", "deny"]);
 });
 
 it("says what is wrong with policies, and where", async () => {
-  const { errors } = await errorsOf(compileInThread([{ file: "p.yaml", text: `${rules(1)}nothing: 1\n` }], options));
+  const { errors } = await errorsOf(
+    compileApart([{ file: "p.yaml", text: `${rules(1)}nothing: 1\n` }], options, { inBackground: true }),
+  );
   expect(errors).toMatchObject([
     { code: "E_POLICY_UNKNOWN_KEY", at: { file: "p.yaml", line: 7, column: 1 }, fix: expect.any(String) },
   ]);
 });
 
-it("is an error, and no end of anything else, when the thread has too little memory", async () => {
-  const { errors } = await errorsOf(compileInThread([{ file: "p.yaml", text: rules(20_000) }], options, 12));
-  expect(errors).toMatchObject([{ code: "E_POLICY_THREAD" }]);
+it("is an error, and no end of anything else, when the process has too little memory", async () => {
+  const loading = compileApart([{ file: "p.yaml", text: rules(20_000) }], options, {
+    inBackground: false,
+    maxHeapMb: 24,
+  });
+  const { errors } = await errorsOf(loading);
+  expect(errors).toMatchObject([{ code: "E_POLICY_PROCESS", message: expect.stringContaining("SIGABRT") }]);
+});
+
+it("does not wait for a process that gets no time from others", async () => {
+  const files = [{ file: "p.yaml", text: rules(1_200) }];
+  const { packed } = await compileApart(files, options, { inBackground: true, patienceMs: 1 });
+  expect(openPackedPolicy(packed).ruleCount).toBe(1_200);
+});
+
+it("keeps options that are meant for this process", async () => {
+  vi.stubEnv("NODE_OPTIONS", "--require=/nowhere.cjs");
+  const files = [{ file: "p.yaml", text: rules(1) }];
+  const { packed } = await compileApart(files, options, { inBackground: true });
+  expect(openPackedPolicy(packed).ruleCount).toBe(1);
 });
 
 it("takes a set for large when its files are together", () => {

@@ -1,0 +1,143 @@
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { serialize } from "node:v8";
+import type { PackedPolicies, PolicyFile } from "../authz/load-policies.ts";
+import type { PolicyOptions } from "../authz/policy-options.ts";
+import type { ErrorCode } from "../core/error-codes.ts";
+import { CountersignError, CountersignErrors, type SourcePosition } from "../core/errors.ts";
+import { readMessage } from "../sys/shared-memory-message.ts";
+import { type ApartProcess, startApart } from "../sys/start-apart.ts";
+import { COMPILE_POLICIES } from "./policy-compiler-argument.ts";
+import { countersignVersion } from "./version.ts";
+
+/** What a process that compiles policies is given. */
+export interface PolicyProcessStart {
+  readonly files: readonly PolicyFile[];
+  readonly options: PolicyOptions;
+  /** Of who asks. */
+  readonly version: string;
+}
+
+/** An error of the policies, as it is sent. */
+export interface SentError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly at: SourcePosition | undefined;
+  readonly fix: string | undefined;
+}
+
+export type PolicyProcessAnswer =
+  | ({ readonly kind: "compiled" } & PackedPolicies)
+  | { readonly kind: "invalid"; readonly errors: readonly SentError[] }
+  | { readonly kind: "other-version"; readonly version: string };
+
+export interface Compiling {
+  /** False: nothing is served yet, and the sooner it is done the better. */
+  readonly inBackground: boolean;
+  /** How long a process in the background may take. */
+  readonly patienceMs?: number;
+  readonly maxHeapMb?: number;
+}
+
+/** Beyond this a process ends, and nothing else does: 10 000 rules take some 100 MB while they are compiled. */
+const MAX_HEAP_MB = 2048;
+
+/** Whether a set is so large that compiling it would be noticed by calls: a process costs some 100 ms, a kilobyte of policies a quarter of one. */
+export function isLargeSet(files: readonly PolicyFile[]): boolean {
+  return sizeOf(files) > 131_072;
+}
+
+/** Compiles policies in a process of its own, which ends with it: what a load leaves behind is gone, and in the background neither it nor what V8
+ *  does for it in other threads takes time from calls, which a thread's priority would not see to. Where others leave it no time, another
+ *  process does the work beside them: policies come, however busy the machine is. Rejects with CountersignErrors: those of the
+ *  policies, or E_POLICY_PROCESS when there is no process, or no answer of it. */
+export async function compileApart(
+  files: readonly PolicyFile[],
+  options: PolicyOptions,
+  { inBackground, patienceMs = patienceFor(files), maxHeapMb = MAX_HEAP_MB }: Compiling,
+): Promise<PackedPolicies> {
+  const start: PolicyProcessStart = { files, options, version: countersignVersion() };
+  const answer =
+    (inBackground ? await askProcess(start, maxHeapMb, patienceMs) : undefined) ?? (await askProcess(start, maxHeapMb));
+  switch (answer.kind) {
+    case "compiled":
+      return answer;
+    case "invalid":
+      throw new CountersignErrors(
+        answer.errors.map(({ code, message, at, fix }) => new CountersignError(code, message, { at, fix })),
+      );
+    case "other-version":
+      throw processError(`countersign ${answer.version} has been installed over ${start.version}, which runs`, {
+        fix: "restart it",
+      });
+  }
+}
+
+/** A multiple of what an idle machine takes. */
+function patienceFor(files: readonly PolicyFile[]): number {
+  return 3_000 + Math.ceil(0.0015 * sizeOf(files));
+}
+
+function sizeOf(files: readonly PolicyFile[]): number {
+  return files.reduce((sum, { text }) => sum + text.length, 0);
+}
+
+/** In the background if it has a time to answer in. Undefined: it had not answered by then. */
+function askProcess(start: PolicyProcessStart, maxHeapMb: number): Promise<PolicyProcessAnswer>;
+function askProcess(
+  start: PolicyProcessStart,
+  maxHeapMb: number,
+  patienceMs: number,
+): Promise<PolicyProcessAnswer | undefined>;
+async function askProcess(
+  start: PolicyProcessStart,
+  maxHeapMb: number,
+  patienceMs?: number,
+): Promise<PolicyProcessAnswer | undefined> {
+  const { input, output, ended, kill } = startProcess(maxHeapMb, patienceMs !== undefined);
+  let isLate = false;
+  const late = (): void => {
+    isLate = true;
+    kill();
+  };
+  const patience = patienceMs === undefined ? undefined : setTimeout(late, patienceMs);
+  try {
+    // one that ends early takes no more, or answers half: that it ended is seen below
+    input.on("error", () => undefined).end(serialize(start));
+    const answer = await readMessage(output).catch(() => undefined);
+    if (answer !== undefined) return answer as PolicyProcessAnswer;
+    if (!isLate) throw processError(`the process that compiles ended with ${await ended} instead of an answer`);
+    return undefined;
+  } finally {
+    clearTimeout(patience);
+    kill();
+  }
+}
+
+function startProcess(maxHeapMb: number, inBackground: boolean): ApartProcess {
+  const flags = [`--max-old-space-size=${maxHeapMb}`, "--disable-warning=ExperimentalWarning"];
+  // options meant for this process, such as a debugger's port, are not the other's
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env))
+    if (value !== undefined && name !== "NODE_OPTIONS") env[name] = value;
+  try {
+    return startApart({ file: process.execPath, args: [...flags, ...entry()], env, inBackground });
+  } catch (cause) {
+    throw processError(`no process to compile in could be started: ${String(cause)}`, { cause });
+  }
+}
+
+function processError(
+  message: string,
+  more: { readonly fix?: string; readonly cause?: unknown } = {},
+): CountersignErrors {
+  return new CountersignErrors([new CountersignError("E_POLICY_PROCESS", message, more)]);
+}
+
+/** From source the module itself. The bundle has a file of its own for it, or, where that was not brought along, is one file that finds out
+ *  by itself what it is for (bin.ts). */
+function entry(): readonly string[] {
+  if (import.meta.url.endsWith(".ts")) return [fileURLToPath(new URL("policy-compiler.ts", import.meta.url))];
+  const own = fileURLToPath(new URL("policy-compiler.mjs", import.meta.url));
+  return existsSync(own) ? [own] : [fileURLToPath(import.meta.url), COMPILE_POLICIES];
+}

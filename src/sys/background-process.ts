@@ -1,0 +1,35 @@
+import { writeFileSync } from "node:fs";
+import { constants, setPriority } from "node:os";
+
+/** sched_setscheduler(2), called by its number: musl's function of that name does nothing. */
+const SYS_SCHED_SETSCHEDULER: Readonly<Record<string, bigint>> = { x64: 144n, arm64: 119n };
+const SCHED_IDLE = 5n;
+/** proc(5), oom_score_adj: the first to be ended when memory runs out. */
+const FIRST_TO_END = "1000";
+
+/** Makes a process that was just started the one that waits: it, and the threads that it makes from then on, has the processors when nobody else wants them,
+ *  and it is what the system ends first when memory runs out. A low priority alone would not do: from Linux 6.6 on, a thread
+ *  that wakes up waits some milliseconds for one that runs, whatever its priority. There is no way back without privileges. What the system
+ *  lacks or refuses is left out: elsewhere than on Linux it is the lowest priority. */
+export function putInBackground(pid: number): void {
+  attempt(() => setPriority(pid, constants.priority.PRIORITY_LOW));
+  if (process.platform !== "linux") return;
+  attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, FIRST_TO_END));
+  attempt(() => {
+    const number = SYS_SCHED_SETSCHEDULER[process.arch];
+    if (number === undefined) return;
+    const { functions } = process
+      .getBuiltinModule("node:ffi")
+      .dlopen(null, { syscall: { return: "i64", arguments: ["i64", "i64", "i64", "buffer"] } });
+    const noPriority = Buffer.alloc(4);
+    functions.syscall(number, BigInt(pid), SCHED_IDLE, noPriority);
+  });
+}
+
+function attempt(step: () => void): void {
+  try {
+    step();
+  } catch {
+    // a courtesy to others: what is refused is not needed
+  }
+}
