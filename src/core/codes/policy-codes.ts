@@ -127,7 +127,7 @@ export const policyCodes = {
   },
   E_POLICY_PROCESS: {
     meaning: "the process that compiles a large set of policies ended without an answer, most often for want of memory",
-    fix: "give the sidecar more memory (10 000 rules take some 150 MB for a second), or this workload fewer rules; the last good set stays in force",
+    fix: "give the sidecar more memory (10 000 rules take some 170 MB for a second), or this workload fewer rules; the last good set stays in force",
   },
   E_POLICY_TEST: {
     meaning: "tables of tests are missing, or do not say what they are about",
