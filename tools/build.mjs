@@ -1,7 +1,8 @@
 // One bundled CLI file with a source map. Each command stays behind its own dynamic import, so that a command
 // evaluates only what it uses: esbuild keeps modules of a dynamic import lazy inside a single file. Beside it the program that compiles
 // large sets of policies, which would else read all of the CLI first (a tenth of a second); the CLI runs without that file as well.
-import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -30,7 +31,7 @@ function isBuiltinNow(path) {
   return path === "node:ffi" || isBuiltin(path);
 }
 
-async function bundle(entry, outfile) {
+async function bundle(entry, outfile, id) {
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   await build({
     entryPoints: [join(root, entry)],
@@ -48,6 +49,7 @@ async function bundle(entry, outfile) {
     loader: { ".proto": "text" },
     define: {
       "process.env.COUNTERSIGN_VERSION": JSON.stringify(version),
+      "process.env.COUNTERSIGN_BUILD": JSON.stringify(id),
       "import.meta.main": "false", // src/cli/main.ts starts itself only when it is run from source
     },
     plugins: [lazyBuiltins],
@@ -57,6 +59,18 @@ async function bundle(entry, outfile) {
   });
   escapeBeyondAscii(outfile);
   chmodSync(outfile, 0o755);
+}
+
+/** What the program is made of: its sources, and which libraries. Its parts run as processes of their own, and must be of one build. */
+function sourcesId() {
+  const hash = createHash("sha256");
+  const sources = readdirSync(join(root, "src"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .sort();
+  for (const file of [join(root, "package.json"), join(root, "package-lock.json"), ...sources])
+    hash.update(`${relative(root, file)}\0`).update(readFileSync(file));
+  return hash.digest("hex");
 }
 
 /** One character beyond ASCII, and V8 keeps the whole text with two bytes a character for as long as the process lives. esbuild escapes them in
@@ -71,8 +85,9 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   const outfile = resolve(process.argv[2] ?? join(root, "dist", "countersign.mjs"));
   mkdirSync(dirname(outfile), { recursive: true });
   const compiler = join(dirname(outfile), "policy-compiler.mjs");
-  await bundle("src/cli/bin.ts", outfile);
-  await bundle("src/cli/policy-compiler.ts", compiler);
+  const id = sourcesId();
+  await bundle("src/cli/bin.ts", outfile, id);
+  await bundle("src/cli/policy-compiler.ts", compiler, id);
   for (const file of [outfile, compiler])
     console.log(`${relative(process.cwd(), file)}: ${Math.round(statSync(file).size / 1024)} KiB`);
 }

@@ -7,7 +7,7 @@ import { loadPackedPolicies } from "../authz/load-policies.ts";
 import { CountersignErrors } from "../core/errors.ts";
 import { writeMessage } from "../sys/shared-memory-message.ts";
 import type { PolicyProcessAnswer, PolicyProcessStart } from "./policy-process.ts";
-import { countersignVersion } from "./version.ts";
+import { countersignBuild } from "./version.ts";
 
 const [STDIN, STDOUT] = [0, 1];
 // both ends block: nothing else happens here
@@ -18,9 +18,8 @@ function write(bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; ) at += writeSync(STDOUT, bytes, at);
 }
 
-async function answerTo({ files, options, version }: PolicyProcessStart): Promise<PolicyProcessAnswer> {
-  const own = countersignVersion();
-  if (version !== own) return { kind: "other-version", version: own };
+async function answerTo({ files, options, build }: PolicyProcessStart): Promise<PolicyProcessAnswer> {
+  if (build !== countersignBuild()) return { kind: "other-build" };
   await readyForConditions(files);
   try {
     return { kind: "compiled", ...loadPackedPolicies(files, options) };

@@ -6,7 +6,17 @@ import { CountersignErrors } from "../core/errors.ts";
 import { parseTrustDomain } from "../core/spiffe-id.ts";
 import { compileApart, isLargeSet } from "./policy-process.ts";
 
-afterEach(() => void vi.unstubAllEnvs());
+// as if another build were installed meanwhile, which the process that compiles would be of
+const running = vi.hoisted(() => ({ build: undefined as string | undefined }));
+vi.mock("./version.ts", async (original) => {
+  const actual = await original<typeof import("./version.ts")>();
+  return { ...actual, countersignBuild: () => running.build ?? actual.countersignBuild() };
+});
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+  running.build = undefined;
+});
 
 const options = strictPolicyOptions({
   localTrustDomain: parseTrustDomain("example.org"),
@@ -86,6 +96,13 @@ it("does not wait for a process that gets no time from others", async () => {
   const files = [{ file: "p.yaml", text: rules(1_200) }];
   const { packed } = await compileApart(files, options, { inBackground: true, patienceMs: 1 });
   expect(openPackedPolicy(packed).ruleCount).toBe(1_200);
+});
+
+it("takes nothing that another build compiled", async () => {
+  running.build = "older";
+  const loading = compileApart([{ file: "p.yaml", text: rules(1) }], options, { inBackground: true });
+  const { errors } = await errorsOf(loading);
+  expect(errors).toMatchObject([{ code: "E_POLICY_PROCESS", fix: "restart it" }]);
 });
 
 it("keeps options that are meant for this process", async () => {

@@ -8,14 +8,14 @@ import { CountersignError, CountersignErrors, type SourcePosition } from "../cor
 import { readMessage } from "../sys/shared-memory-message.ts";
 import { type ApartProcess, startApart } from "../sys/start-apart.ts";
 import { COMPILE_POLICIES } from "./policy-compiler-argument.ts";
-import { countersignVersion } from "./version.ts";
+import { countersignBuild } from "./version.ts";
 
 /** What a process that compiles policies is given. */
 export interface PolicyProcessStart {
   readonly files: readonly PolicyFile[];
   readonly options: PolicyOptions;
-  /** Of who asks. */
-  readonly version: string;
+  /** Of who asks: what another build compiles may mean something else here. */
+  readonly build: string;
 }
 
 /** An error of the policies, as it is sent. */
@@ -29,7 +29,7 @@ export interface SentError {
 export type PolicyProcessAnswer =
   | ({ readonly kind: "compiled" } & PackedPolicies)
   | { readonly kind: "invalid"; readonly errors: readonly SentError[] }
-  | { readonly kind: "other-version"; readonly version: string };
+  | { readonly kind: "other-build" };
 
 export interface Compiling {
   /** False: nothing is served yet, and the sooner it is done the better. */
@@ -56,7 +56,7 @@ export async function compileApart(
   options: PolicyOptions,
   { inBackground, patienceMs = patienceFor(files), maxHeapMb = MAX_HEAP_MB }: Compiling,
 ): Promise<PackedPolicies> {
-  const start: PolicyProcessStart = { files, options, version: countersignVersion() };
+  const start: PolicyProcessStart = { files, options, build: countersignBuild() };
   const answer =
     (inBackground ? await askProcess(start, maxHeapMb, patienceMs) : undefined) ?? (await askProcess(start, maxHeapMb));
   switch (answer.kind) {
@@ -66,8 +66,8 @@ export async function compileApart(
       throw new CountersignErrors(
         answer.errors.map(({ code, message, at, fix }) => new CountersignError(code, message, { at, fix })),
       );
-    case "other-version":
-      throw processError(`countersign ${answer.version} has been installed over ${start.version}, which runs`, {
+    case "other-build":
+      throw processError("another build of countersign has been installed over the one that runs", {
         fix: "restart it",
       });
   }
