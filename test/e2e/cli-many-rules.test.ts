@@ -70,5 +70,20 @@ it.each([1, 2])(
     expect(errors).toEqual([expect.stringMatching(/policies\.yaml:\d+:1: E_POLICY_UNKNOWN_KEY .*"nothing"/)]);
     expect([await statusOf("/new/things/999"), await statusOf("/bad/things/0")]).toEqual([200, 403]);
     await areGone();
+
+    // what ends the process that compiles, such as want of memory, ends nothing else
+    writeFileSync(join(dir, "policies.yaml"), policies("lost"));
+    const compiler = await vi.waitFor(() => Number(/\d+/.exec(children())?.[0] ?? expect.unreachable()), {
+      interval: 2,
+    });
+    process.kill(compiler, "SIGKILL");
+    expect((await pair.orders.next("policy.rejected"))["errors"]).toEqual([
+      expect.stringMatching(/E_POLICY_PROCESS .*SIGKILL/),
+    ]);
+    expect([await statusOf("/new/things/999"), await statusOf("/lost/things/0")]).toEqual([200, 403]);
+    pair.orders.signal("SIGHUP");
+    expect(await pair.orders.next("policy.loaded")).toMatchObject({ policies: 4, rules: RULES });
+    expect([await statusOf("/new/things/999"), await statusOf("/lost/things/0")]).toEqual([403, 200]);
+    await areGone();
   },
 );
