@@ -1,11 +1,13 @@
 import { CountersignError } from "../core/errors.ts";
-import type { IdentitySnapshot, IdentitySource, IdentityState } from "../core/identity.ts";
+import type { IdentitySnapshot, IdentitySource, IdentityState, JwtSvid } from "../core/identity.ts";
 
 /** An identity source that another one can take over from while it runs. */
 export interface SwappableSource extends IdentitySource {
   /** `next` takes over as soon as it has an SVID; until then the old one serves. A source that was waiting to take over is
    *  closed. Takes over the duty to close `next`. */
   replace(next: IdentitySource): void;
+  /** Rejects with E_JWT_SVID_NONE while the source in force gives none. */
+  fetchJwtSvid(audience: string, hint: string): Promise<JwtSvid>;
 }
 
 /** Passes on the states of the source in force. Generations go on rising over a swap. */

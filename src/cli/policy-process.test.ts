@@ -98,6 +98,21 @@ it("does not wait for a process that gets no time from others", async () => {
   expect(openPackedPolicy(packed).ruleCount).toBe(1_200);
 });
 
+it.each([false, true])(
+  "is called off when the sidecar stops, before and while it compiles; in the background: %s",
+  async (inBackground) => {
+    const files = [{ file: "p.yaml", text: rules(20_000) }];
+    const before = AbortSignal.abort();
+    const stop = new AbortController();
+    const loading = [before, stop.signal].map((signal) =>
+      errorsOf(compileApart(files, options, { inBackground, signal })),
+    );
+    setImmediate(() => stop.abort());
+    for (const { errors } of await Promise.all(loading))
+      expect(errors).toMatchObject([{ code: "E_POLICY_PROCESS", message: "the sidecar stops" }]);
+  },
+);
+
 it("takes nothing that another build compiled", async () => {
   running.build = "older";
   const loading = compileApart([{ file: "p.yaml", text: rules(1) }], options, { inBackground: true });

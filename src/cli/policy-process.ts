@@ -34,13 +34,19 @@ export type PolicyProcessAnswer =
 export interface Compiling {
   /** False: nothing is served yet, and the sooner it is done the better. */
   readonly inBackground: boolean;
+  /** Ends it: then the promise is rejected, soon. */
+  readonly signal?: AbortSignal | undefined;
   /** How long a process in the background may take. */
   readonly patienceMs?: number;
   readonly maxHeapMb?: number;
 }
 
-/** Beyond this a process ends, and nothing else does: 10 000 rules take some 170 MB while they are compiled. */
-const MAX_HEAP_MB = 2048;
+/** Of V8's heap: beyond this a process ends, and nothing else does. 10 000 rules take some 100 MB of heap while they are compiled, 170 MB in all. */
+const [LEAST_HEAP_MB, MOST_HEAP_MB] = [128, 2048];
+/** Of the memory that is left, within a container's limit too: the system might end more than the process. */
+const SHARE_OF_MEMORY = 0.75;
+/** From the end of what a process says to its own. */
+const EXIT_MS = 1_000;
 
 /** Whether a set is so large that compiling it would be noticed by calls: a process costs some 100 ms, a kilobyte of policies a quarter of one. */
 export function isLargeSet(files: readonly PolicyFile[]): boolean {
@@ -54,11 +60,23 @@ export function isLargeSet(files: readonly PolicyFile[]): boolean {
 export async function compileApart(
   files: readonly PolicyFile[],
   options: PolicyOptions,
-  { inBackground, patienceMs = patienceFor(files), maxHeapMb = MAX_HEAP_MB }: Compiling,
+  { inBackground, signal, patienceMs = patienceFor(files), maxHeapMb = heapLimitMb() }: Compiling,
 ): Promise<PackedPolicies> {
   const start: PolicyProcessStart = { files, options, build: countersignBuild() };
-  const answer =
-    (inBackground ? await askProcess(start, maxHeapMb, patienceMs) : undefined) ?? (await askProcess(start, maxHeapMb));
+  let answer: PolicyProcessAnswer | undefined;
+  try {
+    if (inBackground) {
+      answer = await askProcess(start, maxHeapMb, signal, patienceMs).catch((error: unknown) => {
+        // whatever ended it need not end the next
+        if (signal?.aborted === true) throw error;
+        return undefined;
+      });
+    }
+    answer ??= await askProcess(start, maxHeapMb, signal);
+  } catch (error) {
+    if (error instanceof CountersignErrors) throw error;
+    throw processError(`the policies cannot be compiled: ${String(error)}`, { cause: error });
+  }
   switch (answer.kind) {
     case "compiled":
       return answer;
@@ -73,6 +91,11 @@ export async function compileApart(
   }
 }
 
+function heapLimitMb(): number {
+  const left = Math.floor((SHARE_OF_MEMORY * process.availableMemory()) / 2 ** 20);
+  return Math.min(Math.max(left, LEAST_HEAP_MB), MOST_HEAP_MB);
+}
+
 /** A multiple of what an idle machine takes. */
 function patienceFor(files: readonly PolicyFile[]): number {
   return 3_000 + Math.ceil(0.0015 * sizeOf(files));
@@ -83,15 +106,21 @@ function sizeOf(files: readonly PolicyFile[]): number {
 }
 
 /** In the background if it has a time to answer in. Undefined: it had not answered by then. */
-function askProcess(start: PolicyProcessStart, maxHeapMb: number): Promise<PolicyProcessAnswer>;
 function askProcess(
   start: PolicyProcessStart,
   maxHeapMb: number,
+  signal: AbortSignal | undefined,
+): Promise<PolicyProcessAnswer>;
+function askProcess(
+  start: PolicyProcessStart,
+  maxHeapMb: number,
+  signal: AbortSignal | undefined,
   patienceMs: number,
 ): Promise<PolicyProcessAnswer | undefined>;
 async function askProcess(
   start: PolicyProcessStart,
   maxHeapMb: number,
+  signal: AbortSignal | undefined,
   patienceMs?: number,
 ): Promise<PolicyProcessAnswer | undefined> {
   const { input, output, ended, kill } = startProcess(maxHeapMb, patienceMs !== undefined);
@@ -101,15 +130,27 @@ async function askProcess(
     kill();
   };
   const patience = patienceMs === undefined ? undefined : setTimeout(late, patienceMs);
+  let exit: NodeJS.Timeout | undefined;
+  signal?.addEventListener("abort", kill);
+  if (signal?.aborted === true) kill();
   try {
     // one that ends early takes no more, or answers half: that it ended is seen below
     input.on("error", () => undefined).end(serialize(start));
-    const answer = await readMessage(output).catch(() => undefined);
+    const answer = await readMessage(output).catch((error: unknown) => {
+      // a connection that breaks is the end of the process; all else is about what it said
+      if (!(error instanceof Error && "code" in error))
+        throw processError(`the answer cannot be read: ${String(error)}`);
+    });
+    if (signal?.aborted === true) throw processError("the sidecar stops");
     if (answer !== undefined) return answer as PolicyProcessAnswer;
-    if (!isLate) throw processError(`the process that compiles ended with ${await ended} instead of an answer`);
-    return undefined;
+    if (isLate) return undefined;
+    // it has no more to say: one that lives on all the same is not waited for
+    exit = setTimeout(kill, EXIT_MS);
+    throw processError(`the process that compiles ended with ${await ended} instead of an answer`);
   } finally {
     clearTimeout(patience);
+    clearTimeout(exit);
+    signal?.removeEventListener("abort", kill);
     kill();
   }
 }

@@ -19,6 +19,7 @@ import { createMetricsPage, type MetricsPage, type MetricsState } from "../telem
 import { createTelemetry } from "../telemetry/telemetry.ts";
 import type { CliIo } from "./cli-io.ts";
 import { type DataPlane, startDataPlane, workerCount } from "./data-plane.ts";
+import { createFittingIdentity } from "./fitting-identity.ts";
 import { identityOptionsOf } from "./identity-options.ts";
 import { lockAuditFiles } from "./lock-audit-files.ts";
 import { type OperationPages, openOperationPages } from "./operation-pages.ts";
@@ -30,7 +31,7 @@ import { countersignVersion } from "./version.ts";
  *  was lost, 2 when the configuration or the policies are invalid. */
 export async function runSidecar(file: string, io: CliIo): Promise<number> {
   const started = await readAll(file, io);
-  if (started === undefined) return 2;
+  if (started === undefined) return io.signal.aborted ? 0 : 2;
   const { config, policies } = started;
   const log = createLogger(config.logLevel);
   for (const warning of started.warnings)
@@ -59,6 +60,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   const openIdentity = (from: SidecarConfig): IdentitySource =>
     createIdentitySource(identityOptionsOf(from), systemClock, onIdentityEntry);
   const identity = createSwappableSource(openIdentity(config));
+  /** What the data plane has of it. */
+  const served = createFittingIdentity(identity, () => policies.localTrustDomain, systemClock.nowMs());
   let ownSvid: Svid | undefined;
   /** Another SVID than before is an event of the audit log, whichever source it comes from. */
   const noticeSvid = (state: IdentityState): void => {
@@ -74,6 +77,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   let metrics: Promise<MetricsPage> | undefined;
   let isDraining = false;
   let wasReady = false;
+  /** The data plane gets each new policy. */
+  let hasNewest = false;
   const { env } = io;
   const active = createReloads({
     file,
@@ -88,6 +93,12 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     identity,
     openIdentity,
     pages: () => pages,
+    onPolicies: () => {
+      serveByNewest();
+      sayReady();
+    },
+    signal: io.signal,
+    after: (ms, then) => systemClock.after(ms, then),
   });
   reloads = active;
   const startedMs = systemClock.nowMs();
@@ -131,28 +142,30 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     wasReady = now;
   };
 
+  /** Identity follows policies: it goes to a data plane that has the policies which it fits. */
+  const serveByNewest = (): void => {
+    if (!hasNewest) return;
+    served.look();
+    sidecar?.onIdentity();
+  };
   const unsubscribe = identity.subscribe((state) => {
     noticeSvid(state);
     const policiesForIt = active.adoptIdentity(state);
-    if (policiesForIt === undefined) sidecar?.onIdentity();
-    else
-      void policiesForIt.then(() => {
-        sidecar?.onIdentity(); // a failure has been dealt with there
-        sayReady();
-      });
+    serveByNewest();
+    // a failure has been dealt with there
+    void policiesForIt?.then(sayReady);
     sayReady();
   });
   audit.subscribe(sayReady);
+  let startedWith = policies.compiled;
   try {
     // an identity that came before the listeners decides which trust domain is ours
     noticeSvid(identity.state);
     await active.adoptIdentity(identity.state); // nothing serves yet
-    const startedWith = policies.compiled;
-    const parts = { config, policies: startedWith, identity, audit, cells, telemetry, log, onChange: sayReady };
+    served.look();
+    startedWith = policies.compiled;
+    const parts = { config, policies: startedWith, identity: served, audit, cells, telemetry, log, onChange: sayReady };
     sidecar = await startDataPlane(parts);
-    // what came meanwhile
-    if (policies.state.policy !== startedWith.policy) await sidecar.setPolicy(policies.compiled);
-    sidecar.onIdentity();
     const plane = sidecar;
     const metricsState = (): MetricsState => ({
       identity: identity.state,
@@ -183,6 +196,11 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     pages = await openOperationPages(config, providers, (name, address) =>
       log.info({ event: "listening", name, address: formatAddress(address) }),
     );
+    // what came meanwhile
+    while (policies.state.policy !== startedWith.policy) {
+      startedWith = policies.compiled;
+      await sidecar.setPolicy(startedWith);
+    }
   } catch (error) {
     log.error({ event: "stopped", err: error }, "could not start");
     io.err(`${startProblem(error)}\n`);
@@ -199,6 +217,8 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
   audit.event({ kind: "lifecycle", reason: "started", policyVersion: policies.state.policy.version });
   active.announce();
   active.start(sidecar, stop.signal);
+  hasNewest = true;
+  serveByNewest();
   sayReady();
   if (identity.state.kind === "waiting")
     log.info({ event: "identity.waiting", source: identity.description }, "not ready: waits for the first SVID");
@@ -234,7 +254,7 @@ interface Started {
   readonly text: string;
 }
 
-/** Configuration and policies, or undefined after printing all that is wrong with them. */
+/** Configuration and policies, or undefined after printing all that is wrong with them, or when it was called off. */
 /** How long after it is ready a sidecar's start is over. */
 const START_OVER_MS = 2000;
 
@@ -242,11 +262,11 @@ async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
   try {
     const { config, warnings, text } = await loadSidecarConfig(file, io.env);
     const set = await openPolicySet(config, systemClock);
-    const policies = await createSidecarPolicies(config, set.files, () => systemClock.nowMs());
+    const policies = await createSidecarPolicies(config, set.files, () => systemClock.nowMs(), io.signal);
     return { config, policies, set, warnings, text };
   } catch (error) {
     if (!(error instanceof CountersignErrors)) throw error;
-    io.err(`${error.errors.map(formatError).join("\n")}\n`);
+    if (!io.signal.aborted) io.err(`${error.errors.map(formatError).join("\n")}\n`);
     return undefined;
   }
 }

@@ -87,27 +87,29 @@ function compileNow(inputs: Inputs): Loaded {
   return { policy, warnings, packed: undefined };
 }
 
-async function compileLarge(inputs: Inputs, inBackground: boolean): Promise<Loaded> {
-  const { packed, warnings } = await compileApart(inputs.files, optionsOf(inputs), { inBackground });
+async function compileLarge(inputs: Inputs, inBackground: boolean, signal: AbortSignal | undefined): Promise<Loaded> {
+  const { packed, warnings } = await compileApart(inputs.files, optionsOf(inputs), { inBackground, signal });
   await readyToOpen(packed);
   return { policy: openPackedPolicy(packed), warnings, packed };
 }
 
-async function compile(inputs: Inputs): Promise<Loaded> {
-  if (isLargeSet(inputs.files)) return compileLarge(inputs, true);
+async function compile(inputs: Inputs, signal: AbortSignal | undefined): Promise<Loaded> {
+  if (isLargeSet(inputs.files)) return compileLarge(inputs, true, signal);
   const { policy, warnings } = await loadPoliciesInTurns(inputs.files, optionsOf(inputs), eventLoopTurns);
   return { policy, warnings, packed: undefined };
 }
 
-/** Compiles the first set. Rejects with CountersignErrors: an invalid set stops the start. */
+/** Compiles the first set. Rejects with CountersignErrors: an invalid set stops the start. The signal calls off what is compiled, this set and
+ *  those that come. */
 export async function createSidecarPolicies(
   config: SidecarConfig,
   files: readonly SourceFile[],
   nowMs: () => number,
+  signal?: AbortSignal,
 ): Promise<SidecarPolicies> {
   let inputs: Inputs = { config, files, localTrustDomain: undefined };
   await readyForConditions(files);
-  let loaded = isLargeSet(files) ? await compileLarge(inputs, false) : compileNow(inputs);
+  let loaded = isLargeSet(files) ? await compileLarge(inputs, false, signal) : compileNow(inputs);
   let loadedAtMs = nowMs();
   const compiledOf = (from: Inputs, { policy, packed }: Loaded): Compiled => ({
     policy,
@@ -151,7 +153,7 @@ export async function createSidecarPolicies(
       for (;;) {
         const before = inputs;
         const next = { ...before, ...change };
-        const compiled = isSame(next, before) ? loaded : await compile(next);
+        const compiled = isSame(next, before) ? loaded : await compile(next, signal);
         // Another change came first: this one must stand on it.
         if (inputs === before) return prepared(next, compiled);
       }

@@ -86,6 +86,9 @@ it("has the files of a new configuration and the trust domain of an SVID that ca
     identity: createSwappableSource(controlledIdentity()),
     openIdentity: controlledIdentity,
     pages: () => undefined,
+    onPolicies: () => undefined,
+    signal: new AbortController().signal,
+    after: () => () => undefined,
   });
   reloads.start(plane as DataPlane, stop.signal);
 

@@ -35,7 +35,16 @@ export interface ReloadParts {
   /** Starts the source that a configuration names. Throws CountersignError E_WORKLOAD_API_ADDRESS. */
   readonly openIdentity: (config: SidecarConfig) => IdentitySource;
   readonly pages: () => OperationPages | undefined;
+  /** Other policies are in force, or the same for another trust domain. */
+  readonly onPolicies: () => void;
+  /** The sidecar stops: what fails then failed for that. */
+  readonly signal: AbortSignal;
+  /** Runs something later; returns how to call it off. */
+  readonly after: (ms: number, then: () => void) => () => void;
 }
+
+/** Pauses before policies are made for our trust domain once more, after they could not be. */
+const [FIRST_RETRY_MS, LAST_RETRY_MS] = [1_000, 30_000];
 
 /** Brings new files into force while the sidecar runs. Whatever is invalid changes nothing and says so in log, metric, audit and status. */
 export interface Reloads {
@@ -73,8 +82,13 @@ export function createReloads(parts: ReloadParts): Reloads {
   /** By source: the problem that was last spoken of. */
   const sourceProblems = new Map<string, string>();
   let watching = new AbortController();
+  /** Of our SVID: every set that is made from now on is made for it. */
+  let wanted: TrustDomain | undefined;
   /** The trust domain for which policies are being made. */
   let adopting: TrustDomain | undefined;
+  let retryMs = FIRST_RETRY_MS;
+  let callOffRetry = (): void => undefined;
+  parts.signal.addEventListener("abort", () => callOffRetry(), { once: true });
   /** Reloads one after another: two at once could interleave their listeners. */
   let turn: Promise<void> = Promise.resolve();
   /** How many have not had theirs. */
@@ -113,10 +127,13 @@ export function createReloads(parts: ReloadParts): Reloads {
   }
   async function adoptPolicies(change: PolicyChange): Promise<void> {
     try {
-      await putInForce(await policies.prepare(change));
+      await putInForce(await policies.prepare(forUs(change)));
     } catch (error) {
-      policyFailed(asErrors(error));
+      if (!parts.signal.aborted) policyFailed(asErrors(error));
     }
+  }
+  function forUs(change: PolicyChange): PolicyChange {
+    return wanted === undefined ? change : { localTrustDomain: wanted, ...change };
   }
   /** At once, if they are few: until the policies know our trust domain they allow nobody for its sake. Workers take one change after another,
    *  and what stands on files or a configuration that are just coming into force would undo them. */
@@ -127,14 +144,25 @@ export function createReloads(parts: ReloadParts): Reloads {
       return takeTurn(async () => {
         await adoptPolicies({ localTrustDomain });
         if (adopting === localTrustDomain) adopting = undefined;
+        if (wanted === localTrustDomain && policies.localTrustDomain !== localTrustDomain) retryLater();
       });
     }
     try {
       void putInForce(policies.prepareNow(localTrustDomain)); // nothing to wait for without workers
     } catch (error) {
       policyFailed(asErrors(error));
+      retryLater();
     }
     return undefined;
+  }
+  /** Without policies for our trust domain nothing is served (see createFittingIdentity). */
+  function retryLater(): void {
+    callOffRetry();
+    callOffRetry = parts.after(retryMs, () => {
+      if (wanted !== undefined && wanted !== policies.localTrustDomain && !parts.signal.aborted)
+        void adoptTrustDomain(wanted);
+    });
+    retryMs = Math.min(2 * retryMs, LAST_RETRY_MS);
   }
   function putInForce(prepared: PreparedPolicies): Promise<void> | undefined {
     const everywhere = sidecar?.setPolicy(prepared);
@@ -145,8 +173,10 @@ export function createReloads(parts: ReloadParts): Reloads {
   function inForce(prepared: PreparedPolicies): void {
     prepared.commit();
     policyError = undefined;
+    retryMs = FIRST_RETRY_MS;
     if (sidecar !== undefined) announce();
     keepPolicies();
+    parts.onPolicies();
   }
   function keepPolicies(): void {
     void set.keep(policies.files).then((problems) => {
@@ -183,7 +213,7 @@ export function createReloads(parts: ReloadParts): Reloads {
       heldText = text;
       const taken = new Map(set.states.map(({ name, version }) => [name, version ?? 0]));
       const nextSet = await openPolicySet(next, systemClock, { taken });
-      const prepared = await policies.prepare({ config: next, files: nextSet.files });
+      const prepared = await policies.prepare(forUs({ config: next, files: nextSet.files }));
       heldText = undefined;
       await bringIntoForce(next, prepared);
       prepared.commit();
@@ -194,8 +224,9 @@ export function createReloads(parts: ReloadParts): Reloads {
       watchPolicies();
       log.info({ event: "config.loaded" }, "configuration in force");
       announce();
+      parts.onPolicies();
     } catch (error) {
-      configFailed(asErrors(error));
+      if (!parts.signal.aborted) configFailed(asErrors(error));
     }
   }
   /** Everything that can fail comes before anything that cannot be taken back. */
@@ -255,7 +286,7 @@ export function createReloads(parts: ReloadParts): Reloads {
       return errors.length === 0 ? undefined : new CountersignErrors(errors);
     },
     get problems() {
-      if (adopting === undefined) return [];
+      if (wanted === policies.localTrustDomain) return [];
       return [new CountersignError("E_STARTING", "the policies are not compiled for our trust domain yet")];
     },
     get policySources() {
@@ -264,6 +295,7 @@ export function createReloads(parts: ReloadParts): Reloads {
     adoptIdentity(state) {
       if (state.kind !== "serving" && state.kind !== "stale") return undefined;
       const localTrustDomain = trustDomainOf(state.snapshot.svids[0].spiffeId);
+      wanted = localTrustDomain;
       return policies.localTrustDomain === localTrustDomain ? undefined : adoptTrustDomain(localTrustDomain);
     },
     announce,

@@ -7,14 +7,13 @@ const SCHED_IDLE = 5n;
 /** proc(5), oom_score_adj: the first to be ended when memory runs out. */
 const FIRST_TO_END = "1000";
 
-/** Makes a process that was just started the one that waits: it, and the threads that it makes from then on, has the processors when nobody else wants them,
- *  and it is what the system ends first when memory runs out. A low priority alone would not do: from Linux 6.6 on, a thread
+/** Makes a process that was just started the one that waits: it, and the threads that it makes from then on, has the processors when nobody else wants
+ *  them. A low priority alone would not do: from Linux 6.6 on, a thread
  *  that wakes up waits some milliseconds for one that runs, whatever its priority. There is no way back without privileges. What the system
  *  lacks or refuses is left out: elsewhere than on Linux it is the lowest priority. */
 export function putInBackground(pid: number): void {
   attempt(() => setPriority(pid, constants.priority.PRIORITY_LOW));
   if (process.platform !== "linux") return;
-  attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, FIRST_TO_END));
   attempt(() => {
     const number = SYS_SCHED_SETSCHEDULER[process.arch];
     if (number === undefined) return;
@@ -24,6 +23,12 @@ export function putInBackground(pid: number): void {
     const noPriority = Buffer.alloc(4);
     functions.syscall(number, BigInt(pid), SCHED_IDLE, noPriority);
   });
+}
+
+/** Makes a process what Linux ends first when memory runs out. Where it ends the container as a whole (memory.oom.group of cgroup v2, which Kubernetes
+ *  sets), it is no help. */
+export function endFirst(pid: number): void {
+  if (process.platform === "linux") attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, FIRST_TO_END));
 }
 
 function attempt(step: () => void): void {

@@ -4,7 +4,7 @@ import { Socket } from "node:net";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { getSystemErrorMessage } from "node:util";
-import { putInBackground } from "./background-process.ts";
+import { endFirst, putInBackground } from "./background-process.ts";
 
 /** A process that was started for one question: it reads it from its standard input and answers on its standard output. What it says on
  *  standard error is lost. */
@@ -25,13 +25,14 @@ export interface Program {
   readonly inBackground: boolean;
 }
 
-/** Starts a program. Node starts one by copying this process, all its page tables included, while nothing else happens in it: some
+/** Starts a program, in a process group of its own: what is sent to ours, such as a terminal's Ctrl-C, is for us. Memory that runs out ends it first. Node starts one by copying this process, all its page tables included, while nothing else happens in it: some
  *  10 ms where 200 MB are in use. posix_spawn(3) copies nothing, and takes half a millisecond. Where it is not to be had, Node does it. Throws what the
  *  system says when there is no process. */
 export function startApart(program: Program): ApartProcess {
   const posix = process.platform === "linux" ? posixFunctions() : undefined;
   const { pid, ...started } = posix === undefined ? startByNode(program) : startByPosix(posix, program);
-  if (program.inBackground && pid !== undefined) putInBackground(pid);
+  if (pid !== undefined) endFirst(pid);
+  if (pid !== undefined && program.inBackground) putInBackground(pid);
   return started;
 }
 
@@ -41,7 +42,11 @@ interface Started extends ApartProcess {
 }
 
 function startByNode({ file, args, env }: Program): Started {
-  const child = spawn(file, args, { env, stdio: ["pipe", "pipe", "ignore"] });
+  const child = spawn(file, args, { env, stdio: ["pipe", "pipe", "ignore"], detached: true });
+  // without descriptors or processes to have, Node makes no streams, and says why later
+  const hasStreams = (child.stdin as Writable | undefined) !== undefined;
+  child.once("error", () => undefined);
+  if (!hasStreams) throw new Error(`${file} was not started: no process or descriptor is left`);
   const { promise: ended, resolve } = Promise.withResolvers<string>();
   child.once("error", (error) => resolve(error.message));
   child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
@@ -54,7 +59,9 @@ function startByNode({ file, args, env }: Program): Started {
 }
 
 const definitions = {
-  posix_spawn: { return: "i32", arguments: ["buffer", "buffer", "buffer", "pointer", "buffer", "buffer"] },
+  posix_spawn: { return: "i32", arguments: ["buffer", "buffer", "buffer", "buffer", "buffer", "buffer"] },
+  posix_spawnattr_init: { return: "i32", arguments: ["buffer"] },
+  posix_spawnattr_setflags: { return: "i32", arguments: ["buffer", "i16"] },
   posix_spawn_file_actions_init: { return: "i32", arguments: ["buffer"] },
   posix_spawn_file_actions_adddup2: { return: "i32", arguments: ["buffer", "i32", "i32"] },
   posix_spawn_file_actions_addopen: { return: "i32", arguments: ["buffer", "i32", "buffer", "i32", "u32"] },
@@ -85,27 +92,38 @@ const AF_UNIX = 1;
 const SOCK_STREAM_CLOEXEC = 0x80001;
 const O_WRONLY = 1;
 const WNOHANG = 1;
-/** More than any C library wants: glibc and musl 80. */
-const FILE_ACTIONS_BYTES = 512;
+/** The group is the child's own, if none is named. */
+const POSIX_SPAWN_SETPGROUP = 2;
+/** More than any C library wants: glibc 80 and 336. */
+const [FILE_ACTIONS_BYTES, ATTRIBUTES_BYTES] = [512, 1_024];
 const POINTER_BYTES = 8;
 const [FIRST_LOOK_MS, LAST_LOOK_MS] = [2, 100];
 
 function startByPosix({ functions, addressOf }: Posix, { file, args, env }: Program): Started {
   const ends = Buffer.alloc(8);
-  if (functions.socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, ends) !== 0) throw new Error("socketpair failed");
+  if (functions.socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, ends) !== 0)
+    throw new Error("there is no socket for it: no file descriptor is left (ulimit -n)");
   const [ours, theirs] = [ends.readInt32LE(0), ends.readInt32LE(4)];
   const actions = Buffer.alloc(FILE_ACTIONS_BYTES);
-  functions.posix_spawn_file_actions_init(actions);
-  functions.posix_spawn_file_actions_adddup2(actions, theirs, 0);
-  functions.posix_spawn_file_actions_adddup2(actions, theirs, 1);
-  functions.posix_spawn_file_actions_addopen(actions, 2, cString("/dev/null"), O_WRONLY, 0);
+  const attributes = Buffer.alloc(ATTRIBUTES_BYTES);
+  const prepared = [
+    functions.posix_spawnattr_init(attributes),
+    functions.posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP),
+    functions.posix_spawn_file_actions_init(actions),
+    functions.posix_spawn_file_actions_adddup2(actions, theirs, 0),
+    functions.posix_spawn_file_actions_adddup2(actions, theirs, 1),
+    functions.posix_spawn_file_actions_addopen(actions, 2, cString("/dev/null"), O_WRONLY, 0),
+  ];
   const argv = cStrings([file, ...args], addressOf);
   const environment = cStrings(
     Object.entries(env).map(([name, value]) => `${name}=${value}`),
     addressOf,
   );
   const pid = Buffer.alloc(4);
-  const error = functions.posix_spawn(pid, cString(file), actions, 0n, argv.pointers, environment.pointers);
+  // with one of these undone it would write to what is ours
+  const error =
+    prepared.find((problem) => problem !== 0) ??
+    functions.posix_spawn(pid, cString(file), actions, attributes, argv.pointers, environment.pointers);
   // until here the pointers are in use, and nothing else keeps what they point to
   argv.texts.length = environment.texts.length = 0;
   functions.posix_spawn_file_actions_destroy(actions);
@@ -151,8 +169,12 @@ function reaped(
     resolve(found === pid ? endOf(status.readInt32LE(0)) : "an unknown end");
   };
   const kill = (): void => {
-    // the number is the child's until it is reaped
-    if (!isOver) process.kill(pid, "SIGKILL");
+    try {
+      // the number is the child's until it is reaped
+      if (!isOver) process.kill(pid, "SIGKILL");
+    } catch {
+      // it has ended, or is protected from us; then it ends once nobody reads its answer
+    }
     look();
   };
   return { ended, look, kill };
