@@ -90,7 +90,7 @@ describe.each(["strict", "istio"] as const)("in %s mode", (mode) => {
           if (blocker !== undefined) seen.blockers++;
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 1_500 },
     );
     expect(seen.shadows).toBeGreaterThan(200);
     expect(seen.beyond).toBeGreaterThan(10);
