@@ -33,12 +33,6 @@ export function createFittingIdentity(
     get state() {
       return state;
     },
-    get pending() {
-      return source.pending;
-    },
-    get federation() {
-      return source.federation;
-    },
     fetchJwtSvid: (audience, hint) => source.fetchJwtSvid(audience, hint),
     subscribe(listener) {
       listeners.add(listener);

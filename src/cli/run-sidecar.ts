@@ -98,7 +98,6 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
       sayReady();
     },
     signal: io.signal,
-    after: (ms, then) => systemClock.after(ms, then),
   });
   reloads = active;
   const startedMs = systemClock.nowMs();
@@ -254,10 +253,10 @@ interface Started {
   readonly text: string;
 }
 
-/** Configuration and policies, or undefined after printing all that is wrong with them, or when it was called off. */
 /** How long after it is ready a sidecar's start is over. */
 const START_OVER_MS = 2000;
 
+/** Configuration and policies, or undefined after printing all that is wrong with them, or when it was called off. */
 async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
   try {
     const { config, warnings, text } = await loadSidecarConfig(file, io.env);

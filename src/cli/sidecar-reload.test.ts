@@ -88,7 +88,6 @@ it("has the files of a new configuration and the trust domain of an SVID that ca
     pages: () => undefined,
     onPolicies: () => undefined,
     signal: new AbortController().signal,
-    after: () => () => undefined,
   });
   reloads.start(plane as DataPlane, stop.signal);
 

@@ -39,8 +39,6 @@ export interface ReloadParts {
   readonly onPolicies: () => void;
   /** The sidecar stops: what fails then failed for that. */
   readonly signal: AbortSignal;
-  /** Runs something later; returns how to call it off. */
-  readonly after: (ms: number, then: () => void) => () => void;
 }
 
 /** Pauses before policies are made for our trust domain once more, after they could not be. */
@@ -158,7 +156,7 @@ export function createReloads(parts: ReloadParts): Reloads {
   /** Without policies for our trust domain nothing is served (see createFittingIdentity). */
   function retryLater(): void {
     callOffRetry();
-    callOffRetry = parts.after(retryMs, () => {
+    callOffRetry = systemClock.after(retryMs, () => {
       if (wanted !== undefined && wanted !== policies.localTrustDomain && !parts.signal.aborted)
         void adoptTrustDomain(wanted);
     });

@@ -1,9 +1,12 @@
 import { writeFileSync } from "node:fs";
 import { constants, setPriority } from "node:os";
+import { libc } from "./libc.ts";
 
 /** sched_setscheduler(2), called by its number: musl's function of that name does nothing. */
 const SYS_SCHED_SETSCHEDULER: Readonly<Record<string, bigint>> = { x64: 144n, arm64: 119n };
 const SCHED_IDLE = 5n;
+/** struct sched_param. Kept: an address alone keeps nothing. */
+const NO_PRIORITY = Buffer.alloc(4);
 /** proc(5), oom_score_adj: the first to be ended when memory runs out. */
 const FIRST_TO_END = "1000";
 
@@ -17,11 +20,8 @@ export function putInBackground(pid: number): void {
   attempt(() => {
     const number = SYS_SCHED_SETSCHEDULER[process.arch];
     if (number === undefined) return;
-    const { functions } = process
-      .getBuiltinModule("node:ffi")
-      .dlopen(null, { syscall: { return: "i64", arguments: ["i64", "i64", "i64", "buffer"] } });
-    const noPriority = Buffer.alloc(4);
-    functions.syscall(number, BigInt(pid), SCHED_IDLE, noPriority);
+    const { getRawPointer } = process.getBuiltinModule("node:ffi");
+    libc().syscall(number, BigInt(pid), SCHED_IDLE, getRawPointer(NO_PRIORITY));
   });
 }
 

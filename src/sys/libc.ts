@@ -9,7 +9,17 @@ const definitions = {
   recv: { return: "i64", arguments: ["i32", "buffer", "u64", "i32"] },
   flock: { return: "i32", arguments: ["i32", "i32"] },
   fcntl: { return: "i32", arguments: ["i32", "i32", "i32"] },
-  syscall: { return: "i64", arguments: ["i64", "i64", "i64"] },
+  syscall: { return: "i64", arguments: ["i64", "i64", "i64", "i64"] },
+  posix_spawn: { return: "i32", arguments: ["buffer", "buffer", "buffer", "buffer", "buffer", "buffer"] },
+  posix_spawnattr_init: { return: "i32", arguments: ["buffer"] },
+  posix_spawnattr_setflags: { return: "i32", arguments: ["buffer", "i16"] },
+  posix_spawn_file_actions_init: { return: "i32", arguments: ["buffer"] },
+  posix_spawn_file_actions_adddup2: { return: "i32", arguments: ["buffer", "i32", "i32"] },
+  posix_spawn_file_actions_addopen: { return: "i32", arguments: ["buffer", "i32", "buffer", "i32", "u32"] },
+  posix_spawn_file_actions_destroy: { return: "i32", arguments: ["buffer"] },
+  socketpair: { return: "i32", arguments: ["i32", "i32", "i32", "buffer"] },
+  close: { return: "i32", arguments: ["i32"] },
+  waitpid: { return: "i32", arguments: ["i32", "buffer", "i32"] },
 } as const;
 
 export type Libc = Ffi.DynamicLibraryResult<typeof definitions>["functions"];

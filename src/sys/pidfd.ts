@@ -19,7 +19,9 @@ export interface Pidfd {
  *  process (SO_PEERPIDFD); before, the pid is opened, and another process of the same number may have slipped in if the
  *  peer ended since: so compare its uid as well. Throws CountersignError E_PEER_CREDENTIALS when the process is gone. */
 export function openPeerPidfd(socketFd: number, pid: number): Pidfd {
-  const fd = hasPeerPidfd(release()) ? peerPidfd(socketFd) : Number(libc().syscall(SYS_PIDFD_OPEN, BigInt(pid), 0n));
+  const fd = hasPeerPidfd(release())
+    ? peerPidfd(socketFd)
+    : Number(libc().syscall(SYS_PIDFD_OPEN, BigInt(pid), 0n, 0n));
   if (fd < 0) throw new CountersignError("E_PEER_CREDENTIALS", `process ${pid} has ended since it connected`);
   const pollEntry = Buffer.alloc(8);
   pollEntry.writeInt32LE(fd, 0);

@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process";
-import type * as Ffi from "node:ffi";
 import { Socket } from "node:net";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { getSystemErrorMessage } from "node:util";
 import { endFirst, putInBackground } from "./background-process.ts";
+import { type Libc, libc } from "./libc.ts";
 
 /** A process that was started for one question: it reads it from its standard input and answers on its standard output. What it says on
  *  standard error is lost. */
@@ -29,8 +29,8 @@ export interface Program {
  *  10 ms where 200 MB are in use. posix_spawn(3) copies nothing, and takes half a millisecond. Where it is not to be had, Node does it. Throws what the
  *  system says when there is no process. */
 export function startApart(program: Program): ApartProcess {
-  const posix = process.platform === "linux" ? posixFunctions() : undefined;
-  const { pid, ...started } = posix === undefined ? startByNode(program) : startByPosix(posix, program);
+  const functions = process.platform === "linux" ? libcIfAny() : undefined;
+  const { pid, ...started } = functions === undefined ? startByNode(program) : startByPosix(functions, program);
   if (pid !== undefined) endFirst(pid);
   if (pid !== undefined && program.inBackground) putInBackground(pid);
   return started;
@@ -41,51 +41,28 @@ interface Started extends ApartProcess {
   readonly pid: number | undefined;
 }
 
+function libcIfAny(): Libc | undefined {
+  try {
+    return libc();
+  } catch {
+    return undefined; // a Node without node:ffi
+  }
+}
+
 function startByNode({ file, args, env }: Program): Started {
   const child = spawn(file, args, { env, stdio: ["pipe", "pipe", "ignore"], detached: true });
-  // without descriptors or processes to have, Node makes no streams, and says why later
-  const hasStreams = (child.stdin as Writable | undefined) !== undefined;
-  child.once("error", () => undefined);
-  if (!hasStreams) throw new Error(`${file} was not started: no process or descriptor is left`);
   const { promise: ended, resolve } = Promise.withResolvers<string>();
   child.once("error", (error) => resolve(error.message));
   child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
+  // without descriptors or processes to have, Node makes no streams, and says why later
+  if ((child.stdin as Writable | undefined) === undefined)
+    throw new Error(`${file} was not started: no process or descriptor is left`);
   const kill = (): void => {
     child.kill("SIGKILL");
     child.stdin.destroy();
     child.stdout.destroy();
   };
   return { pid: child.pid, input: child.stdin, output: child.stdout, ended, kill };
-}
-
-const definitions = {
-  posix_spawn: { return: "i32", arguments: ["buffer", "buffer", "buffer", "buffer", "buffer", "buffer"] },
-  posix_spawnattr_init: { return: "i32", arguments: ["buffer"] },
-  posix_spawnattr_setflags: { return: "i32", arguments: ["buffer", "i16"] },
-  posix_spawn_file_actions_init: { return: "i32", arguments: ["buffer"] },
-  posix_spawn_file_actions_adddup2: { return: "i32", arguments: ["buffer", "i32", "i32"] },
-  posix_spawn_file_actions_addopen: { return: "i32", arguments: ["buffer", "i32", "buffer", "i32", "u32"] },
-  posix_spawn_file_actions_destroy: { return: "i32", arguments: ["buffer"] },
-  socketpair: { return: "i32", arguments: ["i32", "i32", "i32", "buffer"] },
-  close: { return: "i32", arguments: ["i32"] },
-  waitpid: { return: "i32", arguments: ["i32", "buffer", "i32"] },
-} as const;
-
-interface Posix {
-  readonly functions: Ffi.DynamicLibraryResult<typeof definitions>["functions"];
-  readonly addressOf: (bytes: Uint8Array) => bigint;
-}
-
-let loaded: Posix | undefined;
-
-function posixFunctions(): Posix | undefined {
-  try {
-    const ffi = process.getBuiltinModule("node:ffi");
-    loaded ??= { functions: ffi.dlopen(null, definitions).functions, addressOf: ffi.getRawPointer };
-  } catch {
-    // a Node without node:ffi
-  }
-  return loaded;
 }
 
 const AF_UNIX = 1;
@@ -99,7 +76,7 @@ const [FILE_ACTIONS_BYTES, ATTRIBUTES_BYTES] = [512, 1_024];
 const POINTER_BYTES = 8;
 const [FIRST_LOOK_MS, LAST_LOOK_MS] = [2, 100];
 
-function startByPosix({ functions, addressOf }: Posix, { file, args, env }: Program): Started {
+function startByPosix(functions: Libc, { file, args, env }: Program): Started {
   const ends = Buffer.alloc(8);
   if (functions.socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, ends) !== 0)
     throw new Error("there is no socket for it: no file descriptor is left (ulimit -n)");
@@ -114,11 +91,8 @@ function startByPosix({ functions, addressOf }: Posix, { file, args, env }: Prog
     functions.posix_spawn_file_actions_adddup2(actions, theirs, 1),
     functions.posix_spawn_file_actions_addopen(actions, 2, cString("/dev/null"), O_WRONLY, 0),
   ];
-  const argv = cStrings([file, ...args], addressOf);
-  const environment = cStrings(
-    Object.entries(env).map(([name, value]) => `${name}=${value}`),
-    addressOf,
-  );
+  const argv = cStrings([file, ...args]);
+  const environment = cStrings(Object.entries(env).map(([name, value]) => `${name}=${value}`));
   const pid = Buffer.alloc(4);
   // with one of these undone it would write to what is ours
   const error =
@@ -147,7 +121,7 @@ function startByPosix({ functions, addressOf }: Posix, { file, args, env }: Prog
 /** Asks how a child ended, from the first sign of its end on, until the system knows: nobody else does, and a child that nobody asks about stays
  *  as a zombie. */
 function reaped(
-  { waitpid }: Posix["functions"],
+  { waitpid }: Libc,
   pid: number,
 ): { readonly ended: Promise<string>; readonly look: () => void; readonly kill: () => void } {
   const { promise: ended, resolve } = Promise.withResolvers<string>();
@@ -192,12 +166,10 @@ function cString(text: string): Buffer {
 }
 
 /** An array of pointers to strings that a null pointer ends. It names what `texts` holds, for as long as that is held. */
-function cStrings(
-  strings: readonly string[],
-  addressOf: Posix["addressOf"],
-): { readonly pointers: Buffer; readonly texts: Buffer[] } {
+function cStrings(strings: readonly string[]): { readonly pointers: Buffer; readonly texts: Buffer[] } {
+  const { getRawPointer } = process.getBuiltinModule("node:ffi");
   const texts = strings.map(cString);
   const pointers = Buffer.alloc((texts.length + 1) * POINTER_BYTES);
-  for (const [i, text] of texts.entries()) pointers.writeBigUInt64LE(addressOf(text), i * POINTER_BYTES);
+  for (const [i, text] of texts.entries()) pointers.writeBigUInt64LE(getRawPointer(text), i * POINTER_BYTES);
   return { pointers, texts };
 }
