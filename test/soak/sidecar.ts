@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Child, type Children, waitUntilReady } from "../../bench/processes.ts";
+import { inspectorFlag, readInspectorUrl } from "./live-memory.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const bundledCli = ["--disable-warning=ExperimentalWarning", join(root, "dist", "countersign.mjs")];
@@ -25,6 +26,8 @@ export interface Sidecar {
   readonly auditFile: string;
   /** Lines of its log that have an `event`, growing. */
   readonly events: readonly LogEvent[];
+  /** Where its inspector listens, if it has one. */
+  readonly inspectorUrl: string | undefined;
 }
 
 export interface SidecarOptions {
@@ -34,24 +37,29 @@ export interface SidecarOptions {
   readonly config: object;
   /** The Node to run it with: a path of its own lets an issuer tell sidecars of one user apart. */
   readonly node?: string;
+  /** With V8's inspector. */
+  readonly inspect?: boolean;
 }
 
 /** Returns when the log says `ready`. */
 export async function startSidecar(children: Children, options: SidecarOptions): Promise<Sidecar> {
-  const { name, dir, config, node = process.execPath } = options;
+  const { name, dir, config, node = process.execPath, inspect = false } = options;
   const file = join(dir, `${name}.yaml`);
   const auditFile = join(dir, `${name}-audit.jsonl`);
   const audit = { sinks: [{ file: { path: auditFile, rotate: { size: "10GiB" } } }] };
   writeFileSync(file, JSON.stringify({ ...config, audit }, undefined, 2));
   const events: LogEvent[] = [];
-  const child = await children.start(name, node, [...bundledCli, "run", "-c", file], {
+  let inspectorUrl: string | undefined;
+  const flags = inspect ? [inspectorFlag] : [];
+  const child = await children.start(name, node, [...flags, ...bundledCli, "run", "-c", file], {
     onStderrLine: (line) => {
+      inspectorUrl = readInspectorUrl(line) ?? inspectorUrl; // the last: it replaces itself by a process with flags
       const event = eventOf(line);
       if (event !== undefined) events.push({ ...event, atMs: performance.now() });
     },
   });
   await waitUntilReady(child, () => events.some(({ event }) => event === "ready"), 20_000);
-  return { child, auditFile, events };
+  return { child, auditFile, events, inspectorUrl };
 }
 
 export async function startIssuer(children: Children, dir: string, config: object): Promise<Child> {
