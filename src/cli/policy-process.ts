@@ -5,7 +5,7 @@ import type { PackedPolicies, PolicyFile } from "../authz/load-policies.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
 import { CountersignError, CountersignErrors, type SourcePosition } from "../core/errors.ts";
-import { readMessage } from "../sys/shared-memory-message.ts";
+import { createMessageReader, type MessageReader } from "../sys/shared-memory-message.ts";
 import { type ApartProcess, startApart } from "../sys/start-apart.ts";
 import { COMPILE_POLICIES } from "./policy-compiler-argument.ts";
 import { countersignBuild } from "./version.ts";
@@ -123,7 +123,8 @@ async function askProcess(
   signal: AbortSignal | undefined,
   patienceMs?: number,
 ): Promise<PolicyProcessAnswer | undefined> {
-  const { input, output, ended, kill } = startProcess(maxHeapMb, patienceMs !== undefined);
+  const reader = createMessageReader();
+  const { input, ended, kill } = startProcess(maxHeapMb, patienceMs !== undefined, reader);
   let isLate = false;
   const late = (): void => {
     isLate = true;
@@ -136,10 +137,8 @@ async function askProcess(
   try {
     // one that ends early takes no more, or answers half: that it ended is seen below
     input.on("error", () => undefined).end(serialize(start));
-    const answer = await readMessage(output).catch((error: unknown) => {
-      // a connection that breaks is the end of the process; all else is about what it said
-      if (!(error instanceof Error && "code" in error))
-        throw processError(`the answer cannot be read: ${String(error)}`);
+    const answer = await reader.message.catch((error: unknown) => {
+      throw processError(`the answer cannot be read: ${String(error)}`);
     });
     if (signal?.aborted === true) throw processError("the sidecar stops");
     if (answer !== undefined) return answer as PolicyProcessAnswer;
@@ -155,7 +154,7 @@ async function askProcess(
   }
 }
 
-function startProcess(maxHeapMb: number, inBackground: boolean): ApartProcess {
+function startProcess(maxHeapMb: number, inBackground: boolean, reader: MessageReader): ApartProcess {
   // a young generation of V8's usual size takes 60 MB more, and no less time
   const heap = [`--max-old-space-size=${maxHeapMb}`, "--max-semi-space-size=8"];
   // options meant for this process, such as a debugger's port, are not the other's
@@ -163,12 +162,8 @@ function startProcess(maxHeapMb: number, inBackground: boolean): ApartProcess {
   for (const [name, value] of Object.entries(process.env))
     if (value !== undefined && name !== "NODE_OPTIONS") env[name] = value;
   try {
-    return startApart({
-      file: process.execPath,
-      args: [...heap, "--disable-warning=ExperimentalWarning", ...entry()],
-      env,
-      inBackground,
-    });
+    const args = [...heap, "--disable-warning=ExperimentalWarning", ...entry()];
+    return startApart({ file: process.execPath, args, env, inBackground }, reader);
   } catch (cause) {
     throw processError(`no process to compile in could be started: ${String(cause)}`, { cause });
   }

@@ -2,8 +2,6 @@ import { DefaultDeserializer, DefaultSerializer } from "node:v8";
 
 // A message: how long its structure is, how many memories follow, the length of each (32 bits each), the structure, the memories.
 
-const WORD = 4;
-
 const KINDS: readonly unknown[] = [Uint8Array, Int32Array];
 
 class Writer extends DefaultSerializer {
@@ -54,48 +52,67 @@ export function writeMessage(value: unknown): readonly Uint8Array[] {
   return [new Uint8Array(head.buffer), structure, ...writer.memories.map((memory) => new Uint8Array(memory))];
 }
 
-/** Reads a message as its pieces come, each straight into its memory: no piece takes longer than its copy. `undefined` when the pieces
- *  end before the message does. From this program's own processes alone: sizes are believed. */
-export async function readMessage(pieces: AsyncIterable<Uint8Array>): Promise<unknown> {
-  const filling = filler(pieces[Symbol.asyncIterator]());
-  const words = async (count: number): Promise<Uint32Array | undefined> => {
-    const bytes = new Uint8Array(count * WORD);
-    return (await filling(bytes)) ? new Uint32Array(bytes.buffer) : undefined;
+/** Takes what another process writes, as it comes. */
+export interface MessageReader {
+  /** The next bytes. They are copied: the memory is free for the next. */
+  readonly take: (piece: Uint8Array) => void;
+  /** No more comes. */
+  readonly end: () => void;
+  /** What was written; undefined when that ended early. Rejected for what is no message. What follows one is ignored. */
+  readonly message: Promise<unknown>;
+}
+
+/** Reads a message as its pieces come, each straight into its memory: no piece takes longer than its copy. From this program's own
+ *  processes alone: sizes are believed. */
+export function createMessageReader(): MessageReader {
+  const { promise: message, resolve, reject } = Promise.withResolvers<unknown>();
+  const parts = messageParts();
+  let filled = 0;
+  let part = parts.next();
+  /** Past the parts that are full, and those that are empty. */
+  const advance = (): void => {
+    while (part.done !== true && filled === part.value.length) {
+      filled = 0;
+      part = parts.next();
+    }
+    if (part.done === true) resolve(part.value);
   };
-  const [structureLength = 0, count] = (await words(2)) ?? [];
-  const lengths = count === undefined ? undefined : await words(count);
-  if (lengths === undefined) return undefined;
+  return {
+    take(piece) {
+      try {
+        for (let rest = piece; rest.length > 0; ) {
+          if (part.done === true) return; // it is known by now
+          const taken = rest.subarray(0, part.value.length - filled);
+          part.value.set(taken, filled);
+          filled += taken.length;
+          rest = rest.subarray(taken.length);
+          advance();
+        }
+      } catch (error) {
+        reject(error);
+      }
+    },
+    end: () => resolve(undefined),
+    message,
+  };
+}
+
+/** The memories that a message fills, one after the other, and then what it says. */
+function* messageParts(): Generator<Uint8Array, unknown, undefined> {
+  const head = new Uint32Array(2);
+  yield new Uint8Array(head.buffer);
+  const [structureLength = 0, count = 0] = head;
+  const lengths = new Uint32Array(count);
+  yield new Uint8Array(lengths.buffer);
   const structure = Buffer.alloc(structureLength);
-  if (!(await filling(structure))) return undefined;
+  yield structure;
   const memories: SharedArrayBuffer[] = [];
   for (const length of lengths) {
     const memory = new SharedArrayBuffer(length);
-    // oxlint-disable-next-line no-await-in-loop -- they come one after the other
-    if (!(await filling(new Uint8Array(memory)))) return undefined;
+    yield new Uint8Array(memory);
     memories.push(memory);
   }
   const reader = new Reader(structure, memories);
   reader.readHeader();
   return reader.readValue();
-}
-
-/** Fills an array with what comes next; false when too little comes. */
-function filler(pieces: AsyncIterator<Uint8Array>): (target: Uint8Array) => Promise<boolean> {
-  let rest: Uint8Array = new Uint8Array(0);
-  return async (target) => {
-    let filled = 0;
-    while (filled < target.length) {
-      if (rest.length === 0) {
-        // oxlint-disable-next-line no-await-in-loop -- each piece says whether another is wanted
-        const next = await pieces.next();
-        if (next.done === true) return false;
-        rest = next.value;
-      }
-      const taken = rest.subarray(0, target.length - filled);
-      target.set(taken, filled);
-      filled += taken.length;
-      rest = rest.subarray(taken.length);
-    }
-    return true;
-  };
 }

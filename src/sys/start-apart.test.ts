@@ -1,14 +1,21 @@
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
-import { text } from "node:stream/consumers";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { type Program, startApart } from "./start-apart.ts";
+import { type ApartProcess, type Program, startApart } from "./start-apart.ts";
 
 const isLinux = process.platform === "linux";
 if (!isLinux) console.warn("skipped: posix_spawn and how threads are scheduled, which need Linux");
 
 function shell(script: string, more: Partial<Program> = {}): Program {
   return { file: "/bin/sh", args: ["-c", script], env: {}, inBackground: false, ...more };
+}
+
+/** Starts it, with all that it says. */
+function start(program: Program): ApartProcess & { readonly said: Promise<string> } {
+  const { promise: said, resolve } = Promise.withResolvers<string>();
+  const pieces: Buffer[] = [];
+  const take = (bytes: Uint8Array): void => void pieces.push(Buffer.from(bytes));
+  return { ...startApart(program, { take, end: () => resolve(Buffer.concat(pieces).toString()) }), said };
 }
 
 /** What a thread's threads have as children, zombies too (proc(5)). */
@@ -31,10 +38,10 @@ describe.each(ways)("a process that %s starts", (way) => {
 
   it("reads a question to its end, and answers", async () => {
     withWay();
-    const { input, output, ended } = startApart(shell("cat; echo :$A", { env: { A: "a b" } }));
+    const { input, said, ended } = start(shell("cat; echo :$A", { env: { A: "a b" } }));
     const question = "x".repeat(1_000_000);
     input.end(question);
-    expect(await text(output)).toBe(`${question}:a b\n`);
+    expect(await said).toBe(`${question}:a b\n`);
     expect(await ended).toBe("exit code 0");
   });
 
@@ -43,15 +50,15 @@ describe.each(ways)("a process that %s starts", (way) => {
     ["kill -KILL $$", "SIGKILL"],
   ])("says how it ended: %s", async (script, end) => {
     withWay();
-    const { input, output, ended } = startApart(shell(script));
+    const { input, said, ended } = start(shell(script));
     input.on("error", () => undefined).end();
-    await text(output);
+    await said;
     expect(await ended).toBe(end);
   });
 
   it("ends when it is told to, more than once too", async () => {
     withWay();
-    const { input, ended, kill } = startApart(shell("sleep 1000"));
+    const { input, ended, kill } = start(shell("sleep 1000"));
     input.on("error", () => undefined);
     kill();
     kill();
@@ -61,51 +68,50 @@ describe.each(ways)("a process that %s starts", (way) => {
 
   it("keeps quiet on standard error", async () => {
     withWay();
-    const { input, output, ended } = startApart(shell("echo nobody hears this >&2"));
+    const { input, said, ended } = start(shell("echo nobody hears this >&2"));
     input.end();
-    expect([await text(output), await ended]).toEqual(["", "exit code 0"]);
+    expect([await said, await ended]).toEqual(["", "exit code 0"]);
   });
 
   it.skipIf(!isLinux)("inherits no descriptor of this process", async () => {
     withWay();
     const list = shell("ls /proc/self/fd");
-    const { input, output } = startApart(list);
+    const { input, said } = start(list);
     input.end();
-    expect(await text(output)).toBe(spawnSync(list.file, list.args, { encoding: "utf8" }).stdout);
+    expect(await said).toBe(spawnSync(list.file, list.args, { encoding: "utf8" }).stdout);
   });
 
   it.skipIf(!isLinux)("lets others go first in the background, and is the first to end without memory", async () => {
     withWay();
     const script = "read line; cut -d ' ' -f 19,41 /proc/self/stat; cat /proc/self/oom_score_adj";
-    const { input, output } = startApart(shell(script, { inBackground: true }));
+    const { input, said } = start(shell(script, { inBackground: true }));
     vi.restoreAllMocks();
     input.end("\n");
     // nice and policy: SCHED_IDLE; where Node starts it on another system, the lowest priority alone
-    expect(await text(output)).toBe(way === "Node" ? "19 0\n0\n" : "19 5\n1000\n");
+    expect(await said).toBe(way === "Node" ? "19 0\n0\n" : "19 5\n1000\n");
   });
 });
 
 it.skipIf(!isLinux)("says why nothing was started", () => {
-  expect(() => startApart({ file: "/nowhere", args: [], env: {}, inBackground: false })).toThrow(
+  expect(() => start({ file: "/nowhere", args: [], env: {}, inBackground: false })).toThrow(
     "posix_spawn: no such file or directory",
   );
 });
 
 it("says why Node started nothing", async () => {
   vi.spyOn(process, "platform", "get").mockReturnValue("darwin");
-  const { input, output, ended } = startApart({ file: "/nowhere", args: [], env: {}, inBackground: true });
+  const { input, ended } = start({ file: "/nowhere", args: [], env: {}, inBackground: true });
   input.on("error", () => undefined);
-  output.on("error", () => undefined);
   expect(await ended).toContain("ENOENT");
 });
 
 it.skipIf(!isLinux)("leaves no zombie and no descriptor", async () => {
   const before = readdirSync("/proc/self/fd").length;
   for (let i = 0; i < 20; i++) {
-    const { input, output, ended, kill } = startApart(shell("cat"));
+    const { input, said, ended, kill } = start(shell("cat"));
     input.on("error", () => undefined).end("x");
     // oxlint-disable-next-line no-await-in-loop -- one after the other
-    if (i % 2 === 0) await text(output);
+    if (i % 2 === 0) await said;
     kill();
     // oxlint-disable-next-line no-await-in-loop -- as above
     await ended;

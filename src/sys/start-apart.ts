@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { Socket } from "node:net";
 import { constants } from "node:os";
-import type { Readable, Writable } from "node:stream";
+import type { Writable } from "node:stream";
 import { getSystemErrorMessage } from "node:util";
 import { endFirst, putInBackground } from "./background-process.ts";
 import { type Libc, libc } from "./libc.ts";
@@ -10,11 +10,18 @@ import { type Libc, libc } from "./libc.ts";
  *  standard error is lost. */
 export interface ApartProcess {
   readonly input: Writable;
-  readonly output: Readable;
   /** How it ended: an exit code, or the signal that ended it. */
   readonly ended: Promise<string>;
   /** Ends it now, if it has not ended yet, and lets go of what goes in and out. */
   kill(): void;
+}
+
+/** Of standard output. */
+export interface OutputReader {
+  /** The next bytes, which stay only until it returns. */
+  readonly take: (bytes: Uint8Array) => void;
+  /** No more comes, however it ended. May be called more than once. */
+  readonly end: () => void;
 }
 
 export interface Program {
@@ -28,9 +35,10 @@ export interface Program {
 /** Starts a program, in a process group of its own: what is sent to ours, such as a terminal's Ctrl-C, is for us. Memory that runs out ends it first. Node starts one by copying this process, all its page tables included, while nothing else happens in it: some
  *  10 ms where 200 MB are in use. posix_spawn(3) copies nothing, and takes half a millisecond. Where it is not to be had, Node does it. Throws what the
  *  system says when there is no process. */
-export function startApart(program: Program): ApartProcess {
+export function startApart(program: Program, output: OutputReader): ApartProcess {
   const functions = process.platform === "linux" ? libcIfAny() : undefined;
-  const { pid, ...started } = functions === undefined ? startByNode(program) : startByPosix(functions, program);
+  const { pid, ...started } =
+    functions === undefined ? startByNode(program, output) : startByPosix(functions, program, output);
   if (pid !== undefined) endFirst(pid);
   if (pid !== undefined && program.inBackground) putInBackground(pid);
   return started;
@@ -49,7 +57,7 @@ function libcIfAny(): Libc | undefined {
   }
 }
 
-function startByNode({ file, args, env }: Program): Started {
+function startByNode({ file, args, env }: Program, output: OutputReader): Started {
   const child = spawn(file, args, { env, stdio: ["pipe", "pipe", "ignore"], detached: true });
   const { promise: ended, resolve } = Promise.withResolvers<string>();
   child.once("error", (error) => resolve(error.message));
@@ -57,12 +65,13 @@ function startByNode({ file, args, env }: Program): Started {
   // without descriptors or processes to have, Node makes no streams, and says why later
   if ((child.stdin as Writable | undefined) === undefined)
     throw new Error(`${file} was not started: no process or descriptor is left`);
+  child.stdout.on("data", output.take).once("end", output.end).once("close", output.end).on("error", output.end);
   const kill = (): void => {
     child.kill("SIGKILL");
     child.stdin.destroy();
     child.stdout.destroy();
   };
-  return { pid: child.pid, input: child.stdin, output: child.stdout, ended, kill };
+  return { pid: child.pid, input: child.stdin, ended, kill };
 }
 
 const AF_UNIX = 1;
@@ -74,9 +83,10 @@ const POSIX_SPAWN_SETPGROUP = 2;
 /** More than any C library wants: glibc 80 and 336. */
 const [FILE_ACTIONS_BYTES, ATTRIBUTES_BYTES] = [512, 1_024];
 const POINTER_BYTES = 8;
+const READ_BYTES = 65_536;
 const [FIRST_LOOK_MS, LAST_LOOK_MS] = [2, 100];
 
-function startByPosix(functions: Libc, { file, args, env }: Program): Started {
+function startByPosix(functions: Libc, { file, args, env }: Program, output: OutputReader): Started {
   const ends = Buffer.alloc(8);
   if (functions.socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, ends) !== 0)
     throw new Error("there is no socket for it: no file descriptor is left (ulimit -n)");
@@ -106,16 +116,25 @@ function startByPosix(functions: Libc, { file, args, env }: Program): Started {
     functions.close(ours);
     throw new Error(`posix_spawn: ${getSystemErrorMessage(-error)}`);
   }
-  const stream = new Socket({ fd: ours, allowHalfOpen: true });
+  const callback = (length: number, bytes: Uint8Array): boolean => {
+    output.take(bytes.subarray(0, length));
+    return true;
+  };
+  // a buffer for each read, as sockets have them otherwise, would bring the next collection of the whole heap forward
+  const onread = { buffer: Buffer.allocUnsafeSlow(READ_BYTES), callback };
+  const stream = new Socket({ fd: ours, allowHalfOpen: true, onread });
   const number = pid.readInt32LE(0);
   const child = reaped(functions, number);
-  stream.once("close", child.look);
-  stream.once("end", child.look);
+  const end = (): void => {
+    output.end();
+    child.look();
+  };
+  stream.once("end", end).once("close", end).on("error", end);
   const kill = (): void => {
     child.kill();
     stream.destroy();
   };
-  return { pid: number, input: stream, output: stream, ended: child.ended, kill };
+  return { pid: number, input: stream, ended: child.ended, kill };
 }
 
 /** Asks how a child ended, from the first sign of its end on, until the system knows: nobody else does, and a child that nobody asks about stays
