@@ -15,6 +15,8 @@ describe("clientAddress", () => {
     ["the TCP peer when the last entry is malformed", "203.0.113.7, unknown", "10.0.0.1"],
     ["the TCP peer for an empty field", "", "10.0.0.1"],
     ["an entry with a port is malformed", "203.0.113.7:443", "10.0.0.1"],
+    ["an IPv4 entry with a zone is malformed", "192.0.2.1%zone, 10.1.1.1", "10.1.1.1"],
+    ["an IPv6 entry with a zone is malformed", "203.0.113.7, fe80::1%eth0", "10.0.0.1"],
     ["IPv4-mapped IPv6 as IPv4", "::ffff:203.0.113.7", "203.0.113.7"],
     ["IPv6 through trusted IPv6", "2001:DB8::1,fd00::2", "2001:db8::1"],
     ["a trailing comma is malformed", "203.0.113.7,", "10.0.0.1"],

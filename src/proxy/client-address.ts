@@ -1,5 +1,5 @@
 import type { CidrSet } from "../core/cidr-set.ts";
-import { canonicalIpAddress, parseIpAddress } from "../core/ip-address.ts";
+import { formatIpAddress, parseIpAddress } from "../core/ip-address.ts";
 
 /** The client behind trusted hops: all x-forwarded-for entries walked from the right, the first that is no trusted proxy. A malformed
  *  entry ends the walk at the last good one. `source` is the TCP peer, already known to be trusted. */
@@ -9,12 +9,11 @@ export function clientAddress(source: string, forwardedFor: string, trusted: Cid
   while (end >= 0) {
     const comma = forwardedFor.lastIndexOf(",", end - 1);
     const entry = forwardedFor.slice(comma + 1, end).trim();
-    const canonical = canonicalIpAddress(entry);
-    if (canonical === undefined) return client;
-    client = canonical;
-    const parsed = parseIpAddress(canonical);
-    if (parsed === undefined || !trusted.has(parsed)) return client;
-    if (comma <= 0) return client;
+    // a zone (RFC 4007) means something on one machine alone: no proxy's client has one
+    const address = parseIpAddress(entry);
+    if (address === undefined) return client;
+    client = formatIpAddress(address);
+    if (!trusted.has(address) || comma <= 0) return client;
     end = comma;
   }
   return client;
