@@ -10,6 +10,9 @@ const ACTIONS: readonly PolicyAction[] = ["ALLOW", "DENY", "AUDIT", "CUSTOM"];
 /** Istio's limit. */
 const MAX_RULES = 512;
 const DRY_RUN = "istio.io/dry-run";
+/** What Istio reads as true and as false there: Go's strconv.ParseBool. */
+const TRUE_TEXTS: readonly string[] = ["1", "t", "T", "TRUE", "true", "True"];
+const FALSE_TEXTS: readonly string[] = ["0", "f", "F", "FALSE", "false", "False"];
 
 /** Reads the spec of an AuthorizationPolicy, yielding between rules. The result is undefined when its action is unknown. */
 export function* readPolicy(
@@ -123,8 +126,8 @@ function readDryRun(document: YamlMap, action: PolicyAction | undefined, { findi
   if (metadata?.kind !== "map") return false;
   const annotations = asMap(childOf(metadata, "annotations"), "metadata.annotations", findings);
   const dryRun = asText(childOf(annotations, DRY_RUN), `metadata.annotations[${DRY_RUN}]`, findings);
-  if (dryRun === undefined || dryRun.text === "false") return false;
-  if (dryRun.text !== "true") {
+  if (dryRun === undefined || FALSE_TEXTS.includes(dryRun.text)) return false;
+  if (!TRUE_TEXTS.includes(dryRun.text)) {
     const message = `${DRY_RUN} is ${JSON.stringify(dryRun.text.slice(0, 200))}`;
     findings.error("E_POLICY_TYPE", dryRun.at, message, 'write "true" or "false"');
   } else if (action === "AUDIT" || action === "CUSTOM") {

@@ -116,7 +116,12 @@ const METADATA: Schema = {
     annotations: {
       type: "object",
       description: "Only istio.io/dry-run means something here.",
-      properties: { "istio.io/dry-run": { enum: ["true", "false"], description: "true: not enforced, but recorded." } },
+      properties: {
+        "istio.io/dry-run": {
+          enum: ["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"],
+          description: "true: not enforced, but recorded.",
+        },
+      },
     },
   },
 };
