@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it, onTestFinished } from "vitest";
@@ -75,6 +75,37 @@ it.each<[string, RequestListener, object]>([
     ]),
   );
   expect(failed).toMatchObject({ code: "E_POLICY_FETCH", ...matched });
+});
+
+describe("an answer", () => {
+  const head = 'HTTP/1.1 200 OK\r\nETag: "v1"\r\n';
+  const closing = `${head}Connection: close\r\n`;
+  it.each<[string, string, string | RegExp]>([
+    ["by its length", `${closing}Content-Length: 5\r\n\r\na: 1\n`, "a: 1\n"],
+    ["by its chunks", `${closing}Transfer-Encoding: Chunked\r\n\r\n5\r\na: 1\n\r\n0\r\n\r\n`, "a: 1\n"],
+    ["by the connection alone", `${closing}\r\na: 1\n`, /neither a Content-Length nor chunks/],
+    ["by the connection of HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\na: 1\n", /neither a Content-Length nor chunks/],
+    ["by the connection, in a coding", `${closing}Transfer-Encoding: gzip\r\n\r\na: 1\n`, /neither|the fetch failed/],
+    ["by two lengths", `${head}Content-Length: 5\r\nContent-Length: 2\r\n\r\na: 1\n`, /the fetch failed/],
+    ["by a length that does not come", `${closing}Content-Length: 9\r\n\r\na: 1\n`, /the fetch failed/],
+    ["by chunks that break off", `${closing}Transfer-Encoding: chunked\r\n\r\n5\r\na: 1\n\r\n`, /the fetch failed/],
+    [
+      "by chunks that break off, kept alive",
+      `${head}Transfer-Encoding: chunked\r\n\r\n5\r\na: 1\n\r\n`,
+      /fetch failed/,
+    ],
+    ["by both", `${closing}Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, /the fetch failed/],
+  ])("that ends %s", async (_, bytes, expected) => {
+    const server = createTcpServer((socket) => {
+      socket.on("error", () => undefined).once("data", () => socket.end(bytes));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => void server.close());
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/orders.yaml`;
+    const got = createPolicyFetch(undefined)(url, undefined, never);
+    if (typeof expected === "string") expect(await got).toMatchObject({ text: expected });
+    else await expect(got).rejects.toMatchObject({ code: "E_POLICY_FETCH", message: expect.stringMatching(expected) });
+  });
 });
 
 it("ends when it is told to", async () => {

@@ -27,7 +27,8 @@ const MAX_ETAG = 512;
 const TIMEOUT_MS = 20_000;
 const MAX_RETRY_AFTER_S = 3600;
 
-/** Makes a fetcher of policies: 200 or 304 and nothing else, no redirect, no compression, at most 4 MiB of UTF-8. `ca`: PEM file of the
+/** Makes a fetcher of policies: 200 or 304 and nothing else, no redirect, no compression, at most 4 MiB of UTF-8 whose end the server has told
+ *  (RFC 9112 section 6.3). `ca`: PEM file of the
  *  authorities to trust in place of the system's, read at each fetch. undici is loaded by the first one. */
 export function createPolicyFetch(ca: string | undefined): PolicyFetch {
   return async (url, etag, signal) => {
@@ -73,6 +74,11 @@ async function readAnswer(
   const coding = headers["content-encoding"];
   if (coding !== undefined && coding !== "identity")
     throw new CountersignError("E_POLICY_FETCH", "the answer is compressed, which was not asked for");
+  if (!tellsItsEnd(headers))
+    throw new CountersignError(
+      "E_POLICY_FETCH",
+      "the answer has neither a Content-Length nor chunks to tell its end by",
+    );
   const chunks: Buffer[] = [];
   for await (const chunk of body as AsyncIterable<Buffer>) chunks.push(chunk);
   const etag = headers["etag"];
@@ -81,6 +87,14 @@ async function readAnswer(
     text: utf8(Buffer.concat(chunks)),
     etag: typeof etag === "string" && etag.length <= MAX_ETAG && /^[\x21-\x7e]+$/.test(etag) ? etag : undefined,
   };
+}
+
+/** Where the end of the connection is the end of the body, whoever is on the path decides where that is, under TLS too: half a set, without the
+ *  DENY at its end, would be a whole one. */
+function tellsItsEnd(headers: Dispatcher.ResponseData["headers"]): boolean {
+  const coding = headers["transfer-encoding"];
+  if (coding === undefined) return typeof headers["content-length"] === "string";
+  return typeof coding === "string" && coding.toLowerCase() === "chunked";
 }
 
 function utf8(bytes: Buffer): string {
