@@ -43,18 +43,27 @@ describe("loadPolicies refuses in both modes", () => {
     [
       "an unknown key of the document",
       `${head}extra: 1\n`,
-      'p.yaml:4:1: E_POLICY_UNKNOWN_KEY the policy has no key "extra"; fix: remove it',
+      'p.yaml:4:1: E_POLICY_UNKNOWN_KEY the policy has no key "extra"; fix: write one of apiVersion, kind, metadata, spec, status; remove it only if',
     ],
     [
       "an unknown key of the spec",
       `${head}spec: { rule: [{}] }\n`,
       'p.yaml:4:9: E_POLICY_UNKNOWN_KEY spec has no key "rule"; fix: did you mean "rules"?',
     ],
-    ["an unknown key of a rule", rule("form: []"), 'p.yaml:6:5: E_POLICY_UNKNOWN_KEY rules[0] has no key "form"'],
+    [
+      "an unknown key of a rule",
+      rule("form: []"),
+      'p.yaml:6:5: E_POLICY_UNKNOWN_KEY rules[0] has no key "form"; fix: did you mean "from"?',
+    ],
     [
       "an unknown key of a source",
       rule("from: [{ source: { principal: [a/b] } }]"),
       'p.yaml:6:24: E_POLICY_UNKNOWN_KEY from[0].source has no key "principal"; fix: did you mean "principals"?',
+    ],
+    [
+      "a misspelt key of a source",
+      rule("from: [{ source: { princpals: [a/b] } }]"),
+      'E_POLICY_UNKNOWN_KEY from[0].source has no key "princpals"; fix: did you mean "principals"?',
     ],
     [
       "an operation's key in a source",
@@ -80,7 +89,7 @@ describe("loadPolicies refuses in both modes", () => {
     [
       "a rule that is nothing",
       `${head}spec:\n  rules:\n  -\n`,
-      "E_POLICY_EMPTY rules[0] is empty; fix: write {} for a rule that always matches",
+      "E_POLICY_EMPTY spec.rules[0] is empty; fix: write {} for a rule that always matches",
     ],
     [
       "an empty value",
@@ -531,5 +540,94 @@ describe("loadPolicies warns", () => {
     const text = rule("from: [{ source: { principals: [partner.org/x] } }]");
     const { warnings } = loadPolicies([{ file: "p.yaml", text }], { ...strictOptions, localTrustDomain: undefined });
     expect(warnings).toEqual([]);
+  });
+});
+
+/** A content that is commented out leaves its key with nothing. */
+describe("a key with nothing after it", () => {
+  const about = (apiVersion: string, kind: string, spec: string) =>
+    `apiVersion: ${apiVersion}\nkind: ${kind}\nmetadata: { name: a, namespace: shop }\n${spec}\n`;
+  const policy = (spec: string) => about("security.istio.io/v1", "AuthorizationPolicy", spec);
+  const ruled = (text: string) => policy(`spec:\n  rules:\n  - ${text}`);
+  const to = "to: [{ operation: { methods: [GET] } }]";
+  const peer = (spec: string) => about("security.istio.io/v1", "PeerAuthentication", spec);
+  const token = (text: string) =>
+    about(
+      "security.istio.io/v1",
+      "RequestAuthentication",
+      `spec:\n  jwtRules:\n  - { issuer: "https://i.example", audiences: [a], ${text} }`,
+    );
+
+  it.each<[string, string, string]>([
+    ["from", ruled(`from:\n    # - source: { principals: [a/b] }\n    ${to}`), "6:5 rules[0].from"],
+    ["to", ruled("to: ~"), "6:5 rules[0].to"],
+    ["when", ruled(`${to}\n    when:`), "7:5 rules[0].when"],
+    [
+      "a field beside another one",
+      ruled("from: [{ source: { principals: null, ipBlocks: [10.0.0.1] } }]"),
+      "from[0].source.principals",
+    ],
+    ["a negated field", ruled("to: [{ operation: { methods: [GET], notPaths: } }]"), "to[0].operation.notPaths"],
+    [
+      "notValues beside values",
+      ruled("when: [{ key: source.ip, values: [10.0.0.1], notValues: }]"),
+      "when[0].notValues",
+    ],
+    ["rules", policy("spec:\n  rules:"), "5:3 spec.rules"],
+    ["a selector", policy("spec: { selector: , rules: [{}] }"), "spec.selector"],
+    ["matchLabels", policy("spec: { selector: { matchLabels: }, rules: [{}] }"), "spec.selector.matchLabels"],
+    ["an action", policy("spec: { action: , rules: [{}] }"), "spec.action"],
+    ["mtls", peer("spec:\n  mtls:\n    # mode: STRICT"), "5:3 spec.mtls"],
+    ["a mode", peer("spec: { mtls: { mode: } }"), "spec.mtls.mode"],
+    [
+      "the mode of a port",
+      peer("spec: { selector: { matchLabels: { a: b } }, portLevelMtls: { 8080: } }"),
+      "spec.portLevelMtls.8080",
+    ],
+    ["the spec, of which a DENY was commented out", policy("spec:\n# action: DENY\n# rules: [{}]"), "4:1 spec"],
+    ["the spec of a PeerAuthentication", peer("spec:"), "4:1 spec"],
+    ["jwtRules", about("security.istio.io/v1", "RequestAuthentication", "spec: { jwtRules: }"), "spec.jwtRules"],
+    ["forwardOriginalToken", token("forwardOriginalToken: "), "jwtRules[0].forwardOriginalToken"],
+    ["a prefix", token("fromHeaders: [{ name: x, prefix: }]"), "jwtRules[0].fromHeaders[0].prefix"],
+  ])("is an error in strict mode, a warning in istio mode: %s", (_, text, where) => {
+    const [place = "", name = place] = where.split(" ");
+    const strict = problemsOf(text);
+    expect(strict).toEqual([
+      expect.stringContaining(
+        `E_POLICY_EMPTY ${name} is written with nothing after it; fix: write what is meant, or remove the key if `,
+      ),
+    ]);
+    if (name !== place) expect(strict[0]).toContain(`p.yaml:${place}:`);
+    expect(warningsOf(text, "istio")).toContainEqual(
+      expect.stringContaining(
+        `W_POLICY_EMPTY ${name} is written with nothing after it, so it counts as not written; fix: `,
+      ),
+    );
+  });
+
+  it("is an error under our own apiVersion in istio mode too", () => {
+    const text = about("countersign.dev/v1", "AuthorizationPolicy", `spec: { rules: [{ conditions: , ${to} }] }`);
+    expect(problemsOf(text, "istio")).toEqual([
+      expect.stringContaining("E_POLICY_EMPTY rules[0].conditions is written"),
+    ]);
+  });
+
+  it("says what a rule without the key means", () => {
+    expect(problemsOf(ruled(`from:\n    ${to}`))).toEqual([
+      expect.stringContaining("or remove the key if every caller is meant"),
+    ]);
+  });
+
+  it.each<[string, string, string]>([
+    ["from", ruled("from: [{ source: { ipBlocks: [10.0.0.1] } }, ]\n    to:\n    -"), "to[0]"],
+    ["values", ruled("from: [{ source: { requestPrincipals: [i/s, ~] } }]"), "from[0].source.requestPrincipals[1]"],
+    ["when", ruled("when: [~]"), "when[0]"],
+    ["jwtRules", about("security.istio.io/v1", "RequestAuthentication", "spec: { jwtRules: [~] }"), "spec.jwtRules[0]"],
+    ["fromHeaders", token("fromHeaders: [{ name: x }, ~]"), "jwtRules[0].fromHeaders[1]"],
+    ["outputClaimToHeaders", token("outputClaimToHeaders: [~]"), "jwtRules[0].outputClaimToHeaders[0]"],
+    ["audiences", token("fromParams: [a, ~]"), "jwtRules[0].fromParams[1]"],
+  ])("as an item is an error in both modes, as Kubernetes takes none: of %s", (_, text, name) => {
+    for (const mode of ["strict", "istio"] as const)
+      expect(problemsOf(text, mode)).toEqual([expect.stringContaining(`E_POLICY_EMPTY ${name} is empty; fix: `)]);
   });
 });

@@ -1,3 +1,4 @@
+import { checkWritten } from "./check-keys.ts";
 import type { FieldKind, FieldModel } from "./policy-model.ts";
 import { type ReadContext, readField, refuseOfCustom } from "./read-fields.ts";
 import { asText, childOf, type LocatedText, refuseUnknownKeys } from "./yaml-access.ts";
@@ -59,6 +60,7 @@ export function readCondition(map: YamlMap, label: string, context: ReadContext)
     findings.error("E_POLICY_EMPTY", map.at, message, "add values or notValues");
     return [];
   }
+  for (const entry of lists) checkWritten(entry, label, context);
   const fields = lists.map((entry) => {
     const negated = entry.key === "notValues";
     return readField(entry, { ...target, negated, label: `${label}.${entry.key}` }, context);

@@ -1,4 +1,5 @@
 import type { PeerAuthenticationModel, RequestAuthenticationModel } from "./authentication-model.ts";
+import { checkWritten } from "./check-keys.ts";
 import type { Findings } from "./findings.ts";
 import type { PolicyModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
@@ -6,7 +7,7 @@ import { readMetadata } from "./read-metadata.ts";
 import { readPeerAuthentication } from "./read-peer-authentication.ts";
 import { readPolicy } from "./read-policy.ts";
 import { readRequestAuthentication } from "./read-request-authentication.ts";
-import { asMap, asText, childOf, refuseUnknownKeys } from "./yaml-access.ts";
+import { asMap, asText, childOf, entryOf, refuseUnknownKeys } from "./yaml-access.ts";
 import type { YamlMap, YamlValue } from "./yaml-documents.ts";
 
 /** What one document of a policy file says. */
@@ -41,6 +42,8 @@ export function* readDocument(
   const metadata = readMetadata(map, options, findings);
   const spec = asMap(childOf(map, "spec"), "spec", findings);
   const context = { options, findings, ours: head.ours, namespace: metadata?.namespace ?? "default" };
+  const written = entryOf(map, "spec");
+  if (written !== undefined) checkWritten(written, "", context);
   const name = { name: metadata?.name ?? "", namespace: context.namespace };
   const at = map.at;
   switch (head.kind) {

@@ -1,4 +1,5 @@
 import type { SourcePosition } from "../core/errors.ts";
+import { checkWritten } from "./check-keys.ts";
 import { checkValue } from "./check-values.ts";
 import type { Findings } from "./findings.ts";
 import {
@@ -77,6 +78,7 @@ export function readFieldGroup(
   for (const entry of map.entries) {
     const known = table.get(entry.key);
     if (known !== undefined) {
+      checkWritten(entry, label, context);
       const target = { ...known, header: "", label: `${label}.${entry.key}` };
       refuseOfCustom(known.kind, entry.at, target.label, context);
       const field = readField(entry, target, context);
@@ -129,8 +131,6 @@ export function readField(entry: YamlEntry, target: FieldTarget, context: ReadCo
       continue;
     }
     const value: LocatedText | undefined = asText(item, place, findings);
-    if (item.kind === "null")
-      findings.error("E_POLICY_EMPTY", item.at, `${place} is empty`, "write a value, or remove it");
     if (value === undefined) continue;
     const checked = checkValue(kind, context, { value, label: place, options, findings });
     if (checked !== undefined) values.push(checked);

@@ -1,3 +1,4 @@
+import { checkKeys, type KeyContext } from "./check-keys.ts";
 import type { Findings } from "./findings.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import { asList, asMap, asText, childOf, entryOf, refuseUnknownKeys } from "./yaml-access.ts";
@@ -86,10 +87,11 @@ function readName(
 }
 
 /** spec.selector.matchLabels; empty: every workload. */
-export function readSelector(spec: YamlMap | undefined, findings: Findings): ReadonlyMap<string, string> {
+export function readSelector(spec: YamlMap | undefined, context: KeyContext): ReadonlyMap<string, string> {
+  const { findings } = context;
   const selector = asMap(childOf(spec, "selector"), "spec.selector", findings);
   if (selector === undefined) return new Map();
-  refuseUnknownKeys(selector, "spec.selector", ["matchLabels"], findings);
+  checkKeys(selector, "spec.selector", ["matchLabels"], context);
   const labels = asMap(childOf(selector, "matchLabels"), "spec.selector.matchLabels", findings);
   const read = new Map<string, string>();
   for (const { key, at, value } of labels?.entries ?? []) {
@@ -109,7 +111,7 @@ export function readSelector(spec: YamlMap | undefined, findings: Findings): Rea
 
 /** Whether targetRefs bind the document to a gateway. strict: an error, for what nobody applies fails open. An empty list binds it to nothing, as in
  *  Istio; strict refuses that too. */
-export function refersElsewhere(spec: YamlMap | undefined, options: PolicyOptions, findings: Findings): boolean {
+export function refersElsewhere(spec: YamlMap | undefined, { findings, options }: KeyContext): boolean {
   const refs = asList(childOf(spec, "targetRefs"), "spec.targetRefs", findings);
   const ref = asMap(childOf(spec, "targetRef"), "spec.targetRef", findings);
   const listAt = entryOf(spec, "targetRefs")?.at;

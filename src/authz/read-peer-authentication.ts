@@ -1,8 +1,9 @@
 import type { SourcePosition } from "../core/errors.ts";
 import type { MtlsSetting, PeerAuthenticationModel } from "./authentication-model.ts";
+import { checkKeys, checkWritten } from "./check-keys.ts";
 import type { DocumentContext } from "./read-document.ts";
 import { readSelector } from "./read-metadata.ts";
-import { asMap, asText, childOf, entryOf, refuseUnknownKeys } from "./yaml-access.ts";
+import { asMap, asText, childOf, entryOf } from "./yaml-access.ts";
 import type { YamlMap, YamlValue } from "./yaml-documents.ts";
 
 const MODES: readonly MtlsSetting[] = ["UNSET", "DISABLE", "PERMISSIVE", "STRICT"];
@@ -19,8 +20,8 @@ export function readPeerAuthentication(
   context: DocumentContext,
 ): PeerAuthenticationModel {
   const { findings, options } = context;
-  if (spec !== undefined) refuseUnknownKeys(spec, "spec", ["selector", "mtls", "portLevelMtls"], findings);
-  const written = readSelector(spec, findings);
+  if (spec !== undefined) checkKeys(spec, "spec", ["selector", "mtls", "portLevelMtls"], context);
+  const written = readSelector(spec, context);
   const isRoot = head.namespace === options.rootNamespace;
   const selectorAt = entryOf(spec, "selector")?.at ?? head.at;
   if (isRoot && written.size > 0) {
@@ -38,7 +39,9 @@ export function readPeerAuthentication(
   if (ports?.entries.length === 0)
     findings.error("E_POLICY_EMPTY", ports.at, "spec.portLevelMtls is empty", "give it ports, or remove it");
   const portLevel = new Map<number, MtlsSetting>();
-  for (const { key, at, value } of ports?.entries ?? []) {
+  for (const entry of ports?.entries ?? []) {
+    const { key, at, value } = entry;
+    checkWritten(entry, "spec.portLevelMtls", context);
     if (!/^[1-9][0-9]{0,4}$/.test(key) || Number(key) > 65_535) {
       const message = `spec.portLevelMtls: ${JSON.stringify(key.slice(0, 200))} is no port`;
       findings.error("E_POLICY_PORT", at, message, "write a number from 1 to 65535");
@@ -52,10 +55,11 @@ export function readPeerAuthentication(
   };
 }
 
-function readMode(value: YamlValue | undefined, label: string, { findings }: DocumentContext): MtlsSetting {
+function readMode(value: YamlValue | undefined, label: string, context: DocumentContext): MtlsSetting {
+  const { findings } = context;
   const map = asMap(value, label, findings);
   if (map === undefined) return "UNSET";
-  refuseUnknownKeys(map, label, ["mode"], findings);
+  checkKeys(map, label, ["mode"], context);
   const mode = asText(childOf(map, "mode"), `${label}.mode`, findings);
   if (mode === undefined) return "UNSET";
   const known = MODES.find((candidate) => candidate === mode.text);

@@ -1,14 +1,17 @@
 import type { SourcePosition } from "../core/errors.ts";
+import { checkKeys } from "./check-keys.ts";
 import type { PolicyAction, PolicyModel, RuleModel } from "./policy-model.ts";
 import type { DocumentContext } from "./read-document.ts";
 import { readSelector, refersElsewhere } from "./read-metadata.ts";
 import { readRule } from "./read-rule.ts";
-import { asList, asMap, asText, childOf, entryOf, refuseUnknownKeys } from "./yaml-access.ts";
+import { asList, asMap, asText, childOf, entryOf } from "./yaml-access.ts";
 import type { YamlMap } from "./yaml-documents.ts";
 
 const ACTIONS: readonly PolicyAction[] = ["ALLOW", "DENY", "AUDIT", "CUSTOM"];
 /** Istio's limit. */
 const MAX_RULES = 512;
+/** `- ` with nothing after it is null: as a rule it would match everything, so it must be written as {}. */
+const NO_RULE = "write {} for a rule that always matches";
 const DRY_RUN = "istio.io/dry-run";
 /** What Istio reads as true and as false there: Go's strconv.ParseBool. */
 const TRUE_TEXTS: readonly string[] = ["1", "t", "T", "TRUE", "true", "True"];
@@ -32,16 +35,16 @@ export function* readPolicy(
       "rules",
       ...(ours ? ["direction"] : []),
     ];
-    refuseUnknownKeys(spec, "spec", known, findings);
+    checkKeys(spec, "spec", known, context);
   }
   const action = readAction(spec, context);
   const provider = readProvider(spec, action, spec?.at ?? document.at, context);
   const direction = readDirection(spec, context);
-  const elsewhere = refersElsewhere(spec, options, findings);
-  const selector = readSelector(spec, findings);
+  const elsewhere = refersElsewhere(spec, context);
+  const selector = readSelector(spec, context);
   const dryRun = readDryRun(document, action, context);
   if (action === undefined) return undefined;
-  const items = asList(childOf(spec, "rules"), "spec.rules", findings) ?? [];
+  const items = asList(childOf(spec, "rules"), "spec.rules", findings, NO_RULE) ?? [];
   if (items.length > MAX_RULES) {
     const at = entryOf(spec, "rules")?.at ?? document.at;
     findings.error("E_POLICY_LIMIT", at, `spec.rules has more than ${MAX_RULES} rules`, "split the policy");
@@ -82,8 +85,9 @@ function readProvider(
   spec: YamlMap | undefined,
   action: PolicyAction | undefined,
   at: SourcePosition,
-  { findings, options }: DocumentContext,
+  context: DocumentContext,
 ): string | undefined {
+  const { findings, options } = context;
   const entry = entryOf(spec, "provider");
   const isWritten = entry !== undefined && entry.value.kind !== "null";
   if (isWritten && action !== "CUSTOM") {
@@ -93,7 +97,7 @@ function readProvider(
   if (action !== "CUSTOM") return undefined;
   const fix = "add `provider: { name: … }` with a provider of the configuration";
   const provider = asMap(childOf(spec, "provider"), "spec.provider", findings);
-  if (provider !== undefined) refuseUnknownKeys(provider, "spec.provider", ["name"], findings);
+  if (provider !== undefined) checkKeys(provider, "spec.provider", ["name"], context);
   const name = asText(childOf(provider, "name"), "spec.provider.name", findings);
   if (name === undefined) {
     if (childOf(provider, "name") === undefined)

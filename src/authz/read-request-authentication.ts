@@ -1,8 +1,9 @@
 import type { SourcePosition } from "../core/errors.ts";
 import type { JwtRuleModel, RequestAuthenticationModel } from "./authentication-model.ts";
+import { checkKeys } from "./check-keys.ts";
 import type { DocumentContext } from "./read-document.ts";
 import { readSelector, refersElsewhere } from "./read-metadata.ts";
-import { asList, asMap, asText, childOf, entryOf, type LocatedText, refuseUnknownKeys } from "./yaml-access.ts";
+import { asList, asMap, asText, childOf, entryOf, type LocatedText } from "./yaml-access.ts";
 import type { YamlMap, YamlValue } from "./yaml-documents.ts";
 
 const RULE_KEYS = [
@@ -35,11 +36,10 @@ export function readRequestAuthentication(
   head: { readonly name: string; readonly namespace: string; readonly at: SourcePosition },
   context: DocumentContext,
 ): RequestAuthenticationModel {
-  const { findings, options } = context;
-  if (spec !== undefined)
-    refuseUnknownKeys(spec, "spec", ["selector", "targetRef", "targetRefs", "jwtRules"], findings);
-  const elsewhere = refersElsewhere(spec, options, findings);
-  const selector = readSelector(spec, findings);
+  const { findings } = context;
+  if (spec !== undefined) checkKeys(spec, "spec", ["selector", "targetRef", "targetRefs", "jwtRules"], context);
+  const elsewhere = refersElsewhere(spec, context);
+  const selector = readSelector(spec, context);
   const items = asList(childOf(spec, "jwtRules"), "spec.jwtRules", findings) ?? [];
   const jwtRules = items.map((item, index) => readJwtRule(item, `jwtRules[${index}]`, context));
   return { ...head, selector, elsewhere, jwtRules: jwtRules.filter((rule) => rule !== undefined) };
@@ -49,11 +49,8 @@ function readJwtRule(value: YamlValue, label: string, context: DocumentContext):
   const { findings, options } = context;
   const strict = options.mode === "strict";
   const map = asMap(value, label, findings);
-  if (map === undefined) {
-    if (value.kind === "null") findings.error("E_POLICY_EMPTY", value.at, `${label} is empty`, "remove it");
-    return undefined;
-  }
-  refuseUnknownKeys(map, label, RULE_KEYS, findings);
+  if (map === undefined) return undefined;
+  checkKeys(map, label, RULE_KEYS, context);
   const text = (key: string) => asText(childOf(map, key), `${label}.${key}`, findings);
   const issuer = text("issuer");
   if (issuer === undefined && childOf(map, "issuer") === undefined)
@@ -90,12 +87,7 @@ function readJwtRule(value: YamlValue, label: string, context: DocumentContext):
 function texts(map: YamlMap, key: string, label: string, { findings }: DocumentContext): readonly LocatedText[] {
   const items = asList(childOf(map, key), `${label}.${key}`, findings) ?? [];
   return items
-    .map((item, index) => {
-      const place = `${label}.${key}[${index}]`;
-      if (item.kind === "null")
-        findings.error("E_POLICY_EMPTY", item.at, `${place} is empty`, "write a value, or remove it");
-      return asText(item, place, findings);
-    })
+    .map((item, index) => asText(item, `${label}.${key}[${index}]`, findings))
     .filter((text) => text !== undefined);
 }
 
@@ -149,7 +141,7 @@ function readPlaces(
       const place = `${label}.fromHeaders[${index}]`;
       const entry = asMap(item, place, findings);
       if (entry === undefined) return [];
-      refuseUnknownKeys(entry, place, ["name", "prefix"], findings);
+      checkKeys(entry, place, ["name", "prefix"], context);
       const name = headerName(asText(childOf(entry, "name"), `${place}.name`, findings), place, false, context);
       if (childOf(entry, "name") === undefined)
         findings.error("E_POLICY_MISSING", entry.at, `${place} has no name`, "add `name:`");
@@ -190,7 +182,7 @@ function readClaimHeaders(map: YamlMap, label: string, context: DocumentContext)
     const place = `${label}.outputClaimToHeaders[${index}]`;
     const entry = asMap(item, place, findings);
     if (entry === undefined) return [];
-    refuseUnknownKeys(entry, place, ["header", "claim"], findings);
+    checkKeys(entry, place, ["header", "claim"], context);
     for (const key of ["header", "claim"])
       if (childOf(entry, key) === undefined)
         findings.error("E_POLICY_MISSING", entry.at, `${place} has no ${key}`, `add \`${key}:\``);

@@ -16,8 +16,6 @@ export function readRequestPrincipal(
   const { findings } = context;
   if (value.kind === "map" && context.ours) return readPair(value, label, context);
   const written = asText(value, label, findings);
-  if (value.kind === "null")
-    findings.error("E_POLICY_EMPTY", value.at, `${label} is empty`, "write a value, or remove it");
   if (written === undefined) return undefined;
   const { text, at } = written;
   const pattern = parseRequestPrincipal(text);

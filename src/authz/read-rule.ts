@@ -1,3 +1,4 @@
+import { checkKeys } from "./check-keys.ts";
 import type { FieldGroup, RuleModel } from "./policy-model.ts";
 import { readCondition } from "./read-condition.ts";
 import { readExpression } from "./read-expression.ts";
@@ -8,14 +9,9 @@ import type { YamlMap, YamlValue } from "./yaml-documents.ts";
 /** Reads one item of `rules`. */
 export function readRule(value: YamlValue, index: number, context: ReadContext): RuleModel | undefined {
   const label = `rules[${index}]`;
-  // `- ` with nothing after it is null: as a rule it would match everything, so it must be written as {}.
-  if (value.kind === "null") {
-    context.findings.error("E_POLICY_EMPTY", value.at, `${label} is empty`, "write {} for a rule that always matches");
-    return undefined;
-  }
   const map = asMap(value, label, context.findings);
   if (map === undefined) return undefined;
-  refuseUnknownKeys(map, label, ["from", "to", "when", ...(context.ours ? ["conditions"] : [])], context.findings);
+  checkKeys(map, label, ["from", "to", "when", ...(context.ours ? ["conditions"] : [])], context);
   const from = entryOf(map, "from");
   if (context.direction === "OUTBOUND" && from !== undefined && from.value.kind !== "null") {
     const fix = "remove `from`, and select the calling workload by selector.matchLabels";
@@ -40,24 +36,16 @@ function readGroups(
 ): readonly FieldGroup[] {
   const { findings } = context;
   const list = childOf(rule, key);
-  const items = asList(list, key, findings);
+  const fix = "give it content, or remove it: as it stands its meaning is unclear";
+  const items = asList(list, key, findings, fix);
   if (list === undefined || items === undefined) return [];
-  const empty = (at: YamlValue["at"], label: string) =>
-    findings.error(
-      "E_POLICY_EMPTY",
-      at,
-      `${label} is empty`,
-      "give it content, or remove it: as it stands its meaning is unclear",
-    );
+  const empty = (at: YamlValue["at"], label: string) => findings.error("E_POLICY_EMPTY", at, `${label} is empty`, fix);
   if (items.length === 0) empty(list.at, key);
   const groups: FieldGroup[] = [];
   for (const [index, item] of items.entries()) {
     const label = `${key}[${index}]`;
     const map = asMap(item, label, findings);
-    if (map === undefined) {
-      if (item.kind === "null") empty(item.at, label);
-      continue;
-    }
+    if (map === undefined) continue;
     refuseUnknownKeys(map, label, [what], findings);
     const body = asMap(childOf(map, what), `${label}.${what}`, findings);
     const written = childOf(map, what);
@@ -85,12 +73,10 @@ function refuseServiceAccountsBeside(fields: FieldGroup, map: YamlMap, label: st
 }
 
 function readConditions(rule: YamlMap, context: ReadContext): FieldGroup {
-  const items = asList(childOf(rule, "when"), "when", context.findings) ?? [];
+  const items = asList(childOf(rule, "when"), "when", context.findings, "write a condition, or remove it") ?? [];
   return items.flatMap((item, index) => {
     const label = `when[${index}]`;
     const map = asMap(item, label, context.findings);
-    if (map !== undefined) return readCondition(map, label, context);
-    if (item.kind === "null") context.findings.error("E_POLICY_EMPTY", item.at, `${label} is empty`, "remove it");
-    return [];
+    return map === undefined ? [] : readCondition(map, label, context);
   });
 }

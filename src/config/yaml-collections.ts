@@ -1,5 +1,5 @@
+import { didYouMean } from "../core/did-you-mean.ts";
 import type { SourcePosition } from "../core/errors.ts";
-import { didYouMean } from "./did-you-mean.ts";
 import { type Invalid, invalid } from "./problems.ts";
 import { badValue, inside, type JsonSchema, type ReadContext, type Shape, subject, wrongKind } from "./yaml-shape.ts";
 import type { YamlNode } from "./yaml-tree.ts";

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { didYouMean } from "./did-you-mean.ts";
+import { didYouMean } from "../core/did-you-mean.ts";
 import type { Invalid } from "./problems.ts";
 import { badValue, orVariable, refine, type Shape, subject, wrongKind } from "./yaml-shape.ts";
 import type { YamlText } from "./yaml-tree.ts";

@@ -11,6 +11,7 @@ import {
 } from "yaml";
 import { normalizePath } from "../authz/path-normalization.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
+import { isSameKey } from "../authz/yaml-access.ts";
 import type { CountersignError, Warning } from "../core/errors.ts";
 import { ADDS_NOTHING } from "./lint-values.ts";
 
@@ -151,7 +152,8 @@ function renamedKey(
 ): TextEdit | undefined {
   const meant = /^did you mean "([A-Za-z]+)"\?$/.exec(fix ?? "")?.[1];
   if (code !== "E_POLICY_UNKNOWN_KEY" || found === undefined || meant === undefined) return undefined;
-  if (found.siblings.includes(meant) || found.key.range == null) return undefined;
+  if (!isSameKey(meant, String(found.key.value)) || found.siblings.includes(meant) || found.key.range == null)
+    return undefined;
   const [start, end] = found.key.range;
   return { start, end, text: meant, what: `${String(found.key.value)} → ${meant}` };
 }

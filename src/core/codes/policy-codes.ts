@@ -34,7 +34,7 @@ export const policyCodes = {
     fix: "add the key",
   },
   E_POLICY_EMPTY: {
-    meaning: "a rule has an empty from, to, source, operation, list or text",
+    meaning: "a rule has an empty from, to, source, operation, list or text, or a key has nothing after it",
     fix: "give it content, or leave the key out",
   },
   E_POLICY_NAME: {
