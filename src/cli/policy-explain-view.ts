@@ -8,7 +8,7 @@ const JSON_RULES = 32;
 
 /** One line: `{"decision", "rule", "reason", "nearest", "trace", …}`. */
 export function explainedJson({ answer, trace }: ExplainedCall): string {
-  const { decision, rule, reason, detail, nearest, providers, dryRun } = answer;
+  const { decision, rule, reason, detail, nearest, providers, dryRun, notes } = answer;
   const steps =
     trace === undefined
       ? null
@@ -29,6 +29,7 @@ export function explainedJson({ answer, trace }: ExplainedCall): string {
     detail,
     providers,
     dryRun: dryRun ?? null,
+    notes,
   };
   return `${asciiJson(JSON.stringify(document))}\n`;
 }
@@ -54,7 +55,9 @@ export function explainedText(call: AskedCall, explained: ExplainedCall, options
     );
   if (answer.dryRun !== undefined)
     lines.push(`  with the dry-run policies: ${answer.dryRun.verdict}, ${printable(answer.dryRun.reason)}`);
-  if (trace === undefined) lines.push("", "policy is not asked about such a request");
+  for (const note of answer.notes) lines.push(`  note: ${note}`);
+  if (trace === undefined)
+    lines.push("", `policy is not asked about such a ${isOfConnection(answer.reason) ? "connection" : "request"}`);
   const mark = (matches: boolean) => (matches ? paint(32, "✓") : paint(2, "✗"));
   for (const { step, rules, more } of trace === undefined ? [] : shownSteps(trace, options.room)) {
     lines.push(
@@ -81,6 +84,10 @@ export function explainedText(call: AskedCall, explained: ExplainedCall, options
     if (more > 0) lines.push(paint(2, `  and ${more} more rules, none of which matches (--all shows them)`));
   }
   return `${lines.join("\n")}\n`;
+}
+
+function isOfConnection(reason: string): boolean {
+  return reason === "E_PLAINTEXT_REFUSED" || reason === "E_PEER_NO_CERTIFICATE";
 }
 
 function callText({ direction, source, destination, request }: AskedCall, { answer }: ExplainedCall): string {

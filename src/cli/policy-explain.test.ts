@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { auditLines } from "../../test/support/audit-lines.ts";
 import { ORDERS_YAML, policyWorkspace } from "../../test/support/policy-workspace.ts";
 
@@ -20,7 +20,9 @@ spec:
   action: DENY
   rules: [{ to: [{ operation: { paths: [/admin*] } }] }]
 `;
-const files = { "policies/p.yaml": POLICIES };
+/** Takes plaintext too: a caller without identity gets as far as policy. */
+const PERMISSIVE = ORDERS_YAML.replace("protocol: http }", "protocol: http, mtls: permissive }");
+const files = { "c.yaml": PERMISSIVE, "policies/p.yaml": POLICIES };
 const WEB = "example.org/ns/shop/sa/web";
 const RULE = "ns[shop]-policy[callers]-rule[0]";
 
@@ -65,6 +67,7 @@ it("shows policy what the proxy shows it: no header that is ours alone, that Con
   const keys = ["x-forwarded-client-cert", "x-countersign-id", "x-hop", "x-forwarded-for"];
   const rules = keys.map((key) => `    - when: [{ key: "request.headers[${key}]", values: ["*"] }]\n`).join("");
   const { policy, write } = policyWorkspace({
+    "c.yaml": PERMISSIVE,
     "policies/p.yaml": `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: p, namespace: shop }\nspec:\n  rules:\n${rules}`,
   });
   const asked = [
@@ -78,7 +81,7 @@ it("shows policy what the proxy shows it: no header that is ours alone, that Con
     ...keys.map((key) => `${key}: 192.0.2.7`),
   ];
   expect((await policy(...asked)).code).toBe(1);
-  write("c.yaml", `${ORDERS_YAML}trustedProxies: [10.0.0.0/8]\n`);
+  write("c.yaml", `${PERMISSIVE}trustedProxies: [10.0.0.0/8]\n`);
   const { code, out } = await policy(...asked, "--json");
   expect(code).toBe(0);
   expect(JSON.parse(out)).toMatchObject({ rule: "ns[shop]-policy[p]-rule[3]" });
@@ -97,7 +100,7 @@ it("refuses what the sidecar refuses before policy is asked", async () => {
     expect(JSON.parse(out)).toMatchObject({ decision: "deny", rule: null, reason: code, nearest: null, trace: null });
   }
   for (const mode of ["strict", "istio"]) {
-    write("c.yaml", `${ORDERS_YAML}authorization: { mode: ${mode} }\n`);
+    write("c.yaml", `${PERMISSIVE}authorization: { mode: ${mode} }\n`);
     const { out } = await policy("explain", "-c", "c.yaml", "--method", "get");
     expect(out).toContain("E_HTTP_METHOD_CASE\n\npolicy is not asked about such a request");
   }
@@ -239,7 +242,7 @@ metadata: { name: ask, namespace: shop }
 spec: { action: CUSTOM, provider: { name: opa }, rules: [{}] }
 ---
 `;
-  const config = `${ORDERS_YAML}extensionProviders: [{ name: opa, envoyExtAuthzGrpc: { service: 127.0.0.1, port: 9 } }]\n`;
+  const config = `${PERMISSIVE}extensionProviders: [{ name: opa, envoyExtAuthzGrpc: { service: 127.0.0.1, port: 9 } }]\n`;
   const line = {
     protocol: "http",
     request: { method: "GET", host: "a", path: "/x", headers: { "x-tenant": "\u001b[2J" } },
@@ -261,3 +264,93 @@ metadata: { name: tenants, namespace: shop }
 spec: { rules: [{ when: [{ key: "request.headers[x-tenant]", values: [acme] }] }] }
 `;
 }
+
+describe("what the handshake refuses", () => {
+  const policies = (mtls: string) => `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: health, namespace: shop }
+spec: { rules: [{ to: [{ operation: { paths: [/health] } }] }] }
+${
+  mtls === ""
+    ? ""
+    : `---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: mtls, namespace: shop }
+spec: { mtls: { mode: ${mtls} } }
+`
+}`;
+  const listener = (mtls: string) =>
+    mtls === "" ? ORDERS_YAML : ORDERS_YAML.replace("protocol: http", `$&, mtls: ${mtls}`);
+  const istio = (yaml: string) => `${yaml}authorization: { mode: istio }\n`;
+  const [nobody, noCertificate, web] = [[], ["--sni", "orders"], ["--from", WEB]];
+
+  it.each<[string, string, string, readonly string[], string]>([
+    ["plaintext on a listener that says nothing", listener(""), "", nobody, "E_PLAINTEXT_REFUSED"],
+    ["no certificate on a listener that says nothing", listener(""), "", noCertificate, "E_PEER_NO_CERTIFICATE"],
+    ["an identity on a listener that says nothing", listener(""), "", web, "rule"],
+    ["plaintext on a permissive listener", listener("permissive"), "", nobody, "rule"],
+    ["no certificate on a permissive listener", listener("permissive"), "", noCertificate, "E_PEER_NO_CERTIFICATE"],
+    ["plaintext where a document tightens", listener("permissive"), "STRICT", nobody, "E_PLAINTEXT_REFUSED"],
+    ["plaintext where a document loosens in istio mode", istio(listener("strict")), "PERMISSIVE", nobody, "rule"],
+    ["plaintext where plaintext alone is taken", listener("disable"), "", nobody, "rule"],
+  ])("%s", async (_, config, mtls, from, reason) => {
+    const { policy } = policyWorkspace({ "c.yaml": config, "policies/p.yaml": policies(mtls) });
+    const { code, out } = await policy("explain", "-c", "c.yaml", "--path", "/health", ...from, "--json");
+    expect([code, (JSON.parse(out) as { reason: string }).reason]).toEqual([reason === "rule" ? 0 : 1, reason]);
+  });
+
+  it("is said of the connection", async () => {
+    const { policy } = policyWorkspace({ "policies/p.yaml": policies("") });
+    const { out } = await policy("explain", "-c", "c.yaml", "--path", "/health");
+    expect(out).toBe(`DENY  GET /health by nobody
+  the caller sent plaintext, and this listener takes only mutual TLS
+  E_PLAINTEXT_REFUSED
+
+policy is not asked about such a connection
+`);
+  });
+
+  it("counts for the listeners of the call's port, and for all where the port is not known", async () => {
+    const more = (mtls: string) =>
+      ORDERS_YAML.replace(
+        "protocol: http }]",
+        `protocol: http }, { name: other, listen: "127.0.0.1:15007", app: "127.0.0.1:9090", protocol: http, mtls: ${mtls} }]`,
+      );
+    const { policy, write } = policyWorkspace({ "c.yaml": more("permissive"), "policies/p.yaml": policies("") });
+    const ask = async (...port: string[]) =>
+      (await policy("explain", "-c", "c.yaml", "--path", "/health", ...port)).code;
+    expect([await ask(), await ask("--port", "8080"), await ask("--port", "9090")]).toEqual([0, 1, 0]);
+    write("c.yaml", more("strict"));
+    expect([await ask(), await ask("--port", "8080"), await ask("--port", "9090")]).toEqual([1, 1, 1]);
+  });
+
+  it("leaves nobody an identity where only plaintext is taken", async () => {
+    const { policy } = policyWorkspace({ ...files, "c.yaml": listener("disable") });
+    const { code, out } = await policy("explain", "-c", "c.yaml", "--from", WEB, "--path", "/orders/7");
+    expect(code).toBe(1);
+    expect(out).toContain("note: the listener takes plaintext alone, so the caller counts as nobody");
+  });
+});
+
+it("says that claims count for nothing where no RequestAuthentication applies", async () => {
+  const robots = `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: robots, namespace: shop }
+spec: { rules: [{ from: [{ source: { requestPrincipals: [i/s] } }] }] }
+`;
+  const tokens = `---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: { name: tokens, namespace: shop }
+spec: { jwtRules: [{ issuer: i, audiences: [a], jwksUri: "https://i.example/jwks" }] }
+`;
+  const { policy, write } = policyWorkspace({ "policies/p.yaml": robots });
+  const asked = ["explain", "-c", "c.yaml", "--from", WEB, "--claims", '{"iss":"i","sub":"s"}'];
+  const note =
+    "no RequestAuthentication applies to this workload, so no token is verified and no real request has these claims";
+  expect((await policy(...asked)).out).toContain(`  note: ${note}\n`);
+  expect(JSON.parse((await policy(...asked, "--json")).out)).toMatchObject({ decision: "allow", notes: [note] });
+  write("policies/p.yaml", `${robots}${tokens}`);
+  expect((await policy(...asked)).out).not.toContain("note:");
+});

@@ -100,6 +100,32 @@ it("says what it would open again that was denied", async () => {
   expect(err).toContain("it also allows 1 of the calls that were denied: keep the DENY policies beside it\n");
 });
 
+it("leaves out what no policy can name, and counts none of it as allowed", async () => {
+  const { policy, write } = policyWorkspace({
+    "audit.jsonl": auditLines([
+      { path: "/a" },
+      { path: "//b" },
+      { path: "/%zz" },
+      { path: "/a%00b" },
+      { method: "get" },
+    ]),
+  });
+  const { code, out, err } = await policy("suggest", "-c", "c.yaml");
+  expect([code, err]).toEqual([
+    0,
+    "checked: the suggestion allows 1 of the 5 calls that were allowed; 4 are left out, as its first lines say\n",
+  ]);
+  expect(out.match(/^# Left out: 1 call/gm)).toHaveLength(4);
+  write("policies/suggested.yaml", out);
+  expect((await policy("lint", "-c", "c.yaml")).out).not.toContain("W_POLICY_NEVER_MATCHES");
+});
+
+it("checks calls without identity as they came, though the listener would refuse them now", async () => {
+  const { policy } = policyWorkspace({ "audit.jsonl": auditLines([{ from: "", path: "/health" }]) });
+  const { code, err } = await policy("suggest", "-c", "c.yaml");
+  expect([code, err]).toEqual([0, "checked: the suggestion allows 1 of the 1 calls that were allowed\n"]);
+});
+
 it("names ports where the configuration has several, though the calls came to one", async () => {
   const config = ORDERS_YAML.replace(
     "protocol: http }]",

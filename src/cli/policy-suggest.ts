@@ -1,7 +1,8 @@
 import { loadPolicies } from "../authz/load-policies.ts";
 import "../authz/use-cel.ts";
 import { CountersignError } from "../core/errors.ts";
-import { askPolicy } from "../policy-tools/ask-policy.ts";
+import { printable } from "../core/safe-text.ts";
+import { type AskContext, askPolicy } from "../policy-tools/ask-policy.ts";
 import { createSuggester } from "../policy-tools/suggest-policies.ts";
 import { suggestionYaml } from "../policy-tools/suggest-yaml.ts";
 import type { CliIo } from "./cli-io.ts";
@@ -18,8 +19,8 @@ export interface SuggestArguments {
   readonly names: string;
 }
 
-/** Prints policies that allow the calls of the log and no others, then reads the log again to prove it: each of the calls is allowed, and none that
- *  was denied unless it says so. 1: some of the calls would not be allowed, or there are none. */
+/** Prints policies that allow the calls of the log and no others, then reads the log again to prove it: each of the calls is allowed but for those
+ *  that it says are left out, and none that was denied unless it says so. 1: some other call would not be allowed, or there are none. */
 export async function suggest(named: readonly string[], asked: SuggestArguments, io: CliIo): Promise<number> {
   if (!/^[a-z0-9](?:[a-z0-9.-]{0,240}[a-z0-9])?$/.test(asked.name))
     throw new CountersignError("E_POLICY_REQUEST", "--name is no name that Kubernetes takes", {
@@ -32,11 +33,16 @@ export async function suggest(named: readonly string[], asked: SuggestArguments,
   const suggester = createSuggester({
     direction,
     mode: options.mode,
+    pathNormalization: options.pathNormalization,
     idsForTemplate: asked.exact === true ? Number.POSITIVE_INFINITY : countOf(asked.ids, "--ids"),
     namesForTemplate: asked.exact === true ? Number.POSITIVE_INFINITY : countOf(asked.names, "--names"),
     severalPorts: new Set(config.inbound.map(({ appPort }) => appPort)).size > 1,
   });
-  const { badLines } = await readAuditedCalls(files, (call) => suggester.add(call));
+  let read = 0;
+  const { badLines } = await readAuditedCalls(files, (call) => {
+    read++;
+    suggester.add(call);
+  });
   const suggestion = suggester.suggest();
   const { namespace, labels } = config.workload;
   const source = files.length === 1 ? (named[0] ?? files[0] ?? "") : `${files.length} audit files`;
@@ -45,26 +51,33 @@ export async function suggest(named: readonly string[], asked: SuggestArguments,
   if (badLines > 0) io.err(`${badLines} ${badLines === 1 ? "line was" : "lines were"} no audit record\n`);
 
   const { policy } = loadPolicies([{ file: "suggestion", text: yaml }], options);
-  let refused = 0;
-  let allowed = 0;
-  let reopened = 0;
-  await readAuditedCalls(files, ({ call, decision }) => {
-    if (call.direction !== direction) return;
-    const isAllowed = askPolicy(policy, call, ask).decision === "allow";
-    if (decision === "deny") reopened += isAllowed ? 1 : 0;
-    else if (isAllowed) allowed++;
-    else refused++;
+  // A recorded call has passed the handshake, whatever the listener takes now.
+  const asRecorded: AskContext = { ...ask, handshake: "passed" };
+  const found = { allowed: 0, refused: 0, leftOut: 0, reopened: 0, example: "" };
+  await readAuditedCalls(files, ({ id, call, decision }) => {
+    // What came since was not looked at.
+    if (--read < 0 || call.direction !== direction) return;
+    const isAllowed = askPolicy(policy, call, asRecorded).decision === "allow";
+    if (decision === "deny") found.reopened += isAllowed ? 1 : 0;
+    else if (isAllowed) found.allowed++;
+    else if (suggestion.isLeftOut(call)) found.leftOut++;
+    else {
+      found.refused++;
+      found.example ||= id;
+    }
   });
-  if (allowed + refused === 0) {
+  const { allowed, refused, leftOut, reopened, example } = found;
+  const all = allowed + refused + leftOut;
+  if (all === 0) {
     io.err(`there is no ${direction} call that policy allowed in ${source}: the suggestion allows nothing\n`);
     return 1;
   }
-  const leftOut = suggestion.leftOut.reduce((sum, { why, calls }) => sum + (why === "denied" ? 0 : calls), 0);
   const without = leftOut === 0 ? "" : `; ${leftOut} ${leftOut === 1 ? "is" : "are"} left out, as its first lines say`;
-  io.err(`checked: the suggestion allows ${allowed} of the ${allowed + refused} calls that were allowed${without}\n`);
+  io.err(`checked: the suggestion allows ${allowed} of the ${all} calls that were allowed${without}\n`);
+  if (refused > 0) io.err(`it would deny ${refused} that it does not leave out, such as ${printable(example)}\n`);
   if (reopened > 0)
     io.err(`it also allows ${reopened} of the calls that were denied: keep the DENY policies beside it\n`);
-  return refused > leftOut ? 1 : 0;
+  return refused > 0 ? 1 : 0;
 }
 
 function countOf(text: string, option: string): number {

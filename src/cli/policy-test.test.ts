@@ -57,8 +57,9 @@ it("fails a row with what was expected, what was, and why", async () => {
   FAIL  2: GET / by nobody
         expected allow, was deny
         expected rule callers/1, was none
-        expected reason rule, was E_POLICY_DENIED_BY_DEFAULT
-        no ALLOW rule matched; nearest `);
+        expected reason rule, was E_PLAINTEXT_REFUSED
+        the caller sent plaintext, and this listener takes only mutual TLS
+`);
 });
 
 it("fails when too few rules decide a call", async () => {

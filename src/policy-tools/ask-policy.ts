@@ -7,6 +7,7 @@ import type { CallDecision, Decision, DryRunVerdict, NearestRule, ProviderReques
 import type { ErrorCode } from "../core/error-codes.ts";
 import type { Peer } from "../core/identity.ts";
 import { principalOf, type SpiffeId, trustDomainOf } from "../core/spiffe-id.ts";
+import { askHandshake } from "./ask-handshake.ts";
 import type { AskedCall } from "./asked-call.ts";
 
 /** What a sidecar would answer to a call. */
@@ -25,8 +26,10 @@ export interface PolicyAnswer {
   readonly dryRun: DryRunVerdict | undefined;
   /** Who must allow the call as well; asking them is left to the sidecar. */
   readonly providers: readonly ProviderRequest[];
-  /** What policy saw; undefined for a request that is refused before policy is asked. */
+  /** What policy saw; undefined for a connection or request that is refused before policy is asked. */
   readonly facts: CallFacts | undefined;
+  /** What of the call counts for nothing here, each in one line. */
+  readonly notes: readonly string[];
 }
 
 /** What policy sees of a call beyond what is asked: the proxy removes some headers and finds the client's address. */
@@ -43,6 +46,8 @@ export interface AskContext {
   readonly outboundDefault: (call: AskedCall) => "allow" | "deny";
   /** The time of calls that name none, in milliseconds since the epoch. */
   readonly nowMs: number;
+  /** "passed": the call came through a handshake, whatever the listener takes now. Absent: the handshake is asked about too. */
+  readonly handshake?: "passed";
 }
 
 const STANDARD_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
@@ -61,8 +66,24 @@ export function askPolicy(policy: CompiledPolicy, call: AskedCall, context: AskC
       dryRun: undefined,
       providers: [],
       facts: undefined,
+      notes: [],
     };
-  return answerOf(decisionOf(policy, call, facts, context), facts);
+  return answerOf(decisionOf(policy, call, facts, context), facts, notesOf(policy, call, facts));
+}
+
+function notesOf(policy: CompiledPolicy, call: AskedCall, facts: CallFacts): readonly string[] {
+  const notes: string[] = [];
+  if (call.source.spiffeId !== undefined && facts.connection.peer === undefined && call.direction === "inbound")
+    notes.push("the listener takes plaintext alone, so the caller counts as nobody");
+  if (
+    facts.request?.identity !== undefined &&
+    call.direction === "inbound" &&
+    policy.requestAuthentications.length === 0
+  )
+    notes.push(
+      "no RequestAuthentication applies to this workload, so no token is verified and no real request has these claims",
+    );
+  return notes;
 }
 
 function decisionOf(policy: CompiledPolicy, call: AskedCall, facts: CallFacts, context: AskContext): CallDecision {
@@ -70,15 +91,15 @@ function decisionOf(policy: CompiledPolicy, call: AskedCall, facts: CallFacts, c
   return decideOutboundCall(policy, facts, context.outboundDefault(call));
 }
 
-function answerOf(made: CallDecision, facts: CallFacts): PolicyAnswer {
+function answerOf(made: CallDecision, facts: CallFacts, notes: readonly string[]): PolicyAnswer {
   const providers = made.kind === "ask" ? made.providers : [];
   const decision = made.kind === "ask" ? made.decision : made;
   const decided = decision.kind === "deny" ? decision.rule : decision.permit.rule;
-  const { notes } = decision;
-  const rules = [decided, notes?.auditRule, notes?.dryRun?.rule, ...providers.map(({ rule }) => rule)].filter(
+  const { notes: hints } = decision;
+  const rules = [decided, hints?.auditRule, hints?.dryRun?.rule, ...providers.map(({ rule }) => rule)].filter(
     (rule) => rule !== undefined,
   );
-  const answer = { decision: decision.kind, rule: decided, rules, dryRun: notes?.dryRun, providers, facts };
+  const answer = { decision: decision.kind, rule: decided, rules, dryRun: hints?.dryRun, providers, facts, notes };
   if (decision.kind === "allow")
     return { ...answer, reason: decision.reason, detail: allowText(decision), nearest: undefined };
   // Looking for the nearest rule costs more than the verdict: it waits until somebody asks.
@@ -108,18 +129,22 @@ function allowText({ permit, reason }: Extract<Decision, { kind: "allow" }>): st
 function factsOf(
   policy: CompiledPolicy,
   call: AskedCall,
-  { see, defaultPort, nowMs }: AskContext,
+  { see, defaultPort, nowMs, handshake }: AskContext,
 ): CallFacts | { readonly refused: ErrorCode; readonly why: string } {
   const { request, source, destination } = call;
+  const destinationPort = destination.port ?? defaultPort(call);
+  const shaken = handshake === "passed" ? undefined : askHandshake(policy, call, destinationPort);
+  if (shaken?.kind === "refused") return shaken;
+  const spiffeId = shaken?.noIdentity === true ? undefined : source.spiffeId;
   const seen = see(call);
   const { remoteIp } = seen;
   const headers = seen.headers.map(byteText); // as they would come over the wire
   const connection = {
-    peer: source.spiffeId === undefined ? undefined : peerOf(source.spiffeId),
+    peer: spiffeId === undefined ? undefined : peerOf(spiffeId),
     sourceIp: source.ip,
     remoteIp,
     destinationIp: destination.ip,
-    destinationPort: destination.port ?? defaultPort(call),
+    destinationPort,
     sni: call.sni,
   };
   const about = {
@@ -131,9 +156,8 @@ function factsOf(
   };
   if (request === undefined) return { ...about, request: undefined };
   const { method, host, path } = request;
-  const upper = method.toUpperCase();
-  if (method !== upper && STANDARD_METHODS.includes(upper))
-    return { refused: "E_HTTP_METHOD_CASE", why: `the method differs from ${upper} only in case` };
+  if (isMiscased(method))
+    return { refused: "E_HTTP_METHOD_CASE", why: `the method differs from ${method.toUpperCase()} only in case` };
   // RFC 9112 section 3.2: a path, but for OPTIONS * and CONNECT.
   if (!path.startsWith("/") && method !== "CONNECT" && !(method === "OPTIONS" && path === "*"))
     return { refused: "E_HTTP_TARGET", why: "the path does not begin with a slash" };
@@ -148,12 +172,18 @@ function factsOf(
     call.direction === "inbound" ? normalizeForPolicy(policy, plain, query) : checkOutboundPath(policy, plain, query);
   if (!normal.ok) return { refused: normal.code, why: normal.reason };
   const identity = request.claims === undefined ? {} : { identity: identityOf(request.claims) };
-  const scheme = source.spiffeId === undefined ? "http" : "https"; // only a caller in plaintext has no identity
+  const scheme = spiffeId === undefined ? "http" : "https"; // only a caller in plaintext has no identity
   const target = normal.path + query;
   return {
     ...about,
     request: { method, authority: host ?? "", path: normal.path, target, scheme, headers, ...identity },
   };
+}
+
+/** `get`: answered with 400 in both modes. */
+export function isMiscased(method: string): boolean {
+  const upper = method.toUpperCase();
+  return method !== upper && STANDARD_METHODS.includes(upper);
 }
 
 /** A peer as policy knows it: of its certificate only the ID counts. */

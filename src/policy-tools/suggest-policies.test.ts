@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { loadPolicies } from "../authz/load-policies.ts";
-import type { PolicyOptions } from "../authz/policy-options.ts";
+import type { PathNormalization, PolicyMode, PolicyOptions } from "../authz/policy-options.ts";
 import { parseSpiffeId, parseTrustDomain } from "../core/spiffe-id.ts";
 import { type AskContext, askPolicy } from "./ask-policy.ts";
 import type { AskedCall, AskedRequest } from "./asked-call.ts";
@@ -60,6 +60,7 @@ function suggest(rows: readonly Row[], over: Partial<SuggestOptions> = {}) {
   const suggester = createSuggester({
     direction: "inbound",
     mode: "strict",
+    pathNormalization: "MERGE_SLASHES",
     idsForTemplate: 2,
     namesForTemplate: 4,
     severalPorts: false,
@@ -85,6 +86,25 @@ function suggest(rows: readonly Row[], over: Partial<SuggestOptions> = {}) {
   const yaml = suggestionYaml(suggestion, { ...target, source: "audit.jsonl" });
   const { policy } = loadPolicies([{ file: "suggested.yaml", text: yaml }], options);
   return { yaml, suggestion, allows: (one: Row) => askPolicy(policy, callOf(one), ask).decision === "allow" };
+}
+
+function suggestOutbound(log: readonly AskedCall[]) {
+  const suggester = createSuggester({
+    direction: "outbound",
+    mode: "strict",
+    pathNormalization: "MERGE_SLASHES",
+    idsForTemplate: 2,
+    namesForTemplate: 4,
+    severalPorts: false,
+  });
+  const about = { id: "", time: "", rule: undefined, reason: undefined, policyVersion: "" };
+  for (const call of log) suggester.add({ ...about, call, decision: "allow" });
+  const suggestion = suggester.suggest();
+  const target = { namespace: "shop", name: "out", labels: new Map<string, string>(), direction: "outbound" } as const;
+  const yaml = suggestionYaml(suggestion, { ...target, source: "audit.jsonl" });
+  const { policy } = loadPolicies([{ file: "suggested.yaml", text: yaml }], options);
+  const context: AskContext = { ...ask, outboundDefault: () => "deny", defaultPort: () => 0 };
+  return { yaml, suggestion, allows: (call: AskedCall) => askPolicy(policy, call, context).decision === "allow" };
 }
 
 describe("suggested policies", () => {
@@ -244,31 +264,12 @@ describe("suggested policies", () => {
       outbound(undefined, { method: "CONNECT", host: "api.example.com:443", path: "" }),
       outbound("example.org/ns/db/sa/db", undefined, 5432),
     ];
-    const suggester = createSuggester({
-      direction: "outbound",
-      mode: "strict",
-      idsForTemplate: 2,
-      namesForTemplate: 4,
-      severalPorts: false,
-    });
-    const about = { id: "", time: "", rule: undefined, reason: undefined, policyVersion: "" };
     const leftOut = [outbound(undefined, undefined), outbound("example.org/ns/db/sa/db", undefined, 0)];
-    for (const call of [...log, ...leftOut]) suggester.add({ ...about, call, decision: "allow" });
-    const suggestion = suggester.suggest();
+    const { suggestion, allows } = suggestOutbound([...log, ...leftOut]);
     expect(suggestion.leftOut).toEqual([
       { why: "nothing says whom it was to", calls: 1, example: "TCP" },
       { why: "nothing says to which port it was", calls: 1, example: "TCP" },
     ]);
-    const target = {
-      namespace: "shop",
-      name: "out",
-      labels: new Map<string, string>(),
-      direction: "outbound",
-    } as const;
-    const yaml = suggestionYaml(suggestion, { ...target, source: "audit.jsonl" });
-    const { policy } = loadPolicies([{ file: "suggested.yaml", text: yaml }], options);
-    const allows = (call: AskedCall) =>
-      askPolicy(policy, call, { ...ask, outboundDefault: () => "deny" }).decision === "allow";
     expect(log.filter((call) => !allows(call))).toEqual([]);
     const neighbours = [
       outbound(payments, { method: "DELETE" }),
@@ -281,6 +282,50 @@ describe("suggested policies", () => {
       outbound("example.org/ns/db/sa/db", {}),
     ];
     expect(neighbours.filter(allows)).toEqual([]);
+  });
+
+  it.each<[PolicyMode, PathNormalization, string, string]>([
+    ["strict", "MERGE_SLASHES", "//charge", "not in its plain form"],
+    ["strict", "BASE", "//charge", ""],
+    ["strict", "MERGE_SLASHES", "/a/../b", "not in its plain form"],
+    ["strict", "NONE", "/a/../b", ""],
+    ["strict", "MERGE_SLASHES", "/%zz", "two hexadecimal digits"],
+    ["istio", "BASE", "/%zz", ""],
+    ["strict", "MERGE_SLASHES", "/a%00b", "an encoded NUL"],
+    ["strict", "MERGE_SLASHES", "/%41", "not in its plain form"],
+    ["strict", "MERGE_SLASHES", '/a"b', ""],
+    ["istio", "BASE", '/a"b', "not in its plain form"],
+    ["istio", "BASE", "/a|b", "not in its plain form"],
+    ["istio", "BASE", "/a^b", "not in its plain form"],
+  ])(
+    "leave out what normalisation changes or refuses: in %s mode with %s, %s",
+    (mode, pathNormalization, path, why) => {
+      const { suggestion } = suggest([{ path }], { mode, pathNormalization });
+      expect(suggestion.leftOut.map((one) => [why !== "" && one.why.includes(why), one.example])).toEqual(
+        why === "" ? [] : [[true, `GET ${path}`]],
+      );
+      expect(suggestion.isLeftOut(callOf({ path }))).toBe(why !== "");
+    },
+  );
+
+  it("leave out a method that differs from a standard one only in case", () => {
+    const { suggestion, yaml } = suggest([{ path: "/a", method: "get" }]);
+    expect(suggestion.leftOut).toMatchObject([{ calls: 1, example: "get /a" }]);
+    expect(yaml).not.toContain('"get"]');
+  });
+
+  it("name the port of a host that names none, and leave out the calls whose port nobody knows", () => {
+    const to = (port: number | undefined, host = "api.example.com"): AskedCall => ({
+      ...callOf({}),
+      direction: "outbound",
+      destination: { spiffeId: undefined, ip: "", port },
+      request: { method: "GET", host, path: "/v1", headers: [], claims: undefined },
+    });
+    const { allows, suggestion, yaml } = suggestOutbound([to(80), to(8443), to(undefined), to(443, "b.example:443")]);
+    expect(suggestion.leftOut).toEqual([{ why: "nothing says to which port it was", calls: 1, example: "GET /v1" }]);
+    expect(yaml.match(/ports: .*/g)).toEqual(['ports: ["80"]', 'ports: ["8443"]']);
+    expect([to(80), to(8443), to(443, "b.example:443")].every(allows)).toBe(true);
+    expect([to(6379), to(undefined), to(80, "b.example:80")].some(allows)).toBe(false);
   });
 
   it("of no calls allow nothing", () => {
@@ -298,6 +343,7 @@ describe("suggested policies", () => {
     const suggester = createSuggester({
       direction: "inbound",
       mode: "strict",
+      pathNormalization: "MERGE_SLASHES",
       idsForTemplate: 2,
       namesForTemplate: 1e9,
       severalPorts: false,

@@ -1,7 +1,9 @@
-import type { PolicyMode } from "../authz/policy-options.ts";
+import { normalizePath } from "../authz/path-normalization.ts";
+import type { PathNormalization, PolicyMode } from "../authz/policy-options.ts";
 import { CountersignError } from "../core/errors.ts";
 import { principalOf } from "../core/spiffe-id.ts";
-import type { AskedRequest } from "./asked-call.ts";
+import { isMiscased } from "./ask-policy.ts";
+import type { AskedCall, AskedRequest } from "./asked-call.ts";
 import type { AuditedCall } from "./audited-call.ts";
 import { pathTree } from "./path-tree.ts";
 import { groupCallers, partsOf, type SeenCaller, type SuggestedRule, tcpBesideHttp } from "./suggest-rules.ts";
@@ -11,6 +13,8 @@ export interface SuggestOptions {
   readonly direction: "inbound" | "outbound";
   /** strict refuses a path with an encoded slash or a parameter once a policy names it. */
   readonly mode: PolicyMode;
+  /** A path that this changes or refuses is one that no policy can name. */
+  readonly pathNormalization: PathNormalization;
   readonly idsForTemplate: number;
   readonly namesForTemplate: number;
   /** Inbound: whether there are several apps' ports, so that each rule must say which it is about. */
@@ -31,6 +35,8 @@ export interface Suggestion {
   readonly firstTime: string;
   readonly lastTime: string;
   readonly leftOut: readonly LeftOut[];
+  /** Whether the call is one of those that `leftOut` counts, denied ones apart. */
+  readonly isLeftOut: (call: AskedCall) => boolean;
 }
 
 export interface Suggester {
@@ -64,28 +70,17 @@ export function createSuggester(options: SuggestOptions): Suggester {
       const { request } = call;
       const what = request === undefined ? "TCP" : `${request.method} ${request.path}`;
       if (decision === "deny") return leave("denied", what);
-      const peer = options.direction === "inbound" ? call.source.spiffeId : call.destination.spiffeId;
-      const principal = peer === undefined ? "" : principalOf(peer);
-      const host = options.direction === "outbound" && peer === undefined ? (request?.host ?? "") : undefined;
-      const port = call.destination.port ?? 0;
-      const isUnknown = host !== undefined && !/^[A-Za-z0-9.:[\]-]+$/.test(host);
-      const isEndless = request === undefined && options.direction === "outbound" && port === 0;
-      const problem = isUnknown
-        ? "nothing says whom it was to"
-        : isEndless
-          ? "nothing says to which port it was"
-          : request === undefined
-            ? undefined
-            : unwritable(request, options.mode);
+      const problem = problemOf(call, options);
       if (problem !== undefined) return leave(problem, what);
+      const port = call.destination.port ?? 0;
       ports.add(port);
-      const key = host === undefined ? principal : `host ${host}`;
+      const { key, ...whom } = callerOf(call);
       let caller = callers.get(key);
       if (caller === undefined) {
         if (callers.size >= MAX_CALLERS)
           throw new CountersignError("E_POLICY_SUGGEST_SIZE", `the calls have more than ${MAX_CALLERS} callers`);
         const tunnels = { calls: 0, firstTime: time, lastTime: time, example: "" };
-        caller = { principal, host, tunnels, paths: new Map(), httpPorts: new Set(), tcp: new Map() };
+        caller = { ...whom, tunnels, paths: new Map(), httpPorts: new Set(), tcp: new Map() };
         callers.set(key, caller);
       }
       if (calls === 0 || time < firstTime) firstTime = time;
@@ -103,8 +98,7 @@ export function createSuggester(options: SuggestOptions): Suggester {
           tree = pathTree({ ...options, budget });
           caller.paths.set(place, tree);
         }
-        const question = request.path.indexOf("?");
-        tree.add(request.method, question === -1 ? request.path : request.path.slice(0, question), time);
+        tree.add(request.method, withoutQuery(request.path), time);
       }
     },
     suggest: () => {
@@ -119,21 +113,69 @@ export function createSuggester(options: SuggestOptions): Suggester {
         firstTime,
         lastTime,
         leftOut: left,
+        isLeftOut: (call) => {
+          if (problemOf(call, options) !== undefined) return true;
+          if (call.request !== undefined) return false;
+          const seen = callers.get(callerOf(call).key)?.tcp.get(call.destination.port ?? 0);
+          return seen !== undefined && mixed.evidence.has(seen);
+        },
       };
     },
   };
 }
 
-/** Why a request cannot be said in a policy exactly: some characters mean more there than themselves. */
-function unwritable({ method, path }: AskedRequest, mode: PolicyMode): string | undefined {
+/** Who called us, or whom we called; `port` where only that says which port of a host it was. */
+function callerOf({
+  direction,
+  source,
+  destination,
+  request,
+}: AskedCall): Pick<SeenCaller, "principal" | "host" | "port"> & { readonly key: string } {
+  const peer = direction === "inbound" ? source.spiffeId : destination.spiffeId;
+  const principal = peer === undefined ? "" : principalOf(peer);
+  if (direction === "inbound" || peer !== undefined)
+    return { key: principal, principal, host: undefined, port: undefined };
+  const host = request?.host ?? "";
+  const port = namesPort(host) ? undefined : (destination.port ?? 0);
+  return { key: `host ${host} ${port ?? ""}`, principal, host, port };
+}
+
+function namesPort(authority: string): boolean {
+  return /^(?:\[[^\]]*\]|[^:[\]]*):\d+$/.test(authority);
+}
+
+/** Why a call cannot be said in a policy exactly. */
+function problemOf(call: AskedCall, options: SuggestOptions): string | undefined {
+  const { direction, destination, request } = call;
+  const { host, port } = callerOf(call);
+  if (host !== undefined && !/^[A-Za-z0-9.:[\]-]+$/.test(host)) return "nothing says whom it was to";
+  const isEndless = request === undefined && direction === "outbound" && (destination.port ?? 0) === 0;
+  // In strict mode a host without a port stands for all of its ports.
+  if (isEndless || port === 0) return "nothing says to which port it was";
+  return request === undefined ? undefined : unwritable(request, options);
+}
+
+/** Why a request cannot be said in a policy exactly: some characters mean more there than themselves, and some forms never reach a policy. */
+function unwritable({ method, path: target }: AskedRequest, options: SuggestOptions): string | undefined {
+  const { mode, pathNormalization } = options;
+  const path = withoutQuery(target);
   if (method === "CONNECT" && path === "") return undefined;
   if (!/^[A-Za-z0-9!#$%&'+.^_`|~-]+$/.test(method)) return "the method has a character that means more in a policy";
+  if (isMiscased(method)) return "the method differs from a standard one only in case, which is answered with 400";
   if (!path.startsWith("/")) return "the path does not begin with a slash";
   if (/[^\x21-\x7e]/.test(path)) return "the path has a character that no request may have";
   if (mode === "strict" && /;|%2f|%5c/i.test(path))
     return "the path has an encoded slash, an encoded backslash or a ; parameter, which strict mode refuses beside a policy that names it";
   if (/[*{}]/.test(path)) return "the path has a character that means more in a policy than itself";
+  const normal = normalizePath(path, "", pathNormalization, mode);
+  if (!normal.ok) return `${normal.reason}, which is answered with 400`;
+  if (normal.path !== path) return "the path is not in its plain form, the only one that a policy sees";
   return undefined;
+}
+
+function withoutQuery(target: string): string {
+  const question = target.indexOf("?");
+  return question === -1 ? target : target.slice(0, question);
 }
 
 function isTunnel({ method, path }: AskedRequest): boolean {

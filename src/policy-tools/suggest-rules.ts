@@ -6,7 +6,7 @@ export interface SuggestedOperation {
   readonly methods: readonly string[];
   readonly paths: readonly string[];
   readonly notPaths: readonly string[];
-  /** undefined: the only port there is. */
+  /** undefined: the only port there is, or the one that the host names. */
   readonly port: number | undefined;
   readonly evidence: readonly PathEvidence[];
 }
@@ -38,6 +38,8 @@ export interface SuggestedRule {
 export interface SeenCaller {
   readonly principal: string;
   readonly host: string | undefined;
+  /** Of a host whose authority names none. */
+  readonly port: number | undefined;
   /** Tunnels that were asked for. */
   readonly tunnels: Evidence;
   /** By port; outbound in one, since a policy's paths are of whoever answers. */
@@ -134,11 +136,11 @@ function requestsOf(caller: SeenCaller, namePorts: boolean): readonly SuggestedO
   const { tunnels } = caller;
   if (tunnels.calls > 0) {
     const evidence = [{ method: "CONNECT", path: "", ...tunnels }];
-    operations.push({ kind: "tunnel", methods: ["CONNECT"], paths: [], notPaths: [], port: undefined, evidence });
+    operations.push({ kind: "tunnel", methods: ["CONNECT"], paths: [], notPaths: [], port: caller.port, evidence });
   }
   for (const [port, tree] of [...caller.paths].toSorted(([a], [b]) => a - b)) {
     const patterns = tree.patterns();
-    const named = namePorts ? port : undefined;
+    const named = namePorts ? port : caller.port;
     operations.push(...httpOperations(patterns, "read", named), ...httpOperations(patterns, "write", named));
   }
   return operations;
