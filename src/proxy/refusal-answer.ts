@@ -8,6 +8,7 @@ import { localAnswer } from "./local-answer.ts";
 import type { Refusal } from "./refusal.ts";
 
 const NO_BODY = Buffer.alloc(0);
+const FORBIDDEN = 403;
 
 /** What the caller of a refused call gets, in the form that its protocol reads. A gRPC status is noted in the outcome. `own` and `close`: see
  *  localAnswer. */
@@ -21,7 +22,10 @@ export function refusalAnswer(
   own: Refusal | undefined,
 ): { readonly response: OutgoingResponse; readonly body: Uint8Array } {
   if (head.version !== 2 || !isGrpcRequest(head)) {
-    return localAnswer(status, code, detail, outcome.id, head.method, close, own);
+    // any success opens what an extended CONNECT asks for (RFC 8441 section 5): a provider may deny with one
+    if (status < 300 && head.version === 2 && head.upgrade !== undefined) outcome.status = FORBIDDEN;
+    else outcome.status = status;
+    return localAnswer(outcome.status, code, detail, outcome.id, head.method, close, own);
   }
   outcome.status = 200;
   outcome.grpcStatus = grpcStatusOf(code, status);

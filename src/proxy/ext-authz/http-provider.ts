@@ -25,7 +25,6 @@ const OWN_FIELDS: ReadonlySet<string> = new Set([
 ]);
 /** What Envoy passes to a denied caller whatever the list says. */
 const ALWAYS_DOWNSTREAM: ReadonlySet<string> = new Set(["location", "www-authenticate"]);
-const NO_BODY = Buffer.alloc(0);
 
 /** Envoy's ext_authz over HTTP/1.1: the provider gets the request's method, path, Host, Authorization and the listed headers, and what is
  *  configured of its body. 200 allows; 5xx is a failure; anything else denies, and is what the caller gets. */
@@ -118,8 +117,7 @@ async function readAnswer(config: HttpConfig, answer: Dispatcher.ResponseData): 
   if (statusCode !== 200) {
     const { downstreamOnDeny: listed } = config;
     const passed = pick(fields, (name) => listed === undefined || ALWAYS_DOWNSTREAM.has(name) || fits(listed, name));
-    const bare = statusCode === 204 || statusCode === 304;
-    return { kind: "deny", status: statusCode, fields: passed, body: bare ? NO_BODY : bytes };
+    return { kind: "deny", status: statusCode, fields: passed, body: bytes };
   }
   const set: (readonly [string, string])[] = [];
   for (let at = 0; at < fields.length; at += 2) {
