@@ -1,4 +1,4 @@
-import { isClosedToProviders } from "../core/provider-headers.ts";
+import { isClosedToProviders, isFixedInChecks } from "../core/provider-headers.ts";
 import type { Invalid } from "./problems.ts";
 import type { ExtensionProviderConfig, HeaderPattern, PolicyModeSetting } from "./sidecar-config.ts";
 import { hostPort, isLoopback } from "./yaml-addresses.ts";
@@ -99,7 +99,7 @@ const http = object({
     mapOf(
       (key, at, context): string | Invalid => {
         const lower = key.toLowerCase();
-        if (NAME.test(lower) && !isClosedToProviders(lower)) return lower;
+        if (NAME.test(lower) && !isFixedInChecks(lower)) return lower;
         return context.problems.error("E_CONFIG_VALUE", at, `${context.path} has a key that is no header name to set`);
       },
       text({ max: 4096 }),
