@@ -95,10 +95,16 @@ function warnOfContradictions(
     [[rule.conditions], conditions],
   ] as const)
     for (const [i, group] of groups.entries())
-      warnOfContradiction(policy, rule, group, covers[i] ?? [], options, findings);
+      warnOfContradiction(policy, rule, group, covers[i] ?? [], options, findings, deadPart(groups, group));
 }
 
-/** A field whose every value its own negation takes away, or that takes away what every request has. `covers` are the same fields. */
+/** What can never match where a group cannot: one item of several, or the rule. */
+function deadPart(groups: readonly FieldGroup[], group: FieldGroup): string {
+  const item = groups.length > 1 ? /^\w+\[\d+\]/.exec(group[0]?.label ?? "")?.[0] : undefined;
+  return item ?? "the rule";
+}
+
+/** A field whose every value its own negation takes away, or that takes away what every request has. `covers` are the same fields; `what` is dead then. */
 function warnOfContradiction(
   policy: PolicyModel,
   rule: RuleModel,
@@ -106,13 +112,14 @@ function warnOfContradiction(
   covers: CoverGroup,
   { mode }: PolicyOptions,
   findings: Findings,
+  what: string,
 ): void {
   for (const [i, negation] of group.entries()) {
     if (!negation.negated) continue;
     const isAlone = !group.some(({ kind, negated }) => kind === negation.kind && !negated);
     if (isAlone && ALWAYS_THERE.has(negation.kind) && negation.values.includes("*")) {
-      const message = `${ruleIdOf(policy, rule)}: every request has what ${negation.label} takes away, so it can never match`;
-      findings.warn("W_POLICY_NEVER_MATCHES", negation.at, message, "remove it, or name what is meant");
+      const message = `${ruleIdOf(policy, rule)}: every request has what ${negation.label} takes away, so ${what} can never match`;
+      findings.warn("W_POLICY_NEVER_MATCHES", negation.at, message, `name what is meant, or remove ${what}`);
     }
     // strict: a rule that does not grant is also about callers without identity, whatever it names.
     if (mode === "strict" && policy.action !== "ALLOW" && isIdentity(negation.kind)) continue;
@@ -121,8 +128,8 @@ function warnOfContradiction(
       const other = covers[j];
       if (field.negated || cover === undefined || other === undefined || !valuesCover(cover, other, UNLIMITED))
         continue;
-      const message = `${ruleIdOf(policy, rule)}: ${negation.label} takes away all that ${field.label} gives, so it can never match`;
-      findings.warn("W_POLICY_NEVER_MATCHES", negation.at, message, "remove one of the two");
+      const message = `${ruleIdOf(policy, rule)}: ${negation.label} takes away all that ${field.label} gives, so ${what} can never match`;
+      findings.warn("W_POLICY_NEVER_MATCHES", negation.at, message, `correct one of the two, or remove ${what}`);
     }
   }
 }

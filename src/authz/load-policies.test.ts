@@ -463,6 +463,18 @@ describe("loadPolicies warns", () => {
       "to[0].operation.notMethods takes away all",
     ],
     [
+      "of one item of several, by its name",
+      rule('to: [{ operation: { paths: [/a] } }, { operation: { paths: [/b], notMethods: ["*"] } }]'),
+      "W_POLICY_NEVER_MATCHES",
+      "takes away, so to[1] can never match; fix: name what is meant, or remove to[1]",
+    ],
+    [
+      "of the only item as of the whole rule",
+      rule('to: [{ operation: { paths: [/b], notMethods: ["*"] } }]'),
+      "W_POLICY_NEVER_MATCHES",
+      "takes away, so the rule can never match; fix: name what is meant, or remove the rule",
+    ],
+    [
       "of an unknown trust domain",
       rule("from: [{ source: { principals: [exmaple.org/x] } }]"),
       "W_POLICY_TRUST_DOMAIN",

@@ -97,6 +97,22 @@ describe("lint finds", () => {
       ["W_POLICY_CONTRADICTION 8:39"],
     ],
     [
+      "addresses that another condition rules out",
+      policyOf(
+        "p",
+        '    - from: [{ source: { ipBlocks: [10.0.0.0/8, "2001:db8::/32"] } }]\n      when: [{ key: source.ip, values: [192.168.0.0/16, "2001:db9::1"] }]',
+      ),
+      ["W_POLICY_CONTRADICTION 8:32"],
+    ],
+    [
+      "two addresses of the destination",
+      policyOf(
+        "p",
+        `${WEB}\n      when: [{ key: destination.ip, values: [10.0.0.1] }, { key: destination.ip, values: [10.0.0.2] }]`,
+      ),
+      ["W_POLICY_CONTRADICTION 8:82"],
+    ],
+    [
       "a field that its own negation takes away",
       policyOf("p", `${WEB}\n      to: [{ operation: { paths: [/a], notPaths: [/a] } }]`),
       ["W_POLICY_NEVER_MATCHES 8:40"],
@@ -150,6 +166,13 @@ describe("lint finds", () => {
     ["a public path", policyOf("p", "    - to: [{ operation: { paths: [/healthz] } }]")],
     ["callers without identity as such", policyOf("p", '    - from: [{ source: { notPrincipals: ["*"] } }]')],
     ["a DENY with a wide path", policyOf("p", "    - to: [{ operation: { paths: [/admin*] } }]", "DENY")],
+    [
+      "addresses that lie in each other",
+      policyOf(
+        "p",
+        "    - from: [{ source: { ipBlocks: [10.1.2.3], remoteIpBlocks: [10.0.0.0/8] } }]\n      when: [{ key: source.ip, values: [10.0.0.0/8] }, { key: remote.ip, values: [10.1.0.0/16] }] ",
+      ),
+    ],
     ["a header as the condition", policyOf("p", '    - when: [{ key: "request.headers[x-key]", values: [a] }]')],
     [
       "a DENY that leaves something of an ALLOW",

@@ -1,3 +1,4 @@
+import { addressBits } from "../authz/address-bits.ts";
 import { ruleIdOf } from "../authz/compile-rule.ts";
 import { isPathTemplate } from "../authz/path-template.ts";
 import { type FieldModel, isIdentity, isToken, type PolicyModel, type RuleModel } from "../authz/policy-model.ts";
@@ -5,6 +6,7 @@ import type { PolicyOptions } from "../authz/policy-options.ts";
 import { parseTextPattern, type TextPattern } from "../authz/text-pattern.ts";
 import { expandPrincipal, expandTrustDomain, homeTrustDomains } from "../authz/trust-domains.ts";
 import type { Warning } from "../core/errors.ts";
+import { parseCidr } from "../core/ip-address.ts";
 import { repeatedValues } from "./lint-values.ts";
 
 /** What can be said of each rule by itself: fields that cannot hold together, values that add nothing, and ALLOW rules that let in more than
@@ -29,6 +31,9 @@ const SINGLE: ReadonlySet<FieldModel["kind"]> = new Set([
   "path",
   "port",
   "sni",
+  "sourceIp",
+  "remoteIp",
+  "destinationIp",
 ]);
 
 /** Two fields that must both hold, of which no text fits both. */
@@ -51,7 +56,7 @@ function contradictions(
         code: "W_POLICY_CONTRADICTION",
         message,
         at: other.at,
-        fix: "correct one of the two, or remove it",
+        fix: "correct one of the two: without either the rule matches more",
       });
     }
   }
@@ -62,8 +67,19 @@ function contradictions(
 function mayBothHold(one: FieldModel, two: FieldModel, home: readonly string[]): boolean {
   const [all, others] = [one, two].map(({ kind, values }) => values.flatMap((value) => meaningsOf(kind, value, home)));
   if (all === undefined || others === undefined || [...all, ...others].some(isPathTemplate)) return true;
-  const patterns = others.map(parseTextPattern);
-  return all.map(parseTextPattern).some((a) => patterns.some((b) => mayBothMatch(a, b)));
+  const patternOf = isAddress(one) ? blockPattern : parseTextPattern;
+  const patterns = others.map(patternOf);
+  return all.map(patternOf).some((a) => patterns.some((b) => mayBothMatch(a, b)));
+}
+
+function isAddress({ kind }: FieldModel): boolean {
+  return kind === "sourceIp" || kind === "remoteIp" || kind === "destinationIp";
+}
+
+/** A block is the beginning of its addresses. */
+function blockPattern(text: string): TextPattern {
+  const block = parseCidr(text);
+  return block === undefined ? { form: "any" } : { form: "prefix", text: addressBits(block, block.prefixBits) };
 }
 
 function meaningsOf(kind: FieldModel["kind"], value: string, home: readonly string[]): readonly string[] {
