@@ -16,6 +16,8 @@ export interface PathIndex {
   readonly templates: PackedTexts;
   /** An expression looks at paths as well: of what it makes of one, nothing is known before it is asked. */
   readonly isAsked: boolean;
+  /** Something looks at paths: an expression, or a value that does not match each of them. */
+  readonly isRead: boolean;
 }
 
 /** Yields every few values. */
@@ -46,6 +48,7 @@ export function* buildPathIndex(
     backward: yield* buildTextTrie(entriesOf(patterns.backward, words), true, words),
     templates: packTexts(templates),
     isAsked,
+    isRead: isAsked || patterns.forward.size + patterns.backward.size > 0,
   };
 }
 

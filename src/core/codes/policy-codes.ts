@@ -151,7 +151,7 @@ export const policyCodes = {
   },
   E_PATH_AMBIGUOUS: {
     meaning:
-      "the path has an encoded slash, an encoded backslash or a ; parameter, and a policy would match it differently without",
+      "the path has an encoded slash, an encoded backslash or a ; parameter, and a policy would match it differently without, or a dot segment is behind them",
     fix: "send the plain form of the path",
   },
 } as const satisfies Record<`E_${string}`, CodeEntry>;
