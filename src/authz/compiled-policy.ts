@@ -84,6 +84,8 @@ interface PolicySummary {
   readonly readsHttp: boolean;
   /** Those of the listeners' ports that no such rule applies to. */
   readonly portsWithoutHttpRules: ReadonlySet<number>;
+  /** Rules about outbound calls that look at more than a tunnel tells, by number. */
+  readonly requestRules: readonly number[];
   /** Some rule's verdict changes with time: open connections must be decided again as it passes. */
   readonly dependsOnTime: boolean;
   /** Every path value of the policies about inbound calls, to see whether two spellings of a path would be matched differently. */

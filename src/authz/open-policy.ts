@@ -19,6 +19,7 @@ class OpenedPolicy implements CompiledPolicy {
   readonly comparesHosts;
   readonly readsHttp;
   readonly portsWithoutHttpRules;
+  readonly requestRules;
   readonly dependsOnTime;
   readonly paths;
   readonly outboundPaths;
@@ -37,6 +38,7 @@ class OpenedPolicy implements CompiledPolicy {
     this.comparesHosts = layout.comparesHosts;
     this.readsHttp = layout.readsHttp;
     this.portsWithoutHttpRules = layout.portsWithoutHttpRules;
+    this.requestRules = layout.requestRules;
     this.dependsOnTime = layout.dependsOnTime;
     this.paths = layout.paths;
     this.outboundPaths = layout.outboundPaths;

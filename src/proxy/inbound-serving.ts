@@ -1,7 +1,9 @@
+import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { policyReadsHttp } from "../authz/decide.ts";
 import type { InboundConfig } from "../config/sidecar-config.ts";
 import type { ConnectionFacts } from "../core/call-facts.ts";
 import type { ConnectionContext } from "../core/call-outcome.ts";
+import type { Decision } from "../core/decision.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
 import { CountersignError } from "../core/errors.ts";
 import type { Peer, Svid } from "../core/identity.ts";
@@ -102,16 +104,14 @@ export class InboundServing {
           return;
         case "opaque":
         case "silent":
-          // The caller must not choose which rules see it (authorization section 7).
-          if (policyReadsHttp(this.#runtime.inForce.policy, appPort)) this.#refuseOpaque(transport, kind);
-          else this.#serveTcp(transport, bytes);
+          if (policyReadsHttp(this.#runtime.inForce.policy, appPort)) this.#refuseOpaque(transport, OPAQUE[kind]);
+          else this.#serveTcp(transport, bytes, OPAQUE[kind]);
       }
     });
   }
 
-  #refuseOpaque(transport: Transport, kind: "opaque" | "silent"): void {
-    const code = kind === "silent" ? "E_CLASSIFY_TIMEOUT" : "E_CLASSIFY";
-    const error = new CountersignError(code, "policies with HTTP fields apply, and the caller does not speak HTTP");
+  #refuseOpaque(transport: Transport, code: OpaqueCode): void {
+    const error = new CountersignError(code, NOT_HTTP);
     recordRefusal(this.#runtime, this.#caller.context, error, this.#caller.startedMs);
     transport.destroy();
   }
@@ -133,7 +133,8 @@ export class InboundServing {
     return { open: (name, transport) => tunnels.open(name, this.#caller, transport) };
   }
 
-  #serveTcp(transport: Transport, early: Uint8Array | undefined): void {
+  /** `sniffed`: how it is refused where policies read HTTP, which a later set may do; undefined: the listener speaks TCP. */
+  #serveTcp(transport: Transport, early: Uint8Array | undefined, sniffed?: OpaqueCode): void {
     const { config, pool } = this.#parts;
     const { context, facts, startedMs, ends } = this.#caller;
     const relay: TcpRelayParts = {
@@ -141,7 +142,12 @@ export class InboundServing {
       context,
       facts,
       preface: config.sendProxyProtocol && writeProxyHeader(config.sendProxyProtocol, ends.source, ends.destination),
-      decide: (call) => decideInboundNow(this.#runtime.inForce.policy, call),
+      decide: (call) => {
+        const { policy } = this.#runtime.inForce;
+        return sniffed !== undefined && policyReadsHttp(policy, config.appPort)
+          ? denialOfOpaque(policy, sniffed)
+          : decideInboundNow(policy, call);
+      },
       ask: (decision, call, outcome, signal) => {
         const { policy, providers } = this.#runtime.inForce;
         return askProviders(decision, call, {
@@ -184,3 +190,12 @@ export class InboundServing {
 
 const HTTP1_ALPN = "http/1.1";
 const HTTP2_ALPN = "h2";
+
+/** The caller must not choose which rules see it (authorization section 7). */
+const OPAQUE = { opaque: "E_CLASSIFY", silent: "E_CLASSIFY_TIMEOUT" } as const;
+type OpaqueCode = (typeof OPAQUE)[keyof typeof OPAQUE];
+const NOT_HTTP = "policies with HTTP fields apply, and the caller does not speak HTTP";
+
+function denialOfOpaque({ version }: CompiledPolicy, code: OpaqueCode): Decision {
+  return { kind: "deny", code, rule: undefined, reason: NOT_HTTP, nearest: undefined, policyVersion: version };
+}

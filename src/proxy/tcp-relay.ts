@@ -203,6 +203,7 @@ export class TcpRelay {
       this.#permit = decision.permit;
       return true;
     }
+    outcome.decision = "deny";
     this.cut(decision.code, decision.reason);
     return false;
   }

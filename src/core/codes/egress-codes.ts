@@ -25,6 +25,11 @@ export const egressCodes = {
     meaning: "a tunnel to a destination outside the mesh carries neither TLS nor HTTP",
     fix: "speak TLS to it, or give it an outbound listener or a sidecar of its own",
   },
+  E_EGRESS_OPAQUE: {
+    meaning:
+      "a tunnel into the mesh does not begin with an HTTP request, or not in time, and OUTBOUND rules that may apply to its destination look at requests (methods, paths, headers)",
+    fix: "begin with HTTP at once, or have the rule leave this destination out (hosts, ports, principals); the detail names it",
+  },
   E_EGRESS_SNI: {
     meaning: "the TLS ClientHello in a tunnel names no server, or another one than the tunnel was asked for",
     fix: "ask the proxy for the name that the TLS client uses (curl: --socks5-hostname instead of --socks5)",

@@ -1,6 +1,9 @@
+import type { CompiledPolicy } from "../../authz/compiled-policy.ts";
 import { decisionAfter } from "../../authz/decide.ts";
+import { ruleAboutRequests } from "../../authz/request-rules.ts";
 import type { CallFacts } from "../../core/call-facts.ts";
 import type { ConnectionContext } from "../../core/call-outcome.ts";
+import type { Decision } from "../../core/decision.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { TcpRelayParts } from "../tcp-relay.ts";
 import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
@@ -23,12 +26,17 @@ export function meshRelay(
   const factsAt = (address: string): CallFacts => tunnelFacts(facts, destination, fields, address, "");
   const only = addresses.length === 1 ? addresses[0] : "";
   let current = factsAt(destination.isAddress ? destination.host : only);
+  /** Where it may lead. */
+  let places: readonly CallFacts[] = addresses.map(factsAt);
   return {
     runtime,
     context,
     facts: current.connection,
     authority: destinationText(destination),
-    decide: () => authority.decide(current),
+    decide: () => {
+      const decision = authority.decide(current);
+      return decision.kind === "deny" ? decision : (denialOfOpaque(runtime.inForce.policy, places) ?? decision);
+    },
     ask: (decision, _call, outcome, signal) => authority.ask(decision, current, outcome, signal),
     reach: (permit, done) => {
       // policy may have changed since they were chosen
@@ -46,9 +54,23 @@ export function meshRelay(
       }
       listener.pools.connect(destination, [first, ...others], permit, (reached, { host }) => {
         current = factsAt(host);
+        places = [current];
         done(reached);
         return true;
       });
     },
   };
+}
+
+/** Rules about requests cannot be asked about bytes that are none (authorization section 7). */
+function denialOfOpaque(policy: CompiledPolicy, places: readonly CallFacts[]): Decision | undefined {
+  const nowMs = Date.now();
+  for (const place of places) {
+    const rule = ruleAboutRequests(policy, { ...place, nowMs });
+    if (rule === undefined) continue;
+    const to = place.request?.authority ?? "this destination";
+    const reason = `rule ${rule} looks at HTTP requests to ${to}, and the tunnel does not begin with one`;
+    return { kind: "deny", code: "E_EGRESS_OPAQUE", rule, reason, nearest: undefined, policyVersion: policy.version };
+  }
+  return undefined;
 }
