@@ -6,6 +6,7 @@ import { appliesHere, type CompiledDocuments, compilePolicies, type PolicyDocume
 import type { CompiledPolicy, PolicyLayout } from "./compiled-policy.ts";
 import { collectFindings, type Findings } from "./findings.ts";
 import { lintPolicies } from "./lint-policies.ts";
+import { warnOfTokens } from "./lint-tokens.ts";
 import { openPolicy } from "./open-policy.ts";
 import { openPackedRules, type PackedRules, packRules } from "./packed-rules.ts";
 import type { PolicyModel } from "./policy-model.ts";
@@ -136,6 +137,7 @@ function* loadInSteps(files: readonly PolicyFile[], options: PolicyOptions): Gen
   );
   findings.throwIfAny();
   yield* lintPolicies(documents, options, findings);
+  yield* warnOfTokens(documents, options, findings);
   return { compiled: yield* compilePolicies(documents, options), warnings: findings.warnings, documents };
 }
 

@@ -10,6 +10,7 @@ spec:
   rules:
 ${rules}
 `;
+const PERMISSIVE = ORDERS_YAML.replace("protocol: http }", "protocol: http, mtls: permissive }");
 const READS = `    - from: [{ source: { principals: [example.org/ns/shop/sa/web] } }]
       to: [{ operation: { methods: [GET], paths: [/orders*] } }]`;
 const WRITES = `    - from: [{ source: { namespaces: [shop] } }]
@@ -100,10 +101,11 @@ it("compares whole configurations, by request lines", async () => {
     '{"source":{"spiffeId":null,"ip":"10.0.0.1"},"request":{"method":"GET","host":"h","path":"/","headers":{"authorization":"secret"}}}',
   ];
   const { policy, write } = policyWorkspace({
+    "c.yaml": PERMISSIVE,
     "policies/a.yaml": policyOf("    - {}"),
     "r.jsonl": `${requests.join("\n")}\n`,
   });
-  write("b.yaml", `${ORDERS_YAML.replace("policies: [policies]", "policies: [other]")}`);
+  write("b.yaml", PERMISSIVE.replace("policies: [policies]", "policies: [other]"));
   write("other/deny.yaml", policyOf("    - {}", "DENY"));
   const { code, out } = await policy("diff", "c.yaml", "b.yaml", "--requests", "r.jsonl", "--json");
   expect(code).toBe(1);

@@ -1,3 +1,4 @@
+import { jwtRulesFor } from "../authz/authentication.ts";
 import { byteText } from "../authz/byte-text.ts";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { decideCall, decideOutboundCall } from "../authz/decide.ts";
@@ -78,7 +79,7 @@ function notesOf(policy: CompiledPolicy, call: AskedCall, facts: CallFacts): rea
   if (
     facts.request?.identity !== undefined &&
     call.direction === "inbound" &&
-    policy.requestAuthentications.length === 0
+    jwtRulesFor(policy).length === 0
   )
     notes.push(
       "no RequestAuthentication applies to this workload, so no token is verified and no real request has these claims",
