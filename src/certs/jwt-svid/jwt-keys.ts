@@ -1,12 +1,12 @@
-import { createHash, createPublicKey, type JsonWebKeyInput, type KeyObject } from "node:crypto";
+import { createHash } from "node:crypto";
 import { CountersignError } from "../../core/errors.ts";
 import type { JwtAuthorityKey, JwtBundle } from "../../core/identity.ts";
 import type { TrustDomain } from "../../core/spiffe-id.ts";
+import { importPublicJwk } from "../public-jwk.ts";
 import { JsonError, parseStrictJson } from "../strict-json.ts";
 
 /** Most keys of one bundle: far above what rotation needs, and bounded. */
 const MAX_KEYS = 256;
-const MIN_RSA_BITS = 2048;
 const MAX_RSA_BITS = 4096;
 const curves: ReadonlySet<unknown> = new Set(["P-256", "P-384", "P-521"]);
 
@@ -21,15 +21,15 @@ export function readJwtKeys(entries: readonly unknown[], what: string, isJwtOnly
     const { use, kid } = entry;
     if (use !== "jwt-svid" && !(isJwtOnly && use === undefined)) continue;
     if (typeof kid !== "string" || kid === "") continue;
-    const key = readKey(entry);
+    const key = importPublicJwk(entry, MAX_RSA_BITS, curves);
     if (key === undefined) continue;
     const other = found.get(kid);
     if (other !== undefined && !other.key.equals(key))
       throw new CountersignError("E_BUNDLE_FORMAT", `${what} has two JWT keys with the same kid`);
     found.set(kid, { keyId: kid, key });
+    if (found.size > MAX_KEYS)
+      throw new CountersignError("E_BUNDLE_FORMAT", `${what} has more than ${MAX_KEYS} JWT keys`);
   }
-  if (found.size > MAX_KEYS)
-    throw new CountersignError("E_BUNDLE_FORMAT", `${what} has more than ${MAX_KEYS} JWT keys`);
   return [...found.values()];
 }
 
@@ -55,26 +55,6 @@ export function makeJwtBundle(trustDomain: TrustDomain, keys: readonly JwtAuthor
     version.update(`${keyId.length} ${keyId} ${spki.length}\n`).update(spki);
   }
   return { trustDomain, keys, version: version.digest("hex") };
-}
-
-function readKey({ kty, crv, x, y, n, e }: Readonly<Record<string, unknown>>): KeyObject | undefined {
-  // Public members alone: a private key that somebody published by mistake is not taken in.
-  const wanted = kty === "EC" && curves.has(crv) ? { kty, crv, x, y } : kty === "RSA" ? { kty, n, e } : undefined;
-  if (wanted === undefined) return undefined;
-  try {
-    const key = createPublicKey({ key: wanted as JsonWebKeyInput["key"], format: "jwk" });
-    return isSound(key) ? key : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function isSound({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): boolean {
-  if (asymmetricKeyType !== "rsa") return true;
-  const { modulusLength = 0, publicExponent = 0n } = asymmetricKeyDetails ?? {};
-  return (
-    modulusLength >= MIN_RSA_BITS && modulusLength <= MAX_RSA_BITS && publicExponent > 1n && publicExponent % 2n === 1n
-  );
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

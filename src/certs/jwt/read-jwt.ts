@@ -1,7 +1,7 @@
 import { decodeProtectedHeader } from "jose/decode/protected_header";
 import { decodeJwt } from "jose/jwt/decode";
 import { CountersignError } from "../../core/errors.ts";
-import { JsonError, parseStrictJson } from "../strict-json.ts";
+import { checkStrictJson, JsonError } from "../strict-json.ts";
 
 /** What a token says about itself before anything of it is proven: good for choosing rule and key, for nothing else. */
 export interface UnverifiedJwt {
@@ -56,7 +56,7 @@ export function readUnverifiedJwt(token: string): UnverifiedJwt {
 /** Of a name that comes twice some readers keep the first value and some the last: issuer, app and we must read the same. */
 function refuseDuplicates(part: string, what: string): void {
   try {
-    parseStrictJson(Buffer.from(part, "base64url").toString("utf8"));
+    checkStrictJson(Buffer.from(part, "base64url").toString("utf8"));
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
     throw new CountersignError("E_JWT_MALFORMED", `the token's ${what} is no JSON object with each name once`);
