@@ -1,6 +1,7 @@
 import type { Environment } from "@marcbachmann/cel-js";
 import type { RE2JS } from "re2js";
 import { celLibraries } from "./cel-libraries.ts";
+import type { PolicyModel } from "./policy-model.ts";
 
 /** What a program may cost: its instructions times the characters of the text. RE2 runs in linear time, so this bounds it. */
 const MAX_REGEX_STEPS = 200_000;
@@ -29,7 +30,7 @@ export function compileRegex(pattern: string): RE2JS {
 /** The name under which `matches` runs: the library's own uses backtracking regular expressions. */
 export const REGEX_FUNCTION = "countersignMatches";
 
-/** What an expression may ask. Times are timestamps; an absent text is "". */
+/** What an expression may ask. Times are timestamps. */
 const svid = { serial: "string", issuer: "string", fingerprint: "string", expires: "google.protobuf.Timestamp" };
 const source = {
   authenticated: "bool",
@@ -51,25 +52,36 @@ const auth = {
   presenter: "string",
   claims: "map<string, dyn>",
 };
-const request = { method: "string", host: "string", path: "string", headers: "map<string, string>", auth };
+const request = { method: "string", host: "string", path: "string", headers: "map<string, string>" };
 const connection = { sni: "string", destinationIp: "string", destinationPort: "int" };
 
-let environment: Environment | undefined;
+type Direction = PolicyModel["direction"];
 
-/** Made when the first expression is compiled. */
-export function celEnvironment(): Environment {
-  environment ??= makeEnvironment();
-  return environment;
+const environments: Partial<Record<Direction, Environment>> = {};
+
+/** What policies of a direction may ask: the caller and its end user inbound, the server outbound. Made when the first expression is compiled. */
+export function celEnvironment(direction: Direction): Environment {
+  const known = environments[direction];
+  if (known !== undefined) return known;
+  const made = makeEnvironment(direction);
+  environments[direction] = made;
+  return made;
 }
 
-function makeEnvironment(): Environment {
-  return new (celLibraries().Environment)({
+function makeEnvironment(direction: Direction): Environment {
+  const common = new (celLibraries().Environment)({
     limits: { maxAstNodes: 500, maxDepth: 40, maxListElements: 100, maxMapEntries: 100, maxCallArguments: 8 },
-  })
-    .registerVariable({ name: "source", schema: source })
-    .registerVariable({ name: "request", schema: request })
+  });
+  const sides =
+    direction === "OUTBOUND"
+      ? common
+          .registerVariable({ name: "destination", schema: { principal: "string" } })
+          .registerVariable({ name: "request", schema: request })
+      : common
+          .registerVariable({ name: "source", schema: source })
+          .registerVariable({ name: "request", schema: { ...request, auth } });
+  return sides
     .registerVariable({ name: "connection", schema: connection })
-    .registerVariable({ name: "destination", schema: { principal: "string" } })
     .registerVariable({ name: "workload", schema: { namespace: "string", labels: "map<string, string>" } })
     .registerVariable("time", "google.protobuf.Timestamp")
     .registerFunction(`string.${REGEX_FUNCTION}(string): bool`, (text: string, pattern: string) => {

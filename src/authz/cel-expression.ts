@@ -1,5 +1,7 @@
 import type { ASTNode } from "@marcbachmann/cel-js";
+import { isRequest, wrongHeader, wrongSide } from "./cel-asked-names.ts";
 import { celEnvironment, compileRegex, REGEX_FUNCTION } from "./cel-environment.ts";
+import type { PolicyModel } from "./policy-model.ts";
 
 /** A parsed, type-checked and bounded CEL expression. Immutable. */
 export interface CelExpression {
@@ -23,6 +25,8 @@ export interface CelProblem {
   readonly code: "E_POLICY_CONDITION" | "E_POLICY_CONDITION_COST";
   readonly message: string;
   readonly offset: number;
+  /** Where it is more than to correct the expression. */
+  readonly fix?: string;
 }
 
 const MAX_TEXT = 4096;
@@ -30,18 +34,19 @@ const MAX_LOOPS = 3;
 const LOOPS: ReadonlySet<string> = new Set(["all", "exists", "exists_one", "map", "filter"]);
 const VARIABLES: ReadonlySet<string> = new Set(["source", "request", "connection", "destination", "workload", "time"]);
 
-/** Compiles an expression. `matches` takes RE2 patterns, written as literals, and runs in linear time. `cel.bind` is refused: with it a
+/** Compiles an expression of a policy of this direction. `matches` takes RE2 patterns, written as literals, and runs in linear time. `cel.bind` is refused: with it a
  *  short text can build values that double at each step. */
-export function compileCel(text: string): CelExpression | CelProblem {
+export function compileCel(text: string, direction: PolicyModel["direction"]): CelExpression | CelProblem {
   if (text.length > MAX_TEXT)
     return { code: "E_POLICY_CONDITION_COST", message: `is longer than ${MAX_TEXT} characters`, offset: 0 };
   let parsed: ReturnType<ReturnType<typeof celEnvironment>["parse"]>;
   try {
-    parsed = celEnvironment().parse(text);
+    parsed = celEnvironment(direction).parse(text);
   } catch (error) {
     return problemOf(error, "does not parse");
   }
   const survey: Survey = {
+    direction,
     nodes: 0,
     loops: 0,
     membership: 0,
@@ -67,6 +72,7 @@ export function compileCel(text: string): CelExpression | CelProblem {
 }
 
 interface Survey {
+  readonly direction: PolicyModel["direction"];
   nodes: number;
   loops: number;
   membership: number;
@@ -86,15 +92,11 @@ function look(node: ASTNode, survey: Survey): CelProblem | undefined {
   if (node.op === "." && isRequest(node.args[0]) && node.args[1] !== "path") survey.pathless++;
   if (node.op === "in") survey.membership++;
   if (node.op === "list" || node.op === "map") survey.literalSize = Math.max(survey.literalSize, node.args.length);
-  if (node.op === "call" || node.op === "rcall") {
-    const problem = lookAtCall(node, survey);
-    if (problem !== undefined) return problem;
-  }
-  return lookInside(node.args, survey);
-}
-
-function isRequest(node: ASTNode): boolean {
-  return node.op === "id" && node.args === "request";
+  const problem =
+    wrongSide(node, survey.direction) ??
+    wrongHeader(node) ??
+    (node.op === "call" || node.op === "rcall" ? lookAtCall(node, survey) : undefined);
+  return problem ?? lookInside(node.args, survey);
 }
 
 function lookInside(value: unknown, survey: Survey): CelProblem | undefined {

@@ -33,13 +33,15 @@ export function compileRule(
     return group.map((field) => compileField(field, context, pool));
   };
   const fields = [...rule.sources.flat(), ...rule.conditions];
-  const expression = rule.expression === undefined ? undefined : compileExpression(rule.expression.text, options);
+  const { action, direction } = policy;
+  const about = { options, direction, grants: action === "ALLOW", home };
+  const expression = rule.expression === undefined ? undefined : compileExpression(rule.expression.text, about);
   return {
     id: ruleIdOf(policy, rule),
     policy,
     model: rule,
     order,
-    action: policy.action,
+    action,
     sources: rule.sources.map(compileGroup),
     operations: rule.operations.map(compileGroup),
     conditions: compileGroup(rule.conditions),

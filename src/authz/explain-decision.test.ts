@@ -78,7 +78,7 @@ describe("explainDecision", () => {
     const trace = explainDecision(policy, call("ns/shop/sa/x", "/asked"));
     expect(trace.providers).toEqual([{ provider: "opa", rule: "ns[shop]-policy[ask]-rule[0]" }]);
     const expression = trace.steps[2]?.policies[0]?.rules[1]?.expression;
-    expect(expression).toMatchObject({ matches: false, fault: "it failed: no_such_key" });
+    expect(expression).toMatchObject({ matches: false, fault: "what it asks for is not there" });
   });
 
   it("says that an ALLOW rule about HTTP is dropped on TCP", () => {

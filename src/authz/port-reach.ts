@@ -105,7 +105,7 @@ function refuseOnTcp(
   const http = findField(rule, ({ kind }) => isHttpOnly(kind));
   if (http !== undefined)
     findings.error("E_POLICY_TCP_PORT", http.at, `${name}: ${http.label} looks at HTTP, and ${where}`, fix);
-  else if (rule.expression !== undefined && expressionReadsHttp(rule.expression.text))
+  else if (rule.expression !== undefined && expressionReadsHttp(rule.expression.text, policy.direction))
     findings.error("E_POLICY_TCP_PORT", rule.expression.at, `${name}: conditions look at HTTP, and ${where}`, fix);
   if (policy.provider !== undefined && options.providers?.get(policy.provider) === "http") {
     const message = `${name}: provider ${policy.provider} is asked over HTTP about HTTP only, and ${where}`;
@@ -113,7 +113,7 @@ function refuseOnTcp(
   }
 }
 
-function expressionReadsHttp(text: string): boolean {
-  const compiled = compileCel(text);
+function expressionReadsHttp(text: string, direction: PolicyModel["direction"]): boolean {
+  const compiled = compileCel(text, direction);
   return "run" in compiled && compiled.names.has("request");
 }

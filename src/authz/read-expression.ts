@@ -6,17 +6,19 @@ import { asText, childOf } from "./yaml-access.ts";
 import type { YamlMap, YamlValue } from "./yaml-documents.ts";
 
 /** Reads `conditions`: one CEL expression, checked here so that its errors have their place in the file. */
-export function readExpression(rule: YamlMap, label: string, { findings }: ReadContext): ExpressionModel | undefined {
+export function readExpression(rule: YamlMap, label: string, context: ReadContext): ExpressionModel | undefined {
+  const { findings, direction } = context;
   const value = childOf(rule, "conditions");
   const text = asText(value, `${label}.conditions`, findings);
   if (value === undefined || text === undefined) return undefined;
-  const compiled = compileCel(text.text);
+  const compiled = compileCel(text.text, direction);
   if ("run" in compiled) return { text: text.text, at: text.at };
   const at = placeInside(value, text.text, compiled.offset);
-  const fix =
+  const otherwise =
     compiled.code === "E_POLICY_CONDITION"
       ? "correct the expression here"
       : "make it shorter, or nest fewer of all, exists, filter and map";
+  const { fix = otherwise } = compiled;
   findings.error(compiled.code, at, `${label}.conditions: ${compiled.message}`, fix);
   return undefined;
 }

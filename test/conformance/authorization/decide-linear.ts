@@ -16,7 +16,16 @@ export interface LinearDecision {
 }
 
 /** What a rule's CEL expression means, in plain code; "fault": it fails. */
-export type Meaning = (facts: CallFacts, strict: boolean) => boolean | "fault";
+export type Meaning = (facts: CallFacts, where: MeaningContext) => boolean | "fault";
+
+export interface MeaningContext {
+  readonly strict: boolean;
+  /** It stands in an ALLOW. */
+  readonly grants: boolean;
+  readonly home: readonly string[];
+  /** Outbound: one of the facts' destination principals, or "". */
+  readonly destination: string;
+}
 
 export interface LinearOptions {
   readonly direction?: "inbound" | "outbound";
@@ -110,10 +119,11 @@ function ruleHolds(rule: RuleModel, setting: Setting): boolean {
   );
 }
 
-function expressionHolds(text: string, { meanings, facts, action, strict }: Setting): boolean {
+function expressionHolds(text: string, setting: Setting): boolean {
+  const { meanings, facts, action } = setting;
   const meaning = meanings[text];
   if (meaning === undefined) throw new TypeError(`no meaning for ${text}`);
-  const answer = meaning(facts, strict);
+  const answer = meaning(facts, { ...setting, grants: action === "ALLOW" });
   return answer === "fault" ? action !== "ALLOW" : answer;
 }
 

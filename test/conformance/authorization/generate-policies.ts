@@ -3,7 +3,7 @@ import type { PolicyMode, PolicyOptions } from "../../../src/authz/policy-option
 import type { CallFacts, RequestIdentity } from "../../../src/core/call-facts.ts";
 import type { Peer } from "../../../src/core/identity.ts";
 import { parseSpiffeId, parseTrustDomain, trustDomainOf } from "../../../src/core/spiffe-id.ts";
-import type { Meaning } from "./decide-linear.ts";
+import type { Meaning, MeaningContext } from "./decide-linear.ts";
 
 // Policies and calls over small alphabets, so that they meet often.
 
@@ -100,24 +100,52 @@ const identityConditions = [
   ["request.auth.claims[org][team]", ["blue", "*"]],
 ] as const;
 
+/** What source.namespace is; undefined: to ask for it fails. */
+function sourceNamespace({ connection }: CallFacts, { grants, home }: MeaningContext): string | undefined {
+  const id: string | undefined = connection.peer?.spiffeId;
+  if (id === undefined) return undefined;
+  const [, trustDomain = "", namespace] = /^spiffe:\/\/([^/]+)\/ns\/([^/]+)\/sa\/[^/]+$/.exec(id) ?? [];
+  if (namespace !== undefined) return grants && !home.includes(trustDomain) ? undefined : namespace;
+  return grants || /\/ns\/[^/]+\//.test(id) ? undefined : "";
+}
+
 /** Expressions, each with what it means in plain code. */
-export const meanings: Readonly<Record<string, Meaning>> = {
-  'source.namespace == "shop"': ({ connection }) =>
-    /^spiffe:\/\/[^/]+\/ns\/shop\/sa\/[^/]+$/.test(connection.peer?.spiffeId ?? ""),
+const commonMeanings: Readonly<Record<string, Meaning>> = {
   "connection.destinationPort < 9000": ({ connection }) => connection.destinationPort < 9000,
   'request.path.startsWith("/a") && request.method == "GET"': ({ request }) =>
     request === undefined ? "fault" : request.path.startsWith("/a") && request.method === "GET",
-  'request.headers["x-tenant"].matches("^[ab]$")': ({ request }, strict) => {
+  'request.headers["x-tenant"].matches("^[ab]$")': ({ request }, { strict }) => {
     const lines = request?.headers.filter((_, i) => i % 2 === 1) ?? [];
     const isFault = lines.length === 0 || (strict && lines.length > 1);
     return request === undefined || isFault ? "fault" : /^[ab]$/.test(lines.join(","));
   },
   'time < timestamp("2026-01-01T00:00:00Z")': ({ nowMs }) =>
     nowMs === undefined ? "fault" : nowMs < Date.parse("2026-01-01T00:00:00Z"),
-  'workload.labels["app"] == "orders" && source.authenticated': ({ connection }) => connection.peer !== undefined,
-  'request.auth.audiences.exists(a, a == "shop")': ({ request }) =>
-    request === undefined ? "fault" : (request.identity?.audiences.includes("shop") ?? false),
 };
+const inboundMeanings: Readonly<Record<string, Meaning>> = {
+  ...commonMeanings,
+  'source.namespace == "shop"': (facts, where) => {
+    const namespace = sourceNamespace(facts, where);
+    return namespace === undefined ? "fault" : namespace === "shop";
+  },
+  'source.namespace != "shop"': (facts, where) => {
+    const namespace = sourceNamespace(facts, where);
+    return namespace === undefined ? "fault" : namespace !== "shop";
+  },
+  'has(source.trustDomain) && source.trustDomain != "partner.org"': ({ connection }) =>
+    connection.peer !== undefined && connection.peer.trustDomain !== "partner.org",
+  'workload.labels["app"] == "orders" && source.authenticated': ({ connection }) => connection.peer !== undefined,
+  'request.auth.audiences.exists(a, a == "shop")': ({ request }, { grants }) => {
+    if (request === undefined || (grants && request.identity === undefined)) return "fault";
+    return request.identity?.audiences.includes("shop") ?? false;
+  },
+};
+const outboundMeanings: Readonly<Record<string, Meaning>> = {
+  ...commonMeanings,
+  'destination.principal != "example.org/ns/shop/sa/web"': (_, { destination }) =>
+    destination === "" || destination.endsWith("*") ? "fault" : destination !== "example.org/ns/shop/sa/web",
+};
+export const meanings = { ...inboundMeanings, ...outboundMeanings };
 
 const negated = (key: string) => `not${key.charAt(0).toUpperCase()}${key.slice(1)}`;
 type Group = Record<string, readonly unknown[]>;
@@ -159,9 +187,11 @@ interface Language {
   /** Those by which an index tells rules apart. */
   readonly regular: readonly (readonly [string, readonly string[]])[];
   readonly ours: boolean;
+  /** Of conditions. */
+  readonly expressions: readonly string[];
 }
 
-function rule({ source: sourceFieldsOf, operation, conditions, ours }: Language): fc.Arbitrary<object> {
+function rule({ source: sourceFieldsOf, operation, conditions, ours, expressions }: Language): fc.Arbitrary<object> {
   const parts = {
     ...(Object.keys(sourceFieldsOf).length === 0
       ? {}
@@ -176,7 +206,7 @@ function rule({ source: sourceFieldsOf, operation, conditions, ours }: Language)
       { minLength: 1, maxLength: 2 },
     ),
     when: fc.array(condition(conditions), { maxLength: 2 }),
-    ...(ours ? { conditions: fc.constantFrom(...Object.keys(meanings)) } : {}),
+    ...(ours ? { conditions: fc.constantFrom(...expressions) } : {}),
   };
   return fc.record(parts, { requiredKeys: [] });
 }
@@ -253,6 +283,7 @@ const istio: Language = {
   ],
   regular: regularConditions,
   ours: false,
+  expressions: [],
 };
 const ours: Language = {
   ...istio,
@@ -266,6 +297,7 @@ const ours: Language = {
     ],
   },
   ours: true,
+  expressions: Object.keys(inboundMeanings),
 };
 
 /** In istio mode. */
@@ -309,6 +341,7 @@ const outbound: Language = {
   conditions: [...plainConditions.slice(2), ["destination.principal", principalValues]],
   regular: regularConditions,
   ours: true,
+  expressions: Object.keys(outboundMeanings),
 };
 
 /** Documents about outbound calls. */
