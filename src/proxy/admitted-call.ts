@@ -1,150 +1,269 @@
-import type { Decision, Permit } from "../core/decision.ts";
+import type { AskDecision, Decision, Permit } from "../core/decision.ts";
 import type { ErrorCode } from "../core/error-codes.ts";
 import { asCountersignError, CountersignError } from "../core/errors.ts";
 import type { Asked } from "./ask-providers.ts";
 import { noteDecision } from "./call-outcomes.ts";
-import { providersOf } from "./decide-call.ts";
 import { EarlyBodyCall } from "./early-body-call.ts";
 import type { PreparedCall } from "./http-service.ts";
+import { PolicyWait } from "./policy-wait.ts";
 import { Refusal } from "./refusal.ts";
+import { asksNobodyNew, whoWasAsked } from "./who-was-asked.ts";
 
-/** How an HTTP call is admitted, and admitted again while it is open: authenticated, decided, and where a token's keys or a provider have to be
- *  asked, held until they answer. */
+/** How far a call has come: nothing of it is under way to an upstream; one is being looked for, once; one has it, or its response has begun. */
+type Stage = "held" | "acquiring" | "open";
+
+type Answer = PreparedCall | Asked<PreparedCall> | Refusal;
+
+/** How long an open call goes on while somebody is asked about it although policy denies it by what is known: an answer may still bring what
+ *  allows it. With the tick that looks at it less than a second. */
+const PATIENCE_MS = 400;
+
+const NOBODY: ReadonlySet<string> = new Set();
+
+/** How an HTTP call is admitted, and admitted again in whatever stage a new policy or the time finds it: authenticated, decided, and where
+ *  a token's keys or a provider have to be asked, held until they answer. At most one question is open, put by one policy; a newer decision or question
+ *  makes it void. Its answer alone lets a held call go on, the upstream that was looked for alone an acquiring one, so that each step has one
+ *  cause. A request leaves only under the policy by which it was made. */
 export abstract class AdmittedCall extends EarlyBodyCall {
   /** As it came. */
   #prepared: PreparedCall | undefined;
-  /** As policy sees it: with the identity that its token proved, without what is not passed on. */
+  /** As policy allowed it: with the identity that its token proved, without what is not passed on. */
   protected facts: PreparedCall | undefined;
   protected permit: Permit | undefined;
-  /** Set while a token's keys or a provider are waited for, with the version of the policy that has it wait. */
-  #waitingFor: AbortController | undefined;
-  #waitingBy = "";
-  /** Providers that were asked about it last. */
-  #askedProviders = "";
+  #stage: Stage = "held";
+  /** Version of the policy that the request was made under. */
+  #madeBy = "";
+  /** Who had a say in the permit, whatever they said. */
+  #asked = NOBODY;
+  /** Set while somebody is asked. */
+  #wait: PolicyWait<Answer> | undefined;
+  /** Of a call that waits: by what policy could decide meanwhile; undefined: too little is known. */
+  #known: PreparedCall | undefined;
+  /** Of an open call that waits: since when, monotonic. */
+  #waitsSinceMs = 0;
 
-  /** It is admitted, for the first time. */
+  /** It is admitted and held: makes the request and looks for an upstream. */
   protected abstract forward(): void;
 
   /** Ends the call with a stable code: answered locally if nothing of a response has left yet, else broken off. `own`: how whoever refused it
    *  wants it answered. */
   abstract override refuse(code: ErrorCode, detail: string, status?: number, own?: Refusal): void;
 
+  protected get isOpen(): boolean {
+    return this.#stage === "open";
+  }
+
   start(): void {
+    const prepared = this.#prepare();
+    if (prepared === undefined) return;
+    const { overload } = this.service;
+    if (overload !== undefined) this.refuse(overload.code, overload.message);
+    else this.#admit(prepared);
+  }
+
+  /** By the policy in force. undefined: it was refused. */
+  #prepare(): PreparedCall | undefined {
     const prepared = this.service.prepare(this.head, this.outcome);
     if (prepared instanceof CountersignError) {
       this.refuse(prepared.code, prepared.message);
-      return;
+      return undefined;
     }
     this.#prepared = prepared;
-    const { overload } = this.service;
-    if (overload !== undefined) {
-      this.refuse(overload.code, overload.message);
-      return;
-    }
-    if (this.#admit(prepared)) this.forward();
+    return prepared;
   }
 
-  /** Authenticates and decides by the policy in force. True: the call may go on now, as nearly always. False: it was refused, or it waits
-   *  and goes on by itself. */
-  #admit(prepared: PreparedCall): boolean {
+  /** Authenticates and decides by the policy in force. Nearly always that is done at once. */
+  #admit(prepared: PreparedCall): void {
     const authenticated = this.service.authenticate(this.head, prepared);
-    if (!(authenticated instanceof Promise)) return this.#authorize(authenticated);
-    this.#wait(new AbortController(), authenticated);
-    return false;
+    if (authenticated instanceof Promise) this.#ask(authenticated, this.isOpen ? this.facts : undefined);
+    else this.#authorize(authenticated);
   }
 
-  /** Decides and, on a denial, answers. */
-  #authorize(facts: PreparedCall): boolean {
-    this.facts = facts;
+  #authorize(facts: PreparedCall): void {
     if (facts.request.identity !== undefined) this.outcome.principal = requestPrincipal(facts);
     const decision = this.service.decide(facts);
-    if (decision.kind !== "ask") return this.#decided(decision);
-    this.#askedProviders = providersOf(decision);
-    const waiting = new AbortController();
-    this.#wait(waiting, this.service.ask(decision, this.head, facts, this.outcome, waiting.signal, this));
-    return false;
+    if (decision.kind === "ask") this.#askProviders(decision, facts);
+    else this.#decided(decision, facts, NOBODY);
   }
 
-  /** A call that is open already keeps what it has, or ends. */
-  #decided(decision: Decision): boolean {
-    const { outcome } = this;
-    const { isOpen } = this;
-    noteDecision(outcome, decision);
+  /** The one way on, or out. What was asked is void. */
+  #decided(decision: Decision, facts: PreparedCall, asked: ReadonlySet<string>): void {
+    this.stopWaiting();
+    noteDecision(this.outcome, decision);
     if (decision.kind === "allow") {
       this.permit = decision.permit;
-      return !isOpen;
+      this.facts = facts;
+      this.#asked = asked;
+      if (this.#stage === "held") this.#goOn(decision.permit);
+      return;
     }
     this.permit = undefined;
-    if (isOpen) outcome.close = "policy-changed";
+    if (this.isOpen) this.outcome.close = "policy-changed";
     this.refuse(decision.code, decision.reason);
-    return false;
   }
 
-  /** Holds the call until the answer: a body meanwhile stays with the caller, but for one read and what a provider wants of it. A newer wait
-   *  replaces this one. */
-  #wait(waiting: AbortController, answer: Promise<PreparedCall | Asked<PreparedCall> | Refusal>): void {
-    this.#waitingFor?.abort();
-    this.#waitingFor = waiting;
-    const version = this.service.policyVersion;
-    this.#waitingBy = version;
-    void answer
-      .catch(
-        (error: unknown) =>
-          new Refusal(asCountersignError(error, "E_EXT_AUTHZ_FAILED", "the call could not be admitted"), 503, []),
-      )
-      .then((result) => {
-        if (this.done || this.#waitingFor !== waiting) return;
-        this.#waitingFor = undefined;
-        if (this.#goesOn(result, version)) this.forward();
-      });
+  #goOn(permit: Permit): void {
+    this.#madeBy = permit.policyVersion;
+    this.forward();
   }
 
-  #goesOn(result: PreparedCall | Asked<PreparedCall> | Refusal, version: string): boolean {
-    const prepared = this.#prepared;
-    if (prepared === undefined) throw new TypeError("waited before prepare");
-    // what was waited for was asked by a policy that is not in force any more
-    if (version !== this.service.policyVersion) return this.#admit(prepared);
-    if (result instanceof Refusal) {
-      const { error, status, rule } = result;
-      this.outcome.policyVersion = version;
-      this.outcome.rule = rule;
-      this.outcome.decision = status === 503 ? "error" : "deny";
-      if (this.isOpen) this.outcome.close = "policy-changed";
-      this.refuse(error.code, error.message, status, result);
-      return false;
+  // ── questions ──
+
+  #askProviders(decision: AskDecision, facts: PreparedCall): void {
+    // what providers made of an open call is known of it
+    const known = this.isOpen && this.#asked.size > 0 ? this.facts : facts;
+    this.#ask((signal) => this.service.ask(decision, this.head, facts, this.outcome, signal, this), known, decision);
+  }
+
+  /** Holds a call that is not open until the answer: a body meanwhile stays with the caller, but for one read and what a provider wants of
+   *  it. */
+  #ask(
+    answer: Promise<Answer> | ((signal: AbortSignal) => Promise<Answer>),
+    known: PreparedCall | undefined,
+    decision?: AskDecision,
+  ): void {
+    this.stopWaiting();
+    const wait = new PolicyWait<Answer>(
+      this.service.policyVersion,
+      (signal) => (answer instanceof Promise ? answer : answer(signal)).catch(couldNotBeAsked),
+      (result) => this.#answered(result, wait.version, decision),
+    );
+    this.#known = known;
+    this.#wait = wait;
+    // what a provider wants of the body may have ended the call already
+    if (this.done) this.stopWaiting();
+  }
+
+  #answered(answer: Answer, version: string, decision: AskDecision | undefined): void {
+    this.#wait = undefined;
+    this.#known = undefined;
+    if (this.done) return;
+    if (version !== this.service.policyVersion) this.#admitAgain();
+    else if (answer instanceof Refusal) this.#refused(answer, version);
+    else if (!("decision" in answer)) this.#authorize(answer);
+    else {
+      const { call, providers } = answer;
+      this.outcome.principal = requestPrincipal(call);
+      const asked = whoWasAsked(decision, providers);
+      // time has passed since rules about it were looked at
+      if (this.service.dependsOnTime) this.#decideNow(call, asked);
+      else this.#decided(answer.decision, call, asked);
     }
-    if (!("decision" in result)) return this.#authorize(result);
-    const facts = result.call;
-    this.outcome.principal = requestPrincipal(facts);
-    this.facts = facts;
-    return this.#decided(result.decision);
+  }
+
+  #refused(refusal: Refusal, version: string): void {
+    const { outcome } = this;
+    const { error, status, rule } = refusal;
+    outcome.policyVersion = version;
+    outcome.rule = rule;
+    outcome.decision = status === 503 ? "error" : "deny";
+    if (this.isOpen) outcome.close = "policy-changed";
+    this.refuse(error.code, error.message, status, refusal);
   }
 
   /** Nobody needs the answer any more that is waited for. */
   protected stopWaiting(): void {
-    this.#waitingFor?.abort();
+    const wait = this.#wait;
+    if (wait === undefined) return;
+    this.#wait = undefined;
+    this.#known = undefined;
+    wait.drop();
+    this.stopAwaitingBody();
   }
+
+  // ── toward the upstream ──
+
+  /** The request is looked for an upstream from now on. */
+  protected acquires(): void {
+    this.#stage = "acquiring";
+  }
+
+  /** The upstream that was looked for is there. False: the request may not go to it, since policy is another one now or asks somebody; the call
+   *  goes on by itself. */
+  protected opens(): boolean {
+    const { policyVersion } = this.service;
+    if (this.#wait === undefined && this.#madeBy === policyVersion) {
+      this.#stage = "open";
+      return true;
+    }
+    this.#stage = "held";
+    // decided anew already, or when the answer comes
+    if (this.#wait === undefined && this.permit?.policyVersion === policyVersion) this.#goOn(this.permit);
+    else if (this.#wait?.version !== policyVersion) this.#admitAnew();
+    return false;
+  }
+
+  /** What it was sent on broke before anything came back. False: it may not be sent again as it was; the call goes on by itself. */
+  protected opensAgain(): boolean {
+    this.#stage = "held";
+    if (this.#wait === undefined && this.#madeBy === this.service.policyVersion) return true;
+    this.#admitAnew();
+    return false;
+  }
+
+  // ── another policy, another time ──
 
   /** A new policy is in force, or time went on and the policy depends on it: a call that is no longer allowed ends, whatever state it is in. */
   reauthorize(): void {
-    if (this.done || this.#prepared === undefined || this.permit === undefined) return;
-    const { policyVersion } = this.service;
-    const isNew = this.permit.policyVersion !== policyVersion;
-    // one that still waits for an upstream is decided anew once it has it; one that waits for an answer, when it comes
-    if (!this.isOpen || (!isNew && !this.service.dependsOnTime)) return;
-    if (this.#waitingFor !== undefined && this.#waitingBy === policyVersion) return;
-    if (isNew) this.#admit(this.#prepared);
-    else this.#decideAsTimePasses();
+    const by = this.#wait?.version ?? this.permit?.policyVersion;
+    if (this.done || by === undefined) return;
+    const { policyVersion, dependsOnTime } = this.service;
+    if (by !== policyVersion) {
+      this.#countPatience();
+      this.#admitAgain();
+    } else if (dependsOnTime) this.#decideAsTimePasses();
   }
 
-  /** The same policy at another time: nobody is asked again who was asked before. */
-  #decideAsTimePasses(): void {
-    if (this.facts === undefined) return;
-    const decision = this.service.decide(this.facts);
-    if (decision.kind !== "ask") this.#decided(decision);
-    else if (providersOf(decision) === this.#askedProviders) this.#decided(decision.decision);
-    else this.#authorize(this.facts);
+  #admitAgain(): void {
+    if (this.isOpen && this.#prepared !== undefined) this.#admit(this.#prepared);
+    else this.#admitAnew();
   }
+
+  /** From the beginning: nothing of it is under way that another policy has read. */
+  #admitAnew(): void {
+    this.stopWaiting();
+    const prepared = this.#prepare();
+    if (prepared !== undefined) this.#admit(prepared);
+  }
+
+  #decideAsTimePasses(): void {
+    if (this.#wait === undefined) {
+      if (this.facts === undefined) return;
+      this.#countPatience();
+      this.#decideNow(this.facts, this.#asked);
+    } else if (!this.isOpen && this.#known !== undefined) {
+      // what nobody's answer can change
+      const decision = this.service.decide(this.#known);
+      if (decision.kind === "deny") this.#decided(decision, this.#known, NOBODY);
+    }
+  }
+
+  /** Nobody is asked who was asked before. */
+  #decideNow(facts: PreparedCall, asked: ReadonlySet<string>): void {
+    const decision = this.service.decide(facts);
+    if (decision.kind !== "ask") this.#decided(decision, facts, asked);
+    else if (asksNobodyNew(decision, asked)) this.#decided(decision.decision, facts, asked);
+    else this.#askProviders(decision, facts);
+  }
+
+  #countPatience(): void {
+    if (this.#wait === undefined) this.#waitsSinceMs = this.service.nowMs();
+  }
+
+  override onTick(): void {
+    super.onTick();
+    const known = this.#known;
+    if (known === undefined || !this.isOpen || this.done) return;
+    if (this.service.nowMs() - this.#waitsSinceMs < PATIENCE_MS) return;
+    const decision = this.service.decide(known);
+    const meanwhile = decision.kind === "ask" ? decision.decision : decision;
+    if (meanwhile.kind === "deny") this.#decided(meanwhile, known, NOBODY);
+  }
+}
+
+function couldNotBeAsked(error: unknown): Refusal {
+  const problem = asCountersignError(error, "E_EXT_AUTHZ_FAILED", "the call could not be admitted");
+  return new Refusal(problem, 503, []);
 }
 
 function requestPrincipal({ request }: PreparedCall): string | undefined {

@@ -119,6 +119,11 @@ export abstract class EarlyBodyCall extends TimedCall implements BodySource {
     return true;
   }
 
+  /** Nobody asks the provider any more that wants it. What has come stays. */
+  protected stopAwaitingBody(): void {
+    this.#held?.stopWaiting();
+  }
+
   /** The call is over. */
   protected dropEarly(): void {
     this.#waiting = undefined;

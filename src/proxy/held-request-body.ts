@@ -121,10 +121,15 @@ export class HeldRequestBody {
     return true;
   }
 
+  /** Whoever waits for it need not any more, and another one may. What has come stays. */
+  stopWaiting(): void {
+    if (this.isAwaited) this.#answer(new CountersignError("E_CALLER_GONE", "the call ended before its body was there"));
+  }
+
   /** The call is over. */
   drop(): void {
     this.#free();
-    if (this.isAwaited) this.#answer(new CountersignError("E_CALLER_GONE", "the call ended before its body was there"));
+    this.stopWaiting();
   }
 
   #free(): void {

@@ -85,10 +85,6 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
     return this.#tunnel;
   }
 
-  protected get isOpen(): boolean {
-    return this.#responseStarted || this.#upstream !== undefined;
-  }
-
   protected forward(): void {
     const facts = this.facts;
     if (facts === undefined) throw new TypeError("forwarded before prepare");
@@ -104,28 +100,27 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
       this.refuse("E_HTTP_UPGRADE", `the listener passes no ${this.head.upgrade} on`);
       return;
     }
-    this.#acquire(false);
+    this.#acquire();
   }
 
-  #acquire(fresh: boolean): void {
+  #acquire(): void {
     const permit = this.permit;
     if (permit === undefined) throw new TypeError("acquire without a permit");
-    this.#upstreamStartMs = this.service.nowMs();
     const request = this.#request;
     if (request === undefined) throw new TypeError("acquire before the request was made");
     const upstream = this.service.upstream(permit, this.facts);
-    if (!fresh && request.upgrade === undefined) this.limit(upstream, this.#upstreamStartMs);
-    upstream.acquire(permit, fresh, request, this);
+    const isFirst = this.#upstreamStartMs === 0;
+    this.#upstreamStartMs = this.service.nowMs();
+    if (isFirst && request.upgrade === undefined) this.limit(upstream, this.#upstreamStartMs);
+    this.acquires();
+    upstream.acquire(permit, this.outcome.retries > 0, request, this);
   }
 
   /** The pool's answer: a connection. Returns false if the call no longer wants it. */
   onAcquired(upstream: UpstreamStream, destination: CallOutcome["destination"], address: string): boolean {
     if (this.#done) return false;
-    if (this.permit?.policyVersion !== this.service.policyVersion) {
-      // nothing was sent: it begins anew, by the policy in force
-      this.start();
-      return false;
-    }
+    // nothing was sent
+    if (!this.opens()) return false;
     const request = this.#request;
     if (request === undefined) throw new TypeError("acquired before the request was made");
     this.outcome.destination = destination;
@@ -137,6 +132,8 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
       this.#unwritable(error);
       return true;
     }
+    // it may have broken at once, and the call have another by now
+    if (this.#upstream !== upstream) return true;
     if (this.#downstream.congested) upstream.sipResponse();
     if (!this.passEarly(upstream)) return true;
     if (this.#requestEnded) this.#endUpstream();
@@ -151,7 +148,9 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
   }
 
   #endUpstream(): void {
-    this.#upstream?.end(this.#requestTrailers);
+    const trailers = this.#requestTrailers;
+    // by the policy under which they leave
+    this.#upstream?.end(trailers === undefined ? undefined : this.service.requestTrailers(trailers));
     if (this.#tunnel || this.#responseStarted || this.#request?.upgrade !== undefined) return;
     // a gRPC method may take its time: its caller says by a deadline of its own how much
     if (this.#request?.needsHttp2 === true) return;
@@ -177,7 +176,7 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
   onRequestEnd(trailers: Fields | undefined): void {
     this.#requestEnded = true;
     if (this.#done) return;
-    this.#requestTrailers = trailers === undefined ? undefined : this.service.requestTrailers(trailers);
+    this.#requestTrailers = trailers;
     if (this.#upstream === undefined) this.endEarly();
     else if (!this.#discarding && !this.isPassing) this.#endUpstream();
   }
@@ -314,7 +313,7 @@ export class HttpCall extends AdmittedCall implements UpstreamReceiver {
     if (upstream !== undefined && this.#isSafeAgain(error) && this.#takeRetry()) {
       this.outcome.retries++;
       this.failedAt = this.outcome.destinationAddress;
-      this.#acquire(true);
+      if (this.opensAgain()) this.#acquire();
       return;
     }
     this.#fail(error);
