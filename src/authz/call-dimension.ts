@@ -1,7 +1,7 @@
 import { addressDigits } from "./address-digits.ts";
 import type { CallView } from "./call-view.ts";
 import { claimTexts } from "./claim-texts.ts";
-import { isPseudoHeader, joinedHeader, nextHeaderLine } from "./header-lines.ts";
+import { isPseudoHeader, joinedHeader, lineJoints, nextHeaderLine } from "./header-lines.ts";
 import { FIELD_KINDS, type FieldKind } from "./policy-model.ts";
 
 /** What texts a call is asked for: those of a kind of fields, or, where a field's meaning depends on more than its kind, just those that it
@@ -157,7 +157,7 @@ function addAddress(out: string[], count: number, digits: string): number {
   return digits === "" ? count : add(out, count, digits);
 }
 
-/** Each line by itself, and all of them joined, but for lines that count by themselves or alone only. */
+/** Each line by itself, and all of them joined in each way, but for lines that count by themselves or alone only. */
 function addHeader(
   kind: "header" | "headerLine" | "headerAlone",
   header: string,
@@ -173,7 +173,9 @@ function addHeader(
     return only === undefined ? count : add(out, count, only);
   }
   if (kind === "headerAlone") return count;
-  let next = kind === "header" ? add(out, count, joinedHeader(request, header) ?? "") : count;
+  let next = count;
+  if (kind === "header")
+    for (const joint of lineJoints(header)) next = add(out, next, joinedHeader(request, header, joint) ?? "");
   for (let at = first; at !== -1; at = nextHeaderLine(request, header, at + 1))
     next = add(out, next, request.headers[at] ?? "");
   return next;

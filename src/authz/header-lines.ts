@@ -46,13 +46,22 @@ function pseudoHeader({ method, authority, path, target, scheme }: RequestFacts,
   }
 }
 
-/** All lines of the name as one value (RFC 9110 section 5.2; Envoy joins by a comma alone), or undefined without a line. */
-export function joinedHeader(request: RequestFacts, name: string): string | undefined {
+const LIST_JOINTS: readonly string[] = [",", ", "];
+const COOKIE_JOINTS: readonly string[] = [...LIST_JOINTS, "; "];
+
+/** What apps put between the lines of a header when they make one value of them: a comma, most with a space (RFC 9110 section 5.2); cookies, whose
+ *  lines are pairs, are joined by a semicolon (RFC 9113 section 8.2.3). */
+export function lineJoints(name: string): readonly string[] {
+  return name === "cookie" ? COOKIE_JOINTS : LIST_JOINTS;
+}
+
+/** All lines of the name as one value, or undefined without a line. Envoy joins by a comma alone. */
+export function joinedHeader(request: RequestFacts, name: string, joint = ","): string | undefined {
   if (isPseudoHeader(name)) return pseudoHeader(request, name);
   let joined: string | undefined;
   for (let at = nextHeaderLine(request, name, 0); at !== -1; at = nextHeaderLine(request, name, at + 1)) {
     const value = request.headers[at] ?? "";
-    joined = joined === undefined ? value : `${joined},${value}`;
+    joined = joined === undefined ? value : `${joined}${joint}${value}`;
   }
   return joined;
 }

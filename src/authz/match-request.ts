@@ -1,6 +1,6 @@
 import type { RequestFacts } from "../core/call-facts.ts";
 import type { CallView } from "./call-view.ts";
-import { isPseudoHeader, joinedHeader, nextHeaderLine } from "./header-lines.ts";
+import { isPseudoHeader, joinedHeader, lineJoints, nextHeaderLine } from "./header-lines.ts";
 import { canonicalHost, namesPort } from "./host-name.ts";
 import { compilePathTemplate, isPathTemplate, matchesPathTemplate } from "./path-template.ts";
 import type { PolicyMode } from "./policy-options.ts";
@@ -42,7 +42,7 @@ export function matchPath(values: readonly string[], mode: PolicyMode): PathMatc
 }
 
 /** A header condition, its negation included: with several lines it is more than NOT (authorization, section 2). `careful`: strict mode, in a DENY
- *  any line that fits or the joined value is enough, in an ALLOW several lines never are. Otherwise as Envoy does: any line that has a value. */
+ *  any line that fits or the joined value, however it is joined, is enough, in an ALLOW several lines never are. Otherwise as Envoy does: any line that has a value. */
 export function matchHeader(
   name: string,
   values: readonly string[],
@@ -52,6 +52,7 @@ export function matchHeader(
   const set = textSet(values.map(parseTextPattern));
   // A star stands for a header that is there, even with an empty value.
   const fits = (value: string) => set.any || inTextSet(set, value);
+  const joints = lineJoints(name);
   return (request) => {
     const joined = joinedHeader(request, name);
     if (joined === undefined) return negated;
@@ -60,7 +61,9 @@ export function matchHeader(
     if (second === -1) return fits(joined) !== negated;
     if (careful === "ALLOW") return false;
     const wanted = careful === undefined || !negated;
-    const isFound = (careful === "DENY" && fits(joined) === wanted) || someLine(request, name, fits, wanted);
+    const isFound =
+      someLine(request, name, fits, wanted) ||
+      (careful === "DENY" && joints.some((joint) => fits(joinedHeader(request, name, joint) ?? "") === wanted));
     return careful === undefined ? isFound !== negated : isFound;
   };
 }

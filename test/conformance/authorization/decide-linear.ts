@@ -343,7 +343,7 @@ function headerHolds(field: FieldModel, { action, facts, strict }: Setting): boo
     field.values.some((value) => value === "*" || readings(text).some((reading) => patternOf(value).test(reading)));
   if (!strict) return lines.some(matches) !== field.negated;
   const fits = (text: string) => matches(text) !== field.negated;
-  const joined = lines.join(",");
-  if (lines.length === 1) return fits(joined);
-  return action !== "ALLOW" && [...lines, joined].some(fits);
+  const joined = [",", ", ", ...(field.header === "cookie" ? ["; "] : [])].map((joint) => lines.join(joint));
+  if (lines.length === 1) return lines.every(fits);
+  return action !== "ALLOW" && [...lines, ...joined].some(fits);
 }

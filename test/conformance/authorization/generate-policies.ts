@@ -76,7 +76,7 @@ const plainConditions = [
   ["destination.ip", ["10.9.0.1"]],
   ["destination.port", ["8080"]],
   ["connection.sni", ["shop.example", "*.EXAMPLE", "*"]],
-  ["request.headers[X-Tenant]", ["a", "a,b", "b*", "*b", "*"]],
+  ["request.headers[X-Tenant]", ["a", "a,b", "a, b", "b*", "*b", "*"]],
   ["request.headers[Host]", ["shop.example", "Shop*", "*:8080", "*"]],
 ] as const;
 /** Istio mode alone takes the pseudo-headers of HTTP/2. */
@@ -213,7 +213,7 @@ function rule({ source: sourceFieldsOf, operation, conditions, ours, expressions
 
 /** Conditions by which an index tells rules apart. */
 const regularConditions = [
-  ["request.headers[x-tenant]", ["a", "b", "a,b", "b*", "*b"]],
+  ["request.headers[x-tenant]", ["a", "b", "a,b", "a, b", "b*", "*b"]],
   ["connection.sni", ["shop.example", "Shop.Example", "*.EXAMPLE", "sh*", "bank.example"]],
   ["request.auth.audiences", ["shop", "bank", "sh*", "*nk"]],
   ["request.auth.presenter", ["app", "a*", "*p", "web"]],
