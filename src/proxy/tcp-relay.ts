@@ -6,14 +6,15 @@ import type { ErrorCode } from "../core/error-codes.ts";
 import { asCountersignError, CountersignError } from "../core/errors.ts";
 import type { Asked } from "./ask-providers.ts";
 import { finishOutcome, newOutcome, noteDecision } from "./call-outcomes.ts";
-import { providersOf } from "./decide-call.ts";
 import { monotonicMs } from "./monotonic.ts";
+import { PolicyWait } from "./policy-wait.ts";
 import { Refusal } from "./refusal.ts";
 import { sinksOf } from "./refusals.ts";
 import type { Runtime } from "./runtime.ts";
 import { TcpCall } from "./tcp-call.ts";
 import { NOBODY, SocketTransport, type Transport } from "./transport.ts";
 import type { Dialed } from "./upstream/dial.ts";
+import { asksNobodyNew, whoWasAsked } from "./who-was-asked.ts";
 
 export interface TcpRelayParts {
   readonly runtime: Runtime;
@@ -49,20 +50,31 @@ export interface ReachedTcp {
 /** How long an open connection waits between its progress records. */
 const PROGRESS_MS = 5 * 60_000;
 
-/** A TCP connection as one call: decided, audited, dialled, relayed. */
+const NOBODY_ASKED: ReadonlySet<string> = new Set();
+
+/** How far a connection has come: nothing of it is under way to an upstream; one is being reached, once; it is relayed. */
+type Stage = "held" | "reaching" | "open";
+
+type Answer = Asked<CallFacts> | Refusal;
+
+/** A TCP connection as one call: decided, audited, dialled, relayed. A new policy, or the time, may find it in any stage and have somebody
+ *  asked; the answer alone lets a held one go on, the upstream's side alone one that is being reached. */
 export class TcpRelay {
   readonly #parts: TcpRelayParts;
   readonly #outcomeSinks: Parameters<typeof finishOutcome>[0];
+  readonly #facts: CallFacts;
   #outcome: CallOutcome | undefined;
   #slot: AuditSlot | undefined;
   #permit: Permit | undefined;
+  #stage: Stage = "held";
+  /** Version of the policy by which its upstream was looked for. */
+  #reachedBy = "";
   /** Bytes of the caller that came before the upstream was reached. */
   readonly #early: Uint8Array[] = [];
-  /** Providers that were asked about it last. */
-  #askedProviders = "";
-  /** Set while a provider is waited for, with the version of the policy that had it asked. */
-  #waitingFor: AbortController | undefined;
-  #waitingBy = "";
+  /** Who had a say in the permit, whatever they said. */
+  #asked = NOBODY_ASKED;
+  /** Set while a provider is asked. */
+  #wait: PolicyWait<Answer> | undefined;
   #call: TcpCall | undefined;
   #down: Transport | undefined;
   #verifyAgain: Dialed["verifyAgain"];
@@ -74,6 +86,7 @@ export class TcpRelay {
   constructor(parts: TcpRelayParts) {
     this.#parts = parts;
     this.#outcomeSinks = sinksOf(parts.runtime);
+    this.#facts = { connection: parts.facts, request: undefined };
   }
 
   /** `early`: bytes of the caller that were read already. The transport is paused or has no reader yet. */
@@ -95,11 +108,11 @@ export class TcpRelay {
     };
     const { overload } = this.#parts.runtime;
     if (overload !== undefined) this.#fail(overload);
-    else if (this.#decide()) this.#open(down);
+    else this.#decide();
   }
 
   /** Allowed: reaches the upstream and relays. */
-  #open(down: Transport): void {
+  #reach(permit: Permit, down: Transport): void {
     const { runtime } = this.#parts;
     const slot = this.#slot ?? runtime.audit.reserve();
     if (slot === undefined) {
@@ -107,8 +120,9 @@ export class TcpRelay {
       return;
     }
     this.#slot = slot;
-    if (this.#permit === undefined) throw new TypeError("opened before it was allowed");
-    this.#parts.reach(this.#permit, (reached) => {
+    this.#stage = "reaching";
+    this.#reachedBy = permit.policyVersion;
+    this.#parts.reach(permit, (reached) => {
       if (reached instanceof CountersignError) this.#fail(reached);
       else this.#reached(reached, down, slot);
     });
@@ -119,11 +133,7 @@ export class TcpRelay {
     const { runtime } = this.#parts;
     const { transport } = reached;
     const outcome = this.#outcome;
-    if (
-      outcome === undefined ||
-      this.#done ||
-      (this.#permit?.policyVersion !== runtime.inForce.policy.version && !this.#decide())
-    ) {
+    if (outcome === undefined || this.#done || !this.#mayOpen()) {
       transport.destroy();
       return;
     }
@@ -138,10 +148,12 @@ export class TcpRelay {
       transport.destroy();
       return;
     }
+    this.#stage = "open";
     this.#lastRecordMs = monotonicMs();
     const idleMs = runtime.timeouts.tunnelIdle;
     const onEnded = (): void => {
       this.#done = true;
+      this.#stopWaiting();
       if (this.#call !== undefined) runtime.deadlines.delete(this.#call);
     };
     const { preface } = this.#parts;
@@ -156,75 +168,111 @@ export class TcpRelay {
     if (!this.#done) runtime.deadlines.add(call);
   }
 
-  #decide(): boolean {
+  /** It is reached, and policy still wants that. False: it was refused, or it is reached again once somebody has answered. */
+  #mayOpen(): boolean {
+    const { version } = this.#parts.runtime.inForce.policy;
+    if (this.#wait?.version === version) {
+      this.#stage = "held";
+      return false;
+    }
+    if (this.#reachedBy === version) return true;
+    // what was decided meanwhile did not know yet where it leads
+    const asked = this.#permit?.policyVersion === version ? this.#asked : NOBODY_ASKED;
+    const decision = this.#decisionNow(asked);
+    if (decision.kind === "ask") {
+      this.#stage = "held";
+      this.#ask(decision);
+      return false;
+    }
+    this.#decided(decision, asked);
+    return !this.#done;
+  }
+
+  /** By the policy in force, asking whoever has to be asked. */
+  #decide(): void {
+    const decision = this.#decisionNow(NOBODY_ASKED);
+    if (decision.kind === "ask") this.#ask(decision);
+    else this.#decided(decision, NOBODY_ASKED);
+  }
+
+  /** `asked`: who has had a say already. */
+  #decisionNow(asked: ReadonlySet<string>): CallDecision {
+    const decision = this.#parts.decide(this.#facts);
+    if (decision.kind !== "ask") return decision;
+    // nothing that a provider says changes what policy sees of a connection: what is under way need not go on until it answers
+    const isOver = this.#stage !== "held" && decision.decision.kind === "deny";
+    return isOver || asksNobodyNew(decision, asked) ? decision.decision : decision;
+  }
+
+  /** The one way on, or out. What was asked is void. */
+  #decided(decision: Decision, asked: ReadonlySet<string>): void {
+    this.#stopWaiting();
     const outcome = this.#outcome;
     if (outcome === undefined) throw new TypeError("decided before it started");
-    const facts: CallFacts = { connection: this.#parts.facts, request: undefined };
-    const decision = this.#parts.decide(facts);
-    if (decision.kind !== "ask") return this.#decided(decision, outcome);
-    this.#wait(decision, facts, outcome);
-    return false;
-  }
-
-  /** Holds the connection until the providers have answered; a newer wait replaces this one. */
-  #wait(decision: AskDecision, facts: CallFacts, outcome: CallOutcome): void {
-    this.#askedProviders = providersOf(decision);
-    const waiting = new AbortController();
-    this.#waitingFor?.abort();
-    this.#waitingFor = waiting;
-    this.#waitingBy = decision.policyVersion;
-    const { ask } = this.#parts;
-    const none = new CountersignError("E_EXT_AUTHZ_FAILED", "no provider can be asked about this connection");
-    const answer = ask?.(decision, facts, outcome, waiting.signal) ?? Promise.resolve(new Refusal(none, 403, []));
-    void answer
-      .catch((error: unknown) => new Refusal(asCountersignError(error, "E_EXT_AUTHZ_FAILED", none.message), 403, []))
-      .then((result) => {
-        if (this.#done || this.#waitingFor !== waiting) return;
-        this.#waitingFor = undefined;
-        const goesOn = this.#answered(result, decision.policyVersion, outcome);
-        if (goesOn && this.#call === undefined && this.#down !== undefined) this.#open(this.#down);
-      });
-  }
-
-  #answered(result: Asked<CallFacts> | Refusal, policyVersion: string, outcome: CallOutcome): boolean {
-    // asked by a policy that is not in force any more
-    if (policyVersion !== this.#parts.runtime.inForce.policy.version) return this.#decide();
-    if (!(result instanceof Refusal)) return this.#decided(result.decision, outcome);
-    outcome.policyVersion = policyVersion;
-    outcome.rule = result.rule;
-    outcome.decision = "deny";
-    this.cut(result.error.code, result.error.message);
-    return false;
-  }
-
-  #decided(decision: Decision, outcome: CallOutcome): boolean {
     noteDecision(outcome, decision);
     if (decision.kind === "allow") {
       this.#permit = decision.permit;
-      return true;
+      this.#asked = asked;
+      if (this.#stage === "held" && this.#down !== undefined) this.#reach(decision.permit, this.#down);
+      return;
     }
     outcome.decision = "deny";
     this.cut(decision.code, decision.reason);
-    return false;
+  }
+
+  /** Has providers asked; one that is held waits for that. */
+  #ask(decision: AskDecision): void {
+    this.#stopWaiting();
+    const { ask } = this.#parts;
+    const outcome = this.#outcome;
+    if (outcome === undefined) throw new TypeError("asked before it started");
+    this.#wait = new PolicyWait<Answer>(
+      decision.policyVersion,
+      (signal) => (ask?.(decision, this.#facts, outcome, signal) ?? Promise.resolve(NOT_ASKED)).catch(couldNotBeAsked),
+      (answer) => this.#answered(answer, decision, outcome),
+    );
+  }
+
+  #answered(answer: Answer, first: AskDecision, outcome: CallOutcome): void {
+    this.#wait = undefined;
+    const { version, dependsOnTime } = this.#parts.runtime.inForce.policy;
+    if (this.#done) return;
+    if (first.policyVersion !== version) this.#decide();
+    else if (answer instanceof Refusal) {
+      outcome.policyVersion = version;
+      outcome.rule = answer.rule;
+      outcome.decision = "deny";
+      this.cut(answer.error.code, answer.error.message);
+    } else {
+      const asked = whoWasAsked(first, answer.providers);
+      // time has passed since rules about it were looked at
+      const decision = dependsOnTime ? this.#decisionNow(asked) : answer.decision;
+      if (decision.kind === "ask") this.#ask(decision);
+      else this.#decided(decision, asked);
+    }
+  }
+
+  #stopWaiting(): void {
+    this.#wait?.drop();
+    this.#wait = undefined;
   }
 
   /** A new policy is in force, or time went on and the policy depends on it. */
   reauthorize(): void {
-    if (this.#done || this.#permit === undefined) return;
+    const by = this.#wait?.version ?? this.#permit?.policyVersion;
+    if (this.#done || by === undefined) return;
     const { version, dependsOnTime } = this.#parts.runtime.inForce.policy;
-    // decided when the answer comes
-    if (this.#waitingFor !== undefined && this.#waitingBy === version) return;
-    if (this.#permit.policyVersion !== version) this.#decide();
+    if (by !== version) this.#decide();
     else if (dependsOnTime) this.#decideAsTimePasses();
   }
 
-  /** The same policy at another time: nobody is asked again who was asked before. */
+  /** The same policy at another time: nobody is asked again who was asked before, and what is asked goes on being asked. */
   #decideAsTimePasses(): void {
-    const decision = this.#parts.decide({ connection: this.#parts.facts, request: undefined });
-    if (this.#outcome === undefined) return;
-    if (decision.kind !== "ask") this.#decided(decision, this.#outcome);
-    else if (providersOf(decision) === this.#askedProviders) this.#decided(decision.decision, this.#outcome);
-    else this.#decide();
+    const isWaiting = this.#wait !== undefined;
+    const asked = isWaiting ? NOBODY_ASKED : this.#asked;
+    const decision = this.#decisionNow(asked);
+    if (decision.kind === "deny" || (decision.kind === "allow" && !isWaiting)) this.#decided(decision, asked);
+    else if (decision.kind === "ask" && !isWaiting) this.#ask(decision);
   }
 
   /** A new identity snapshot: the upstream's side is verified again. */
@@ -264,7 +312,7 @@ export class TcpRelay {
       return;
     }
     this.#done = true;
-    this.#waitingFor?.abort();
+    this.#stopWaiting();
     const outcome = this.#outcome;
     if (outcome !== undefined) {
       outcome.reason = code;
@@ -276,6 +324,16 @@ export class TcpRelay {
     }
     this.#down?.abort();
   }
+}
+
+const NOT_ASKED = new Refusal(
+  new CountersignError("E_EXT_AUTHZ_FAILED", "no provider can be asked about this connection"),
+  403,
+  [],
+);
+
+function couldNotBeAsked(error: unknown): Refusal {
+  return new Refusal(asCountersignError(error, "E_EXT_AUTHZ_FAILED", NOT_ASKED.error.message), 403, []);
 }
 
 /** A connection that was dialled for one call. `ownUntilMs`: expiry of our own SVID. */
