@@ -69,7 +69,7 @@ export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
       for (const [key, provider] of providers) if (!used.has(key)) provider.close();
       providers = used;
       return {
-        tokens: keys.adopt(jwtRulesFor(policy), { strict, fetch }),
+        tokens: keys.adopt(jwtRulesFor(policy), { strict, addresses, ca, fetch }),
         providers: new Map([...used.values()].map((provider) => [provider.name, provider])),
       };
     },

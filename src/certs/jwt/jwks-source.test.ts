@@ -15,6 +15,8 @@ interface Bench {
   /** URLs asked for. */
   readonly asked: string[];
   readonly failures: string[];
+  /** By how much the wall clock is ahead of the other: what the machine has slept, or what was set back. */
+  sleptMs: number;
   /** Answers of the next fetches; the last one stays. */
   answers: ((url: string, signal: AbortSignal) => Promise<FetchedDocument>)[];
   /** Waits for what is under way. */
@@ -34,11 +36,11 @@ function bench(answers: Bench["answers"], location: JwksLocation = { kind: "uri"
   const clock = fakeClock();
   const asked: string[] = [];
   const failures: string[] = [];
-  const made = { clock, asked, failures, answers } as Bench;
+  const made = { clock, asked, failures, answers, sleptMs: 0 } as Bench;
   const source = createJwksSource({
     location,
-    clock,
-    timeoutMs: 5000,
+    clock: { ...clock, nowMs: () => clock.nowMs() + made.sleptMs },
+    timeoutMs: () => 5000,
     random: () => 0,
     fetch: (url, signal) => {
       asked.push(url);
@@ -148,11 +150,107 @@ describe("a source of keys", () => {
     expect(b.asked).toHaveLength(2);
   });
 
+  it("that waits for its time while the machine sleeps fetches when the next token comes", async () => {
+    const b = bench([gives(first), gives(second)]);
+    await b.settle();
+    b.source.wake();
+    expect(b.asked).toHaveLength(1);
+    b.sleptMs = 25 * 60 * MINUTE;
+    expect(kids(b)).toBeUndefined();
+    b.source.wake();
+    b.source.wake();
+    await b.settle();
+    expect([b.asked.length, kids(b)]).toEqual([2, ["second"]]);
+  });
+
+  it("is not made to fetch by tokens more often than by itself", async () => {
+    const b = bench([fails]);
+    await b.settle();
+    for (let i = 0; i < 100; i++) b.source.wake();
+    expect(b.asked).toHaveLength(1);
+    b.clock.advance(999);
+    b.source.wake();
+    expect(b.asked).toHaveLength(1);
+  });
+
+  it("trusts no keys for longer than a day when the clock is set back either", async () => {
+    const b = bench([gives(first), hangs]);
+    await b.settle();
+    b.sleptMs = -365 * 24 * 60 * MINUTE;
+    b.clock.advance(24 * 60 * MINUTE);
+    expect(kids(b)).toEqual(["first"]);
+    b.clock.advance(1);
+    expect(kids(b)).toBeUndefined();
+  });
+
+  describe("whose rules were tightened", () => {
+    it("fetches at once, and uses the keys until it knows", async () => {
+      const b = bench([gives(first), gives(second)]);
+      await b.settle();
+      b.source.refetch();
+      expect([b.asked.length, kids(b)]).toEqual([2, ["first"]]);
+      await b.settle();
+      expect(kids(b)).toEqual(["second"]);
+    });
+
+    it.each([
+      ["fails", fails],
+      ["gives no keys", gives("{}")],
+    ])("has no keys once that fetch %s, and asks again as ever", async (_, answer) => {
+      const b = bench([gives(first), answer, gives(second)]);
+      await b.settle();
+      b.source.refetch();
+      await b.settle();
+      expect([kids(b), b.source.state.keys, b.source.state.loadedAtMs]).toEqual([undefined, 0, undefined]);
+      b.clock.advance(1000);
+      await b.settle();
+      expect(kids(b)).toEqual(["second"]);
+    });
+
+    it("has none when that fetch takes too long", async () => {
+      const b = bench([gives(first), hangs]);
+      await b.settle();
+      b.source.refetch();
+      b.clock.advance(5000);
+      await b.settle();
+      expect(kids(b)).toBeUndefined();
+    });
+
+    it("keeps those of a fetch by the new rules when a later one fails", async () => {
+      const b = bench([gives(first), gives(second), fails]);
+      await b.settle();
+      b.source.refetch();
+      await b.settle();
+      b.clock.advance(16 * MINUTE);
+      await b.settle();
+      expect([kids(b), b.failures]).toEqual([["second"], ["E_JWKS_FETCH"]]);
+    });
+
+    it("takes nothing of a fetch that began before, and whoever waits for that waits for the new one", async () => {
+      const late = Promise.withResolvers<FetchedDocument>();
+      let ended = false;
+      const b = bench([
+        (_, signal) => {
+          signal.addEventListener("abort", () => (ended = true), { once: true });
+          return late.promise;
+        },
+        gives(second),
+      ]);
+      const waiting = b.source.pending;
+      b.source.refetch();
+      late.resolve({ text: first, maxAgeMs: undefined });
+      await waiting;
+      expect([ended, kids(b), b.failures, b.clock.pending]).toEqual([true, ["second"], [], 1]);
+    });
+  });
+
   it("asks no more once it is closed, and ends what is under way", async () => {
     const b = bench([hangs]);
     const under = b.source.pending;
     b.source.close();
     await under;
+    b.source.wake();
+    await b.source.missing();
     b.clock.advance(24 * 60 * MINUTE);
     expect([b.asked.length, b.failures, b.clock.pending]).toEqual([1, [], 0]);
   });

@@ -22,8 +22,8 @@ export interface JwksSourceOptions {
   readonly location: JwksLocation;
   readonly fetch: FetchDocument;
   readonly clock: Clock;
-  /** For everything that one fetch does, discovery included. */
-  readonly timeoutMs: number;
+  /** For everything that one fetch does, discovery included; asked at each. */
+  readonly timeoutMs: () => number;
   /** 0 to 1: spreads the refreshes of many sidecars. */
   readonly random: () => number;
   readonly onLoaded: (state: JwksState) => void;
@@ -51,8 +51,12 @@ export interface JwksSource {
   readonly state: JwksState;
   /** A fetch that is under way, to wait for; it never rejects and ends within the timeout. */
   readonly pending: Promise<void> | undefined;
+  /** A token is to be verified: begins the fetch that is due by the wall clock, in case the machine has slept and timers with it. */
+  wake(): void;
   /** A token names a key that `current` lacks: resolves after a fetch, or at once within the cooldown after the last one. */
   missing(): Promise<void>;
+  /** What was fetched might not be fetched any more by the rules that `fetch` has now: fetches at once, and if that fails the keys are gone. */
+  refetch(): void;
   close(): void;
 }
 
@@ -76,8 +80,14 @@ export function createJwksSource(options: JwksSourceOptions): JwksSource {
   const closed = new AbortController();
   let keys: JwtKeySet | undefined;
   let loadedAtMs: number | undefined;
+  let loadedMs = 0;
   let pending: Promise<void> | undefined;
+  /** Ends the fetch that is under way. */
+  let running = new AbortController();
+  /** The keys came by rules that are not in force any more. */
+  let isSuspect = false;
   let startedMs = Number.NEGATIVE_INFINITY;
+  let dueAtMs = 0;
   let cancelNext = (): void => undefined;
   let fetches = 0;
   let failures = 0;
@@ -94,11 +104,10 @@ export function createJwksSource(options: JwksSourceOptions): JwksSource {
     problem,
   });
 
-  async function fetchKeys(signal: AbortSignal): Promise<number> {
+  async function fetchKeys(signal: AbortSignal): Promise<readonly [set: JwtKeySet, ageMs: number]> {
     const uri = location.kind === "uri" ? location.uri : await discoverJwksUri(location.issuer, options.fetch, signal);
     const { text, maxAgeMs } = await options.fetch(uri, signal);
-    keys = parseJwkSet(text);
-    return Math.min(Math.max(maxAgeMs ?? DEFAULT_AGE_MS, MIN_AGE_MS), MAX_AGE_MS);
+    return [parseJwkSet(text), Math.min(Math.max(maxAgeMs ?? DEFAULT_AGE_MS, MIN_AGE_MS), MAX_AGE_MS)];
   }
 
   async function load(): Promise<void> {
@@ -106,35 +115,64 @@ export function createJwksSource(options: JwksSourceOptions): JwksSource {
     startedMs = clock.monotonicMs();
     fetches++;
     const over = new AbortController();
-    const cancelTimeout = clock.after(options.timeoutMs, () => over.abort());
-    let nextMs: number;
+    running = over;
+    const cancelTimeout = clock.after(options.timeoutMs(), () => over.abort());
+    let fetched: Awaited<ReturnType<typeof fetchKeys>> | undefined;
+    let failure: unknown;
     try {
-      nextMs = (await fetchKeys(AbortSignal.any([over.signal, closed.signal]))) * REFRESH_AT;
-      loadedAtMs = clock.nowMs();
-      problem = undefined;
-      inARow = 0;
+      fetched = await fetchKeys(AbortSignal.any([over.signal, closed.signal]));
     } catch (error) {
-      problem = asCountersignError(error, "E_JWKS_FETCH", "the key set could not be fetched");
-      nextMs = Math.min(FIRST_RETRY_MS * 2 ** inARow, LAST_RETRY_MS);
-      failures++;
-      inARow++;
+      failure = error;
     }
     cancelTimeout();
+    // a newer one has begun, by other rules: whoever waited for this one waits for that
+    if (running !== over) return pending;
     pending = undefined;
-    if (closed.signal.aborted) return;
-    cancelNext = clock.after(nextMs * (1 - options.random() / 10), start);
+    if (closed.signal.aborted) return undefined;
+    const nextMs = fetched === undefined ? failed(failure) : loaded(...fetched);
+    const delayMs = nextMs * (1 - options.random() / 10);
+    dueAtMs = clock.nowMs() + delayMs;
+    cancelNext = clock.after(delayMs, start);
     if (problem === undefined) options.onLoaded(state());
     else options.onFailed(problem, state());
+    return undefined;
+  }
+
+  /** In how many milliseconds to fetch again. */
+  function loaded(set: JwtKeySet, ageMs: number): number {
+    keys = set;
+    loadedAtMs = clock.nowMs();
+    loadedMs = clock.monotonicMs();
+    isSuspect = false;
+    problem = undefined;
+    inARow = 0;
+    return ageMs * REFRESH_AT;
+  }
+
+  function failed(error: unknown): number {
+    problem = asCountersignError(error, "E_JWKS_FETCH", "the key set could not be fetched");
+    if (isSuspect) {
+      keys = undefined;
+      loadedAtMs = undefined;
+      isSuspect = false;
+    }
+    failures++;
+    return Math.min(FIRST_RETRY_MS * 2 ** inARow++, LAST_RETRY_MS);
+  }
+
+  /** By either clock: one stands still while the machine sleeps, the other may be set back. */
+  function isStale(loadedAt: number): boolean {
+    return clock.nowMs() - loadedAt > MAX_STALE_MS || clock.monotonicMs() - loadedMs > MAX_STALE_MS;
   }
 
   function start(): void {
-    pending ??= load();
+    if (!closed.signal.aborted) pending ??= load();
   }
 
   start();
   return {
     get current() {
-      return loadedAtMs === undefined || clock.nowMs() - loadedAtMs > MAX_STALE_MS ? undefined : keys;
+      return loadedAtMs === undefined || isStale(loadedAtMs) ? undefined : keys;
     },
     get state() {
       return state();
@@ -142,9 +180,18 @@ export function createJwksSource(options: JwksSourceOptions): JwksSource {
     get pending() {
       return pending;
     },
+    wake() {
+      if (pending === undefined && clock.nowMs() >= dueAtMs) start();
+    },
     missing() {
       if (pending === undefined && clock.monotonicMs() - startedMs >= MISSING_KEY_COOLDOWN_MS) start();
       return pending ?? Promise.resolve();
+    },
+    refetch() {
+      isSuspect = true;
+      running.abort();
+      pending = undefined;
+      start();
     },
     close() {
       closed.abort();

@@ -1,14 +1,21 @@
 import type { JwtRuleModel } from "../../authz/authentication-model.ts";
 import { type JwtKeySet, parseJwkSet } from "../../certs/jwt/jwk-set.ts";
-import { createJwksSource, type FetchDocument, type JwksState } from "../../certs/jwt/jwks-source.ts";
+import {
+  createJwksSource,
+  type FetchDocument,
+  type JwksLocation,
+  type JwksState,
+} from "../../certs/jwt/jwks-source.ts";
 import type { Clock } from "../../core/clock.ts";
 import { asCountersignError, type CountersignError } from "../../core/errors.ts";
+import { type FetchTerms, isTightened } from "./fetch-terms.ts";
 import { createVerifiedTokens, type VerifiedTokens } from "./verified-tokens.ts";
 
 /** Where a rule's keys come from: a document's own text, or a source that fetches them. */
 export interface RuleKeys {
   readonly current: JwtKeySet | undefined;
   readonly pending: Promise<void> | undefined;
+  wake(): void;
   missing(): Promise<void>;
 }
 
@@ -27,7 +34,8 @@ export interface TokenRules {
   readonly clock: Clock;
 }
 
-/** The sources of keys that the rules in force use. Those that two sets of rules share are kept over a change. */
+/** The sources of keys that the rules in force use. Those that two sets of rules share are kept over a change; where the new configuration might not
+ *  have fetched their keys, these are used no longer than one fetch takes. */
 export interface KeySources {
   /** Makes the rules of a new policy ready and lets go of sources that none of them uses; undefined: there are no rules. */
   adopt(models: readonly JwtRuleModel[], options: AdoptOptions): TokenRules | undefined;
@@ -35,8 +43,7 @@ export interface KeySources {
   close(): void;
 }
 
-export interface AdoptOptions {
-  readonly strict: boolean;
+export interface AdoptOptions extends FetchTerms {
   /** Fetches by the configuration in force. */
   readonly fetch: FetchDocument;
 }
@@ -52,8 +59,10 @@ type Source = ReturnType<typeof createJwksSource>;
 
 export function createKeySources(options: KeySourcesOptions): KeySources {
   let sources = new Map<string, Source>();
+  // a source outlives configurations: it asks for these each time
   let fetch: FetchDocument | undefined;
-  // a source outlives configurations: it asks for the fetcher each time
+  let timeouts = new Map<string, number>();
+  let terms: FetchTerms | undefined;
   const fetchNow: FetchDocument = (url, signal) => {
     if (fetch === undefined) throw new TypeError("fetched before anything was adopted");
     return fetch(url, signal);
@@ -61,15 +70,19 @@ export function createKeySources(options: KeySourcesOptions): KeySources {
   return {
     adopt(models, adopted) {
       fetch = adopted.fetch;
+      timeouts = timeoutsOf(models);
+      const hasTightened = terms !== undefined && isTightened(terms, adopted);
+      terms = adopted;
       const used = new Map<string, Source>();
       const rules = models.map((model): TokenRule => {
         const verified = createVerifiedTokens();
         if (model.jwks !== undefined) return { model, verified, keys: inlineKeys(model.jwks, model.issuer, options) };
-        const { jwksUri: uri, issuer, timeoutMs } = model;
-        const location = uri === undefined ? ({ kind: "issuer", issuer } as const) : ({ kind: "uri", uri } as const);
-        const key = JSON.stringify([location, timeoutMs]);
-        const source =
-          used.get(key) ?? sources.get(key) ?? createJwksSource({ ...options, location, timeoutMs, fetch: fetchNow });
+        const location = locationOf(model);
+        const key = keyOf(location);
+        const kept = used.get(key) ?? sources.get(key);
+        const timeoutMs = (): number => timeouts.get(key) ?? model.timeoutMs;
+        const source = kept ?? createJwksSource({ ...options, location, timeoutMs, fetch: fetchNow });
+        if (hasTightened && kept !== undefined && !used.has(key)) kept.refetch();
         used.set(key, source);
         return { model, verified, keys: source };
       });
@@ -88,6 +101,24 @@ export function createKeySources(options: KeySourcesOptions): KeySources {
   };
 }
 
+function locationOf({ jwksUri: uri, issuer }: JwtRuleModel): JwksLocation {
+  return uri === undefined ? { kind: "issuer", issuer } : { kind: "uri", uri };
+}
+
+function keyOf(location: JwksLocation): string {
+  return JSON.stringify(location);
+}
+
+/** The longest that any rule gives to a fetch from a location. */
+function timeoutsOf(models: readonly JwtRuleModel[]): Map<string, number> {
+  const longest = new Map<string, number>();
+  for (const model of models) {
+    const key = keyOf(locationOf(model));
+    longest.set(key, Math.max(model.timeoutMs, longest.get(key) ?? 0));
+  }
+  return longest;
+}
+
 /** Keys that stand in the document. A set without a usable key verifies nothing, and says so once. */
 function inlineKeys(text: string, issuer: string, { onFailed }: KeySourcesOptions): RuleKeys {
   let current: JwtKeySet | undefined;
@@ -98,7 +129,7 @@ function inlineKeys(text: string, issuer: string, { onFailed }: KeySourcesOption
     const from = `jwks of ${issuer}`;
     onFailed(problem, { from, keys: 0, skipped: 0, loadedAtMs: undefined, fetches: 0, failures: 1, problem });
   }
-  return { current, pending: undefined, missing: () => Promise.resolve() };
+  return { current, pending: undefined, wake: () => undefined, missing: () => Promise.resolve() };
 }
 
 function ownHeaders(models: readonly JwtRuleModel[]): ReadonlySet<string> {
