@@ -4,7 +4,7 @@ import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { startApp, type TestApp } from "../support/app.ts";
 import { type Answer, ask } from "../support/ask.ts";
 import { atEnd } from "../support/at-end.ts";
@@ -246,6 +246,23 @@ describe("a bad token", () => {
     for (const part of sound.split(".")) expect(JSON.stringify(record)).not.toContain(part);
     // the connection goes on
     expect((await get(m, bearer(sound))).status).toBe(200);
+  });
+
+  it("is taken apart once, however many rules look at it", async () => {
+    const others = Array.from({ length: 20 }, (_, at) =>
+      requestAuthentication().replace("name: idp", `name: idp${at}`).replace(ISSUER, `https://idp${at}.example`),
+    );
+    const parse = vi.spyOn(JSON, "parse");
+    atEnd(async () => parse.mockRestore());
+    const readings = async (policies: string, mark: string): Promise<number> => {
+      const m = await mesh(ALLOW_WEB + policies);
+      const answer = await get(m, bearer(token(rsa, { iss: "https://evil.example", mark })));
+      expect([answer.status, answer.headers["x-countersign-code"]]).toEqual([401, "E_JWT_ISSUER"]);
+      return parse.mock.calls.filter(([text]) => text.includes(mark)).length;
+    };
+    const once = await readings(requestAuthentication(), "with-one");
+    expect(once).toBeGreaterThan(0);
+    expect(await readings(requestAuthentication() + others.join(""), "with-many")).toBe(once);
   });
 
   it("on two lines is refused: 401", async () => {

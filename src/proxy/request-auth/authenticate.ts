@@ -112,13 +112,13 @@ const CHALLENGE = ["www-authenticate", 'Bearer error="invalid_token"'];
  *  issuer, if there is one. */
 async function verifyByAny({ strict, clock }: TokenRules, found: readonly RuleTokens[]): Promise<Verified> {
   let problem: CountersignError | undefined;
+  const read = readingOnce();
   for (const { rule, tokens } of found) {
     try {
       let claims: JwtClaims | undefined;
       for (const { token } of tokens) {
-        const jwt: UnverifiedJwt = readUnverifiedJwt(token);
         // oxlint-disable-next-line no-await-in-loop -- one token, or with Istio's meaning each in turn
-        const proven = await verifyByRule(rule, jwt, strict, clock.nowMs());
+        const proven = await verifyByRule(rule, read(token), strict, clock.nowMs());
         claims ??= proven;
       }
       if (claims !== undefined) return { rule, tokens, claims };
@@ -128,6 +128,29 @@ async function verifyByAny({ strict, clock }: TokenRules, found: readonly RuleTo
     }
   }
   throw problem ?? new TypeError("verified without tokens");
+}
+
+/** Rules share places: a token is taken apart once, be it good or bad, however many of them look at it. Throws as readUnverifiedJwt. */
+function readingOnce(): (token: string) => UnverifiedJwt {
+  const read = new Map<string, UnverifiedJwt | CountersignError>();
+  return (token) => {
+    let result = read.get(token);
+    if (result === undefined) {
+      result = tryToRead(token);
+      read.set(token, result);
+    }
+    if (result instanceof CountersignError) throw result;
+    return result;
+  };
+}
+
+function tryToRead(token: string): UnverifiedJwt | CountersignError {
+  try {
+    return readUnverifiedJwt(token);
+  } catch (error) {
+    if (error instanceof CountersignError) return error;
+    throw error;
+  }
 }
 
 function placeKey({ place }: FoundToken): string {
