@@ -4,14 +4,13 @@ import type { Decision, Permit } from "../../core/decision.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { Asked } from "../ask-providers.ts";
 import { noteDecision } from "../call-outcomes.ts";
+import { PolicyWait } from "../policy-wait.ts";
 import { Refusal } from "../refusal.ts";
 import type { Runtime } from "../runtime.ts";
 import type { TunnelAuthority } from "./tunnel-authority.ts";
 
 interface Waiting {
-  readonly controller: AbortController;
-  /** Of the policy that had somebody asked. */
-  readonly version: string;
+  readonly wait: Pick<PolicyWait<unknown>, "version" | "drop">;
   /** Decides anew. */
   readonly again: () => void;
 }
@@ -70,14 +69,12 @@ export class TunnelAdmission {
    *  one. */
   wait<T>(ask: (signal: AbortSignal) => Promise<T>, then: (answer: T) => void, again: () => void): void {
     this.stop();
-    const waiting: Waiting = { controller: new AbortController(), version: this.#version, again };
-    this.#waiting = waiting;
-    void ask(waiting.controller.signal).then((answer) => {
-      if (this.#waiting !== waiting) return;
+    const wait = new PolicyWait<T>(this.#version, ask, (answer) => {
       this.#waiting = undefined;
-      if (waiting.version === this.#version) then(answer);
+      if (wait.version === this.#version) then(answer);
       else again();
     });
+    this.#waiting = { wait, again };
   }
 
   /** Takes what providers have answered. */
@@ -104,21 +101,23 @@ export class TunnelAdmission {
    *  asks whoever has to be asked. */
   reauthorize(facts: CallFacts, isOpen: boolean): void {
     const waiting = this.#waiting;
-    if (waiting !== undefined) {
-      if (waiting.version !== this.#version) waiting.again();
-      return;
-    }
-    if (this.#permit === undefined) return;
-    const isNew = this.#permit.policyVersion !== this.#version;
+    const by = waiting?.wait.version ?? this.#permit?.policyVersion;
+    if (by === undefined) return;
+    const isNew = by !== this.#version;
     if (!isNew && !this.#runtime.inForce.policy.dependsOnTime) return;
     const decision = this.#authority.decide(facts);
-    if (decision.kind !== "ask") this.#decided(decision, goesOn);
+    // nothing that a provider says changes what policy sees of a tunnel: what is denied anyway does not go on until it answers
+    const verdict = decision.kind === "ask" && isOpen ? decision.decision : decision;
+    if (verdict.kind === "deny") this.#decided(verdict, goesOn);
+    else if (waiting !== undefined) {
+      if (isNew) waiting.again();
+    } else if (decision.kind !== "ask") this.#decided(decision, goesOn);
     else if (isOpen) this.decide(facts, goesOn);
   }
 
   /** Nobody needs an answer any more. */
   stop(): void {
-    this.#waiting?.controller.abort();
+    this.#waiting?.wait.drop();
     this.#waiting = undefined;
   }
 }

@@ -51,7 +51,8 @@ export class TunnelAuthority {
         body: undefined,
         signal,
       });
-      if (!(asked instanceof Refusal)) this.#remember(decision);
+      // an answer that nobody waits for any more may be to another policy
+      if (!(asked instanceof Refusal) && !signal.aborted) this.#remember(decision);
       return asked;
     } catch (error) {
       const problem = asCountersignError(error, "E_EXT_AUTHZ_FAILED", "no provider could be asked about this tunnel");
