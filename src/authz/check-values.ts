@@ -1,8 +1,8 @@
 import { parseCidr } from "../core/ip-address.ts";
 import { spiffeIdProblem } from "../core/spiffe-id.ts";
 import type { Findings } from "./findings.ts";
-import { normalizePath } from "./path-normalization.ts";
 import { isPathTemplate, pathTemplateProblem } from "./path-template.ts";
+import { comparedPathValue, deadPathValue } from "./path-value.ts";
 import type { FieldKind } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import { hasLiteralStar, parseTextPattern } from "./text-pattern.ts";
@@ -173,34 +173,8 @@ function checkPath(check: ValueCheck): string | undefined {
       problem,
       "use {*} for one segment and {**} for the rest, as in /shop/{*}/items/{**}",
     );
-  if (isPathTemplate(value.text)) return value.text;
-  checkStar(check);
-  const pattern = parseTextPattern(value.text);
-  if (pattern.form === "any") return value.text;
-  if (/[?#]/.test(pattern.text)) {
-    warnNever(check, "has a ? or #, and paths are compared without query and fragment", "remove it");
-  } else if (pattern.form !== "suffix") {
-    checkPlainPath(check, pattern.text);
-  }
-  return value.text;
-}
-
-/** A value that normalisation would change is compared with paths that never look like it. */
-function checkPlainPath(check: ValueCheck, text: string): void {
-  if (!text.startsWith("/")) {
-    warnNever(check, "does not start with /", `write ${JSON.stringify(`/${text}`)}`);
-    return;
-  }
-  const { mode, pathNormalization } = check.options;
-  const normal = normalizePath(text, "", pathNormalization, mode);
-  if (!normal.ok) {
-    warnNever(
-      check,
-      `is a path that every request is refused for (${normal.code})`,
-      "write the path as it is after decoding",
-    );
-  } else if (normal.path !== text) {
-    const fix = `write ${JSON.stringify(normal.path)}`;
-    warnNever(check, `is not in the form that pathNormalization ${pathNormalization} gives to paths`, fix);
-  }
+  if (!isPathTemplate(value.text)) checkStar(check);
+  const dead = deadPathValue(value.text, check.options);
+  if (dead !== undefined) warnNever(check, dead.problem, dead.fix);
+  return comparedPathValue(value.text, check.options);
 }

@@ -1,6 +1,6 @@
 import type { CompiledPolicy } from "./compiled-policy.ts";
 import { matchedDifferently, type PathIndex } from "./path-index.ts";
-import { type NormalizedPath, normalizePath } from "./path-normalization.ts";
+import { type NormalizedPath, normalizePath, withCapitalEscapes } from "./path-normalization.ts";
 import { hidesDotSegments, isAmbiguousPath, otherReadings } from "./path-readings.ts";
 
 /** The path that policy, routing and the app see of an inbound request, or why it is answered with 400 (authorization, section 10).
@@ -16,21 +16,28 @@ export function normalizeForPolicy(policy: CompiledPolicy, path: string, query: 
   return isReadAlike(policy, policy.paths, normal.path, readings) ? normal : READ_DIFFERENTLY;
 }
 
-/** Why an outbound request's path is answered with 400, or the path as it is: outbound paths are never rewritten, for they may be signed. It is
+/** Why an outbound request's path is answered with 400, or the path as policies compare it. It goes out as it came, for it may be signed, and is
  *  refused when an OUTBOUND policy would match its normalised form, or another that an app may read in it, differently. */
 export function checkOutboundPath(policy: CompiledPolicy, path: string, query: string): NormalizedPath {
   const { mode, pathNormalization } = policy.options;
   const index = policy.outboundPaths;
   const normal = normalizePath(path, query, pathNormalization, mode);
-  if (!normal.ok || !index.isRead) return normal.ok ? { ok: true, path } : normal;
+  if (!normal.ok) return normal;
   const isStrict = mode === "strict";
-  const isAmbiguous = isStrict && isAmbiguousPath(path);
-  const readings = isAmbiguous ? otherReadings(path) : [];
-  if (isAmbiguous && hidesDotSegments(path, readings)) return HIDDEN_DOTS;
-  const all = [path, ...readings];
+  const compared = comparedOutboundPath(policy, path);
+  if (!index.isRead) return { ok: true, path: compared };
+  const isAmbiguous = isStrict && isAmbiguousPath(compared);
+  const readings = isAmbiguous ? otherReadings(compared) : [];
+  if (isAmbiguous && hidesDotSegments(compared, readings)) return HIDDEN_DOTS;
+  const all = [compared, ...readings];
   // Nobody normalises it before the destination, which may remove empty segments before dot segments.
   const merged = isStrict ? all.filter(hasEmptySegment).map((reading) => reading.replaceAll(/[/\\]{2,}/g, "/")) : [];
-  return isReadAlike(policy, index, path, [...all, ...merged]) ? { ok: true, path } : NOT_PLAIN;
+  return isReadAlike(policy, index, compared, [...all, ...merged]) ? { ok: true, path: compared } : NOT_PLAIN;
+}
+
+/** An outbound request's path as policies compare it, if they do: strict gives its escapes capitals. */
+export function comparedOutboundPath({ options }: CompiledPolicy, path: string): string {
+  return options.mode === "strict" && options.pathNormalization !== "NONE" ? withCapitalEscapes(path) : path;
 }
 
 const AMBIGUOUS = { ok: false, code: "E_PATH_AMBIGUOUS" } as const;

@@ -62,8 +62,9 @@ function escapeProblem(path: string, mode: PolicyMode): NormalizedPath | undefin
 }
 
 /** Decodes unreserved characters. One pass: what it decodes is not decoded again, nor does it become part of another escape: a `%` that
- *  was none, and would be one with what was decoded behind it, is escaped itself (as Envoy does; `%4%31` is not to be read as `%41`). */
-function decodeEscapes(path: string): string {
+ *  was none, and would be one with what was decoded behind it, is escaped itself (as Envoy does; `%4%31` is not to be read as `%41`). strict: what
+ *  stays escaped gets capitals; Envoy leaves it as it is. */
+function decodeEscapes(path: string, mode: PolicyMode): string {
   let out = "";
   let from = 0;
   let lonePercent = Number.NEGATIVE_INFINITY;
@@ -75,7 +76,7 @@ function decodeEscapes(path: string): string {
       lonePercent = out.length;
       from = i + 1;
       out += "%";
-    } else if (!isUnreserved(code)) out += path.slice(i, from);
+    } else if (!isUnreserved(code)) out += mode === "strict" ? path.slice(i, from).toUpperCase() : path.slice(i, from);
     else {
       out += String.fromCharCode(code);
       // The character behind may be the second digit.
@@ -85,6 +86,11 @@ function decodeEscapes(path: string): string {
     }
   }
   return from === 0 ? path : out + path.slice(from);
+}
+
+/** The text with the digits of its escapes in capitals: `%c3` and `%C3` are one escape (RFC 3986 section 6.2.2.1). */
+export function withCapitalEscapes(text: string): string {
+  return text.includes("%") ? text.replaceAll(/%[0-9a-f]{1,2}/gi, (one) => one.toUpperCase()) : text;
 }
 
 /** What the `%` at that place escapes; -1: nothing. */
@@ -155,7 +161,7 @@ function endsInDotSegment(path: string, end: number): boolean {
 /** Normalises a request's path before anything looks at it (authorization, section 10), in the order unescape, dot
  *  segments, merge. `path` and `query` are the two parts of the target; `*` and the empty path of CONNECT stay as they are. A raw `#` in either part and an
  *  encoded NUL are refused in every setting; a bad escape is refused in strict mode and kept in istio mode, where paths become what Envoy makes
- *  of them. */
+ *  of them. strict: escapes that stay are in capitals. */
 export function normalizePath(
   received: string,
   query: string,
@@ -170,7 +176,7 @@ export function normalizePath(
   const problem = escapeProblem(path, mode);
   if (problem !== undefined) return problem;
   if (normalization === "NONE") return { ok: true, path };
-  const decoded = decodeEscapes(path);
+  const decoded = decodeEscapes(path, mode);
   const plain = removeDotSegments(decoded.includes("\\") ? decoded.replaceAll("\\", "/") : decoded);
   return { ok: true, path: normalization === "BASE" ? plain : mergeSlashes(plain, mode) };
 }

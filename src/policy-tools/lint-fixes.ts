@@ -9,7 +9,7 @@ import {
   visit,
   type YAMLSeq,
 } from "yaml";
-import { normalizePath } from "../authz/path-normalization.ts";
+import { deadPathValue } from "../authz/path-value.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import { isSameKey } from "../authz/yaml-access.ts";
 import type { CountersignError, Warning } from "../core/errors.ts";
@@ -219,16 +219,10 @@ function rewritten({ code }: Finding, node: Scalar | undefined, options: PolicyO
 }
 
 /** A path, or its beginning, that is not in the form that requests have. */
-function normalised(
-  value: string,
-  { mode, pathNormalization }: PolicyOptions,
-  put: (value: string) => TextEdit,
-): TextEdit | undefined {
-  const star = value.endsWith("*") ? "*" : "";
-  const plain = value.slice(0, value.length - star.length);
-  if (/[*{}?#]/.test(plain)) return undefined;
-  const normal = normalizePath(plain, "", pathNormalization, mode);
-  return normal.ok && normal.path !== plain ? put(normal.path + star) : undefined;
+function normalised(value: string, options: PolicyOptions, put: (value: string) => TextEdit): TextEdit | undefined {
+  if (/[*{}?#]/.test(value.endsWith("*") ? value.slice(0, -1) : value)) return undefined;
+  const plain = deadPathValue(value, options)?.plain;
+  return plain === undefined ? undefined : put(plain);
 }
 
 function withoutOverlaps(edits: readonly CertainFix[]): readonly CertainFix[] {

@@ -1,6 +1,6 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { decideCall, decideOutboundCall } from "../authz/decide.ts";
-import { checkOutboundPath } from "../authz/normalize-for-policy.ts";
+import { checkOutboundPath, comparedOutboundPath } from "../authz/normalize-for-policy.ts";
 import type { ExpectedIdentity } from "../config/sidecar-config.ts";
 import type { CallFacts } from "../core/call-facts.ts";
 import type { AskDecision, CallDecision } from "../core/decision.ts";
@@ -26,11 +26,11 @@ export function principalsOf(expected: readonly ExpectedIdentity[]): readonly st
   return expected.map(({ pattern }) => pattern.slice("spiffe://".length));
 }
 
-/** Why an outbound request is refused for its path, where OUTBOUND policies apply; else undefined. The path itself stays as it came. */
-export function outboundPathProblem(policy: CompiledPolicy, path: string, query: string): CountersignError | undefined {
-  if (policy.outbound.policyCount === 0) return undefined;
+/** The path of an outbound request as OUTBOUND policies compare it, or why it is refused for it. What goes out is the path as it came. */
+export function outboundPath(policy: CompiledPolicy, path: string, query: string): string | CountersignError {
+  if (policy.outbound.policyCount === 0) return comparedOutboundPath(policy, path);
   const checked = checkOutboundPath(policy, path, query);
-  return checked.ok ? undefined : new CountersignError(checked.code, checked.reason);
+  return checked.ok ? checked.path : new CountersignError(checked.code, checked.reason);
 }
 
 /** Who is asked, to see whether it is somebody else than before. */

@@ -5,7 +5,7 @@ import { CountersignError } from "../core/errors.ts";
 import { type Asked, askProviders } from "./ask-providers.ts";
 import { browserPage } from "./browser-page.ts";
 import { changeCall, stillNamed } from "./change-request.ts";
-import { decideConfiguredNow, outboundPathProblem } from "./decide-call.ts";
+import { decideConfiguredNow, outboundPath } from "./decide-call.ts";
 import { askableProviders } from "./ext-authz/askable-providers.ts";
 import { outboundQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import type { BodySource } from "./ext-authz/check-with-body.ts";
@@ -74,14 +74,14 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     const { refuseBrowsers, origins } = this.#outbound;
     const page = refuseBrowsers ? browserPage(scanned, origins) : undefined;
     if (page !== undefined) return page;
-    const problem = outboundPathProblem(this.runtime.inForce.policy, head.path, head.query);
-    if (problem !== undefined) return problem;
+    const path = outboundPath(this.runtime.inForce.policy, head.path, head.query);
+    if (path instanceof CountersignError) return path;
     const ownToken = this.#ownToken(scanned.kept);
     if (ownToken instanceof CountersignError) return ownToken;
     this.trace(scanned, outcome);
     // the path goes as it came: it may be signed
     const target = head.path + head.query;
-    const call = requestFacts(this.#outbound.facts, this.runtime.inForce, head, head.path, target, scanned, false);
+    const call = requestFacts(this.#outbound.facts, this.runtime.inForce, head, path, target, scanned, false);
     return ownToken === undefined ? call : { ...call, ownToken };
   }
 
@@ -136,7 +136,9 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
   #again(head: RequestHead, call: PreparedCall, edited: EditedFields): PreparedCall {
     const { facts, authority } = this.#outbound;
     const scanned = scanRequestFields(edited.fields, stillNamed(head.connectionNames, edited), true, authority);
-    const again = requestFacts(facts, this.runtime.inForce, this.#sent(head), head.path, call.target, scanned, false);
+    const { target } = call;
+    const sent = this.#sent(head);
+    const again = requestFacts(facts, this.runtime.inForce, sent, call.request.path, target, scanned, false);
     return { ...again, edited, ownToken: call.ownToken };
   }
 

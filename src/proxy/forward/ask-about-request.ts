@@ -101,5 +101,5 @@ function lookedThrough(
   inForce: PolicyInForce,
 ): PreparedCall {
   const scanned = scanRequestFields(edited.fields, stillNamed(namesThatEndHere(head), edited), true);
-  return { ...requestFacts(call.connection, inForce, head, head.path, call.target, scanned, false), edited };
+  return { ...requestFacts(call.connection, inForce, head, call.request.path, call.target, scanned, false), edited };
 }

@@ -5,7 +5,7 @@ import type { AskDecision, CallDecision, Permit } from "../../core/decision.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { Asked } from "../ask-providers.ts";
 import { browserPage } from "../browser-page.ts";
-import { outboundPathProblem } from "../decide-call.ts";
+import { outboundPath } from "../decide-call.ts";
 import type { BodySource } from "../ext-authz/check-with-body.ts";
 import { requestFacts } from "../http-facts.ts";
 import type { HttpService, PreparedCall } from "../http-service.ts";
@@ -72,8 +72,8 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     const destination = tunnel === undefined ? this.#named(head) : this.#inTunnel(head, tunnel);
     if (destination instanceof CountersignError) return destination;
     this.trace(scanned, outcome);
-    const pathProblem = outboundPathProblem(this.runtime.inForce.policy, head.path, head.query);
-    if (pathProblem !== undefined) return pathProblem;
+    const path = outboundPath(this.runtime.inForce.policy, head.path, head.query);
+    if (path instanceof CountersignError) return path;
     // the path goes as it came: it may be signed
     const target = head.path + head.query;
     const connection: ConnectionFacts = {
@@ -81,7 +81,7 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
       destinationIp: destination.isAddress ? destination.host : "",
       destinationPort: destination.port,
     };
-    const prepared = requestFacts(connection, this.runtime.inForce, head, head.path, target, scanned, false);
+    const prepared = requestFacts(connection, this.runtime.inForce, head, path, target, scanned, false);
     return new ForwardCall(prepared, destination);
   }
 
