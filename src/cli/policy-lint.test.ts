@@ -263,11 +263,13 @@ spec:
   });
 
   const paths = (list: string) => policyOf("p", `${WEB}\n      to: [{ operation: { paths: ${list} } }]`);
+  const hosts = (list: string) => policyOf("p", `${WEB}\n      to: [{ operation: { hosts: ${list} } }]`);
   it.each<[string, string, string]>([
     ["a value thrice", paths("[/a, /a, /a]"), paths("[/a]")],
-    ["the first ones", paths("[/a/b, /a/c, /a/*]"), paths("[/a/*]")],
-    ["some in the middle and the last", paths("[/b, /a/b, /a/*, /c, /a/d]"), paths("[/b, /a/*, /c]")],
+    ["the first ones", hosts("[b.a, c.a, '*.a']"), hosts("['*.a']")],
+    ["some in the middle and the last", hosts("[b, b.a, '*.a', c, d.a]"), hosts("[b, '*.a', c]")],
     ["of two that mean the same the later one", paths("[/b, /b]"), paths("[/b]")],
+    ["of two paths that differ by the case of an escape the later one", paths("[/%c3, /%C3]"), paths("[/%c3]")],
     [
       "of two lines that mean the same the later one",
       policyOf(
@@ -283,6 +285,9 @@ spec:
   });
 
   it.each([
+    // /a/b;x is answered with 400 as long as /a/b is there.
+    ["a path that another one covers", paths("[/a/b, /a/*]"), ["W_POLICY_VALUE_REPEATED"]],
+    ["a beginning that stands for more", paths('["/files/.*", "/a/..*", "/b/%2*"]'), Array(3).fill("W_POLICY_BROAD")],
     [
       "a value with a comment",
       paths("[\n            /a/*,\n            /a/b, # why\n            /c ]"),

@@ -16,7 +16,7 @@ export function lintRules(policies: readonly PolicyModel[], options: PolicyOptio
   const found: Warning[] = [];
   for (const policy of policies)
     for (const rule of policy.rules) {
-      found.push(...contradictions(policy, rule, options, home), ...repeatedValues(policy, rule, home));
+      found.push(...contradictions(policy, rule, options, home), ...repeatedValues(policy, rule, options.mode, home));
       if (policy.action === "ALLOW" && !policy.dryRun) found.push(...broad(policy, rule));
     }
   return found;

@@ -1,14 +1,26 @@
 import type { CoverValue } from "../authz/cover-values.ts";
 import { type FieldModel, isIdentity, isToken, type PolicyModel, type RuleModel } from "../authz/policy-model.ts";
+import type { PolicyMode } from "../authz/policy-options.ts";
 import { coverMaker, type FieldMeanings } from "../authz/rule-cover.ts";
 import type { Warning } from "../core/errors.ts";
 
 /** How the message of a value ends that adds nothing, whatever our trust domain is called: it can be removed. */
 export const ADDS_NOTHING = "adds nothing: another value of the list matches whatever it matches";
 
+/** Of a path that is no copy of another one: whether apps may read a request's path in two ways is asked for each value that there is, so without it
+ *  some requests are let through that were answered with 400. */
+const ADDS_REFUSALS =
+  "matches nothing that another value of the list does not match; what it adds is that paths are refused which it would match if read in another way";
+
 /** Values that another value of their field covers; of two that mean the same, the later one. Its place in the file is found by its number.
  *  `home`: our trust domain and its aliases. */
-export function repeatedValues(policy: PolicyModel, rule: RuleModel, home: readonly string[]): readonly Warning[] {
+export function repeatedValues(
+  policy: PolicyModel,
+  rule: RuleModel,
+  mode: PolicyMode,
+  home: readonly string[],
+): readonly Warning[] {
+  const comparesReadings = mode === "strict" || policy.direction === "OUTBOUND";
   const found: Warning[] = [];
   for (const groups of [rule.sources, rule.operations, [rule.conditions]])
     for (const group of groups)
@@ -16,19 +28,31 @@ export function repeatedValues(policy: PolicyModel, rule: RuleModel, home: reado
         // A lone star that is negated means more than one among others does.
         const isSpecial =
           field.negated && (isIdentity(field.kind) || isToken(field.kind)) && field.values.includes("*");
-        if (field.values.length > 1 && !isSpecial) found.push(...repeatedIn(field, policy.ours, home));
+        if (field.values.length > 1 && !isSpecial)
+          found.push(...repeatedIn(field, policy.ours, comparesReadings, home));
       }
   return found;
 }
 
-function repeatedIn(field: FieldModel, ours: boolean, home: readonly string[]): readonly Warning[] {
+function repeatedIn(
+  field: FieldModel,
+  ours: boolean,
+  comparesReadings: boolean,
+  home: readonly string[],
+): readonly Warning[] {
   const anywhere = coveredValues(field, coverMaker([]).meanings(field, ours));
   const here = home.length === 0 ? anywhere : coveredValues(field, coverMaker(home).meanings(field, ours));
   return field.values.flatMap((value, i) => {
     if (!here.has(i)) return [];
+    const finding = (why: string, fix: string): Warning => {
+      const message = `${field.label}[${i}] ${JSON.stringify(value)} ${why}`;
+      return { code: "W_POLICY_VALUE_REPEATED", message, at: field.at, fix };
+    };
+    const isCopy = field.values.indexOf(value) !== field.values.lastIndexOf(value);
+    if (comparesReadings && field.kind === "path" && !isCopy)
+      return [finding(ADDS_REFUSALS, "remove it, unless these are to be refused")];
     const why = anywhere.has(i) ? ADDS_NOTHING : `${ADDS_NOTHING} as long as ${home.join(", ")} are one trust domain`;
-    const message = `${field.label}[${i}] ${JSON.stringify(value)} ${why}`;
-    return [{ code: "W_POLICY_VALUE_REPEATED" as const, message, at: field.at, fix: "remove it" }];
+    return [finding(why, "remove it")];
   });
 }
 
