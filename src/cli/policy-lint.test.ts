@@ -1,4 +1,4 @@
-import { readFileSync, statSync, symlinkSync } from "node:fs";
+import { linkSync, readFileSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { ORDERS_YAML, policyWorkspace } from "../../test/support/policy-workspace.ts";
@@ -152,7 +152,7 @@ describe("lint finds", () => {
     expect(found.every(({ message, fix, file }) => message !== "" && fix !== "" && file === "policies/p.yaml")).toBe(
       true,
     );
-    expect(code).toBe(1);
+    expect(code).toBe(found.some(({ code: what }) => what.startsWith("E_")) ? 2 : 1);
   });
 
   it("names other files as it names those that it finds things in", async () => {
@@ -257,8 +257,8 @@ spec:
     ["what lets in too much", policyOf("p", "    - {}")],
   ])("leaves %s alone", async (_, text) => {
     const { policy, folder } = policyWorkspace({ "policies/p.yaml": text });
-    const { code } = await policy("lint", "-c", "c.yaml", "--fix");
-    expect(code).toBe(1);
+    const { code, out } = await policy("lint", "-c", "c.yaml", "--fix");
+    expect(code).toBe(out.includes("  error ") ? 2 : 1);
     expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(text);
   });
 
@@ -344,6 +344,88 @@ spec:
     );
   });
 
+  const source = (text: string) => policyOf("p", `    - from:\n        - source:\n${text}`);
+  it.each<[string, string, string, readonly string[]]>([
+    [
+      "folded over lines",
+      source("            principals:\n              - >-\n                spiffe://example.org/ns/shop/sa/web\n"),
+      "",
+      [],
+    ],
+    [
+      "on two lines",
+      source('            principals:\n              - "spiffe://example.org/\\\n                ns/shop/sa/web"\n'),
+      "",
+      [],
+    ],
+    [
+      "whose fix would be another error",
+      policyOf("p", `${WEB}\n      to: [{ operation: { ports: [0x1F90, 8080] } }]`),
+      policyOf("p", `${WEB}\n      to: [{ operation: { ports: [0x1F90, "8080"] } }]`),
+      [
+        'p.yaml:8:35  0x1F90 → "0x1F90": it would make an error: E_POLICY_PORT to[0].operation.ports[0]: "0x1F90" is no port',
+      ],
+    ],
+    [
+      "whose key uncovers an error that is left to people",
+      policyOf("p", `${WEB}\n      to: [{ operation: { port: [80a, 8080], method: [GET] } }]`),
+      policyOf("p", `${WEB}\n      to: [{ operation: { port: [80a, 8080], methods: [GET] } }]`),
+      ['p.yaml:8:27  port → ports: it would make an error: E_POLICY_PORT to[0].operation.ports[0]: "80a" is no port'],
+    ],
+  ])("leaves a value %s, and does the rest", async (_, text, expected, notFixed) => {
+    const { policy, folder } = policyWorkspace({ "policies/p.yaml": text });
+    const { code, out } = await policy("lint", "-c", "c.yaml", "--fix");
+    expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(expected === "" ? text : expected);
+    expect([...out.matchAll(/^not fixed {2}policies\/(.*)$/gm)].map(([, line]) => line)).toEqual(notFixed);
+    expect(code).toBe(2);
+  });
+
+  it("leaves what would be found all the same, and does the rest, in istio mode", async () => {
+    const rules = (principals: string, methods: string) =>
+      policyOf(
+        "p",
+        `    - from: [{ source: { principals: ${principals} } }]\n      to: [{ operation: { methods: ${methods} } }]`,
+      );
+    const { policy, folder } = policyWorkspace({
+      "policies/p.yaml": rules("[spiffe://partner, spiffe://example.org/ns/a/sa/b]", "[get, GET, GET]"),
+      "c.yaml": `${ORDERS_YAML}authorization: { mode: istio }\n`,
+    });
+    const { code, out } = await policy("lint", "-c", "c.yaml", "--fix");
+    expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(
+      rules('[spiffe://partner, "example.org/ns/a/sa/b"]', '["GET"]'),
+    );
+    expect(out).toContain(
+      'not fixed  policies/p.yaml:7:39  spiffe://partner → "partner": W_POLICY_NEVER_MATCHES would be found there all the same\n',
+    );
+    expect(code).toBe(1);
+  });
+
+  it("does what it can of very many that do not settle", async () => {
+    const bad = Array.from({ length: 300 }, (_, i) => `spiffe://partner${i}`);
+    const { policy, folder } = policyWorkspace({
+      "policies/p.yaml": policyOf(
+        "p",
+        `    - from: [{ source: { principals: [${bad.join(", ")}] } }]\n      to: [{ operation: { methods: [get] } }]`,
+      ),
+      "c.yaml": `${ORDERS_YAML}authorization: { mode: istio }\n`,
+    });
+    const { out } = await policy("lint", "-c", "c.yaml", "--fix", "--json");
+    const { notFixed } = JSON.parse(out) as { notFixed: readonly { why: string }[] };
+    expect(notFixed.length).toBe(300);
+    expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toContain('methods: ["GET"]');
+  });
+
+  it("says which file it cannot write, and writes none", async () => {
+    const text = policyOf("p", `${WEB}\n      to: [{ operation: { methods: [get] } }]`);
+    const { policy, folder, write } = policyWorkspace({ "policies/p.yaml": text });
+    write("policies/q.yaml", text.replace("name: p", "name: q"));
+    linkSync(join(folder, "policies/q.yaml"), join(folder, "other-name"));
+    const { code, out, err } = await policy("lint", "-c", "c.yaml", "--fix");
+    expect([code, out]).toEqual([1, ""]);
+    expect(err).toContain("q.yaml: E_POLICY_FIX the file has 2 names");
+    expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toBe(text);
+  });
+
   it("keeps a file's mode, and follows a link to it", async () => {
     const { policy, folder, write } = policyWorkspace();
     write("elsewhere.yaml", policyOf("p", `${WEB}\n      to: [{ operation: { methods: [get] } }]`));
@@ -356,9 +438,45 @@ spec:
       errors: [],
       warnings: [],
       fixed: [{ file: "policies/p.yaml", what: 'get → "GET"' }],
+      notFixed: [],
+      notes: [],
     });
     expect(readFileSync(join(folder, "elsewhere.yaml"), "utf8")).toContain('methods: ["GET"]');
     expect(statSync(join(folder, "elsewhere.yaml")).mode).toBe(mode);
+  });
+});
+
+it("refuses a folder without policies", async () => {
+  const { policy, write } = policyWorkspace({ "policies/README.md": "" });
+  expect(await policy("lint", "-c", "c.yaml")).toMatchObject({
+    code: 2,
+    err: expect.stringMatching(/c\.yaml:4:\d+: E_POLICY_NO_DOCUMENTS there is no policy file to look at; fix: /),
+  });
+  write("empty/README.md", "");
+  expect(await policy("lint", "-c", "c.yaml", "empty")).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("empty: E_POLICY_NO_DOCUMENTS"),
+  });
+});
+
+it("notes policies of namespaces that no workload given has, without failing for them", async () => {
+  const text = [
+    policyOf("a", WEB),
+    policyOf("deny", WEB, "DENY").replace("namespace: shop", "namespace: shoop"),
+    policyOf("b", WEB).replace("namespace: shop", "namespace: payments"),
+    policyOf("c", WEB, "DENY").replace("namespace: shop", "namespace: payments").replace("sa/web", "sa/c"),
+  ].join("---\n");
+  const { policy } = policyWorkspace({ "policies/p.yaml": text });
+  expect(await policy("lint", "-c", "c.yaml")).toEqual({
+    code: 0,
+    out: `policies/p.yaml:9:1  note  shoop/deny applies to no workload given here, which is of namespace shop
+    fix: did you mean "shop"?
+policies/p.yaml:17:1  note  payments/b and 1 more of its namespace apply to no workload given here, which is of namespace shop
+    fix: correct the namespace, if it is for this workload
+
+no errors, no warnings
+`,
+    err: "",
   });
 });
 

@@ -81,7 +81,7 @@ export function certainFixes(
     const edit =
       renamedKey(finding, keys.get(offset)) ??
       removedValue(finding, removals.get(offset) ?? [], lists.get(offset), text) ??
-      rewritten(finding, scalars.get(offset), options);
+      rewritten(finding, scalars.get(offset), text, options);
     if (edit !== undefined) edits.push({ ...edit, settles: finding, offset });
   }
   return withoutOverlaps(edits);
@@ -98,30 +98,38 @@ export function applyEdits(text: string, edits: readonly TextEdit[]): string {
   return parts.join("") + text.slice(from);
 }
 
-/** Whether what the edits are for is gone after them: wherever that stood there are fewer findings of its code, by as many as there are edits for
- *  it. `before` and `after` are the file's findings in its text without the edits, and with them. */
-export function areSettled(
+/** The edits after which what they are for is not gone: where that stood there should be fewer findings of its code, by as many as there are edits
+ *  for it. `before` and `after` are the file's findings in its text without the edits, and with them. */
+export function unsettledFixes(
   text: string,
   edits: readonly CertainFix[],
   before: readonly Finding[],
   after: readonly Finding[],
-): boolean {
+): readonly CertainFix[] {
   const [old, now] = [lineCounter(text), lineCounter(applyEdits(text, edits))];
   const countBefore = countByPlace(before, old);
   const countAfter = countByPlace(after, now);
   const inOrder = edits.toSorted((a, b) => a.offset - b.offset);
   const byEnd = edits.toSorted((a, b) => a.end - b.end);
   let [passed, moved] = [0, 0];
-  const wanted = new Map<string, { readonly key: string; count: number }>();
-  for (const { offset, settles } of inOrder) {
+  const wanted = new Map<string, { readonly key: string; count: number; readonly edits: CertainFix[] }>();
+  for (const one of inOrder) {
+    const { offset, settles } = one;
     for (let edit = byEnd[passed]; edit !== undefined && edit.end <= offset; edit = byEnd[++passed])
       moved += edit.text.length - (edit.end - edit.start);
     const key = `${settles.code} ${offset}`;
     const known = wanted.get(key);
-    if (known !== undefined) known.count--;
-    else wanted.set(key, { key: `${settles.code} ${offset + moved}`, count: (countBefore.get(key) ?? 0) - 1 });
+    if (known === undefined) {
+      const count = (countBefore.get(key) ?? 0) - 1;
+      wanted.set(key, { key: `${settles.code} ${offset + moved}`, count, edits: [one] });
+    } else {
+      known.count--;
+      known.edits.push(one);
+    }
   }
-  return wanted.values().every(({ key, count }) => (countAfter.get(key) ?? 0) <= count);
+  return [...wanted.values()].flatMap(({ key, count, edits: some }) =>
+    (countAfter.get(key) ?? 0) > count ? some : [],
+  );
 }
 
 function countByPlace(findings: readonly Finding[], lines: LineCounter): ReadonlyMap<string, number> {
@@ -197,13 +205,19 @@ function removedValue(
   return isWholeLine ? edit(start, end === -1 ? text.length : end + 1) : undefined;
 }
 
-/** A value that can only have been meant one way. */
-function rewritten({ code }: Finding, node: Scalar | undefined, options: PolicyOptions): TextEdit | undefined {
-  if (node?.range == null) return undefined;
+/** A value that can only have been meant one way. One on several lines, or in a block, is left to people: where it ends, layout tells. */
+function rewritten(
+  { code }: Finding,
+  node: Scalar | undefined,
+  text: string,
+  options: PolicyOptions,
+): TextEdit | undefined {
+  if (node?.range == null || node.type === "BLOCK_FOLDED" || node.type === "BLOCK_LITERAL") return undefined;
   const [start, end] = node.range;
+  if (text.slice(start, end).includes("\n")) return undefined;
   const put = (value: string): TextEdit => {
-    const text = JSON.stringify(value);
-    return { start, end, text, what: `${node.source ?? ""} → ${text}` };
+    const quoted = JSON.stringify(value);
+    return { start, end, text: quoted, what: `${node.source ?? ""} → ${quoted}` };
   };
   if (typeof node.value !== "string") {
     // A number or boolean where a text belongs: as it was written.

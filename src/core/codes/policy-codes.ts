@@ -18,8 +18,8 @@ export const policyCodes = {
     fix: "correct the YAML at the place named",
   },
   E_POLICY_NO_DOCUMENTS: {
-    meaning: "a policy file holds no document",
-    fix: "write a policy into it, or remove the file",
+    meaning: "a policy file holds no document, or there is no policy file where a command was to find some",
+    fix: "write a policy into it, or name the files that are meant",
   },
   E_POLICY_UNKNOWN_KEY: {
     meaning: "a policy has a key that its kind does not know",
@@ -128,6 +128,10 @@ export const policyCodes = {
   E_POLICY_PROCESS: {
     meaning: "the process that compiles a large set of policies ended without an answer, most often for want of memory",
     fix: "give the sidecar more memory (10 000 rules take some 170 MB for a second), or this workload fewer rules; the last good set stays in force",
+  },
+  E_POLICY_FIX: {
+    meaning: "`policy lint --fix` cannot write a file as it should be: whole, with its owner, group and mode",
+    fix: "run it as the file's owner, where the folder can be written to; no file has changed",
   },
   E_POLICY_TEST: {
     meaning: "tables of tests are missing, or do not say what they are about",
