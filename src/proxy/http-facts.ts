@@ -6,7 +6,7 @@ import type { RequestHead } from "./http1/http1-events.ts";
 import type { ScannedFields } from "./request-fields.ts";
 import type { PolicyInForce } from "./runtime.ts";
 
-/** The facts of one request; `target` is what the upstream gets, `scheme` counts where the request names none. Without trusted proxies, the usual case, the connection's facts serve all its calls. */
+/** The facts of one request; `target` is what the upstream gets, `scheme` counts where the request names none, `authority` is what policy compares. Without trusted proxies, the usual case, the connection's facts serve all its calls. */
 export function requestFacts(
   connection: ConnectionFacts,
   inForce: PolicyInForce,
@@ -17,6 +17,7 @@ export function requestFacts(
   sourceTrusted: boolean,
   // apps ask in plaintext
   scheme: "http" | "https" = "http",
+  authority: string = head.authority,
 ): PreparedCall {
   const facts =
     sourceTrusted && scanned.forwardedFor !== undefined
@@ -26,7 +27,7 @@ export function requestFacts(
     connection: facts,
     request: {
       method: head.method,
-      authority: head.authority,
+      authority,
       path,
       target,
       scheme: head.sentScheme ?? (head.scheme === "" ? scheme : head.scheme),

@@ -130,6 +130,16 @@ describe("a request that a CUSTOM rule matches", () => {
     expect(await egress.sidecar.audit.next(() => true)).toMatchObject({ decision: "allow", status: 200 });
   });
 
+  it("is asked about by the host as policies see it, and goes on with that of the app", async () => {
+    const { app, provider, egress, url } = await world(() => OK);
+    expect((await ask(egress.port, url("/", "API.test."))).status).toBe(200);
+    expect(provider.seen[0]?.attributes.request.http).toMatchObject({
+      host: `api.test:${app.port}`,
+      headers: { ":authority": `api.test:${app.port}` },
+    });
+    expect(app.requests[0]?.headers.host).toBe(`API.test.:${app.port}`);
+  });
+
   it.each<readonly [string, string, Answer]>([
     ["says no", "E_EXT_AUTHZ_DENIED", () => NO],
     ["says nothing in time", "E_EXT_AUTHZ_TIMEOUT", SILENCE],

@@ -12,6 +12,7 @@ export interface TestApp {
 /** An app on loopback, as an app's developer would write it. */
 export async function startApp(
   handler: (request: IncomingMessage, response: ServerResponse) => void,
+  host = "127.0.0.1",
 ): Promise<TestApp> {
   const requests: IncomingMessage[] = [];
   const sockets = new Set<Socket>();
@@ -25,7 +26,7 @@ export async function startApp(
     socket.on("error", () => undefined);
     socket.once("close", () => sockets.delete(socket));
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
   return {
     port: (server.address() as AddressInfo).port,
     requests,

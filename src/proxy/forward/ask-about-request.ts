@@ -37,7 +37,7 @@ export interface RequestAsking {
  *  they have allowed it, then, where rules about addresses name more of them, by what the name stands for. */
 export async function askAboutRequest(call: ForwardCall, asking: RequestAsking): Promise<Asked<ForwardCall> | Refusal> {
   const { inForce, pools, signal } = asking;
-  const named = await ask(call, decideForward(inForce.policy, call), asking);
+  const named = await ask(call, decideForward(inForce.policy, call, call.shortAuthority), asking);
   if (named instanceof Refusal || named.decision.kind === "deny") return named;
   const { call: current } = named;
   if (current.connection.destinationIp !== "" || !asksByAddress(inForce.policy)) return named;
@@ -47,7 +47,11 @@ export async function askAboutRequest(call: ForwardCall, asking: RequestAsking):
   if (found instanceof CountersignError || signal.aborted) return named;
   const verdicts = pools.loads.inOrder(destination, found).map((host) => {
     const there = current.as({ connection: current.at(host).connection });
-    return { host, call: there, decision: stillToAsk(decideForward(inForce.policy, there), current.allowed) };
+    return {
+      host,
+      call: there,
+      decision: stillToAsk(decideForward(inForce.policy, there, there.shortAuthority), current.allowed),
+    };
   });
   const [first, ...others] = verdicts.flatMap(({ host, decision }) => (decision.kind === "allow" ? [host] : []));
   if (first !== undefined) {
@@ -79,11 +83,13 @@ async function ask(
     question: (current) => {
       const principals = current.destinationPrincipals ?? [];
       const connection = outboundQuestion(context, current.connection, principals, outcome.startedUs);
-      return requestQuestion(connection, false, head, current, outcome);
+      // the host as policy compares it
+      const asked = { ...head, authority: current.request.authority };
+      return requestQuestion(connection, false, asked, current, outcome);
     },
     changed: (current, changes) =>
       current.as(changeCall(head, current, changes, (edited) => lookedThrough(head, current, edited, inForce))),
-    decide: (current) => stillToAsk(decideForward(policy, current), current.allowed),
+    decide: (current) => stillToAsk(decideForward(policy, current, current.shortAuthority), current.allowed),
     body,
     signal,
   });
@@ -101,5 +107,7 @@ function lookedThrough(
   inForce: PolicyInForce,
 ): PreparedCall {
   const scanned = scanRequestFields(edited.fields, stillNamed(namesThatEndHere(head), edited), true);
-  return { ...requestFacts(call.connection, inForce, head, call.request.path, call.target, scanned, false), edited };
+  const { connection, request, target } = call;
+  const { path, authority } = request;
+  return { ...requestFacts(connection, inForce, head, path, target, scanned, false, "http", authority), edited };
 }

@@ -60,9 +60,14 @@ export function makeDestination(
   return { host: name, isAddress: false, port, mesh: rules.hosts.get(meshHostKey(name, port)) };
 }
 
-/** `host:port`, as records show it. */
-export function destinationText({ host, port }: Destination): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+/** `host:port`, as policies compare it and records show it, however the caller wrote it. */
+export function destinationText(destination: Destination): string {
+  return `${hostText(destination)}:${destination.port}`;
+}
+
+/** The same without its port. */
+export function hostText({ host }: Destination): string {
+  return host.includes(":") ? `[${host}]` : host;
 }
 
 function refused(why: string): CountersignError {

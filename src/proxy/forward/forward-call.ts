@@ -17,6 +17,8 @@ export class ForwardCall implements PreparedCall {
   readonly edited: EditedFields | undefined;
   readonly responseFields: readonly string[] | undefined;
   readonly destination: Destination;
+  /** The authority without its port, where the app may leave that out. */
+  readonly shortAuthority: string | undefined;
   readonly destinationPrincipals?: readonly string[];
   /** As it came; undefined: this is it. */
   readonly #original: ForwardCall | undefined;
@@ -26,7 +28,12 @@ export class ForwardCall implements PreparedCall {
   /** The only addresses at which it is; undefined: at any. */
   addresses: CheckedAddresses | undefined;
 
-  constructor(prepared: PreparedCall, destination: Destination, original?: ForwardCall) {
+  constructor(
+    prepared: PreparedCall,
+    destination: Destination,
+    shortAuthority: string | undefined,
+    original?: ForwardCall,
+  ) {
     this.connection = prepared.connection;
     this.request = prepared.request;
     this.scanned = prepared.scanned;
@@ -34,6 +41,7 @@ export class ForwardCall implements PreparedCall {
     this.edited = prepared.edited;
     this.responseFields = prepared.responseFields;
     this.destination = destination;
+    this.shortAuthority = shortAuthority;
     this.#original = original;
     const principals = principalsOf(destination);
     if (principals !== undefined) this.destinationPrincipals = principals;
@@ -53,7 +61,7 @@ export class ForwardCall implements PreparedCall {
   as(changed: Partial<PreparedCall>): ForwardCall {
     const { connection, request, scanned, target, edited, responseFields } = this;
     const prepared = { connection, request, scanned, target, edited, responseFields, ...changed };
-    const call = new ForwardCall(prepared, this.destination, this.#original ?? this);
+    const call = new ForwardCall(prepared, this.destination, this.shortAuthority, this.#original ?? this);
     call.allowed = this.allowed;
     call.allowedBy = this.allowedBy;
     return call;

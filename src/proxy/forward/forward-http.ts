@@ -20,7 +20,7 @@ import type { Runtime } from "../runtime.ts";
 import type { CallUpstream } from "../upstream/upstream.ts";
 import { askAboutRequest } from "./ask-about-request.ts";
 import { decideForward, stillToAsk, untilAddressIsKnown } from "./decide-forward.ts";
-import { type Destination, destinationText, readDestination } from "./destination.ts";
+import { type Destination, destinationText, hostText, readDestination } from "./destination.ts";
 import { ForwardCall } from "./forward-call.ts";
 import type { ForwardListenerParts } from "./forward-listener-parts.ts";
 import { isOtherProtocolsPort } from "./other-protocols-ports.ts";
@@ -71,6 +71,8 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     if (page !== undefined) return page;
     const destination = tunnel === undefined ? this.#named(head) : this.#inTunnel(head, tunnel);
     if (destination instanceof CountersignError) return destination;
+    const authority = destinationText(destination);
+    outcome.authority = authority;
     this.trace(scanned, outcome);
     const path = outboundPath(this.runtime.inForce.policy, head.path, head.query);
     if (path instanceof CountersignError) return path;
@@ -81,8 +83,19 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
       destinationIp: destination.isAddress ? destination.host : "",
       destinationPort: destination.port,
     };
-    const prepared = requestFacts(connection, this.runtime.inForce, head, path, target, scanned, false);
-    return new ForwardCall(prepared, destination);
+    const prepared = requestFacts(
+      connection,
+      this.runtime.inForce,
+      head,
+      path,
+      target,
+      scanned,
+      false,
+      "http",
+      authority,
+    );
+    const mayOmitPort = tunnel !== undefined || destination.port === HTTP_PORT;
+    return new ForwardCall(prepared, destination, mayOmitPort ? hostText(destination) : undefined);
   }
 
   #named(head: RequestHead): Destination | CountersignError {
@@ -123,7 +136,7 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
 
   decide(facts: CallFacts): CallDecision {
     const { policy } = this.runtime.inForce;
-    const decision = decideForward(policy, facts);
+    const decision = decideForward(policy, facts, facts instanceof ForwardCall ? facts.shortAuthority : undefined);
     // under the same policy, as time passes, nobody is asked again
     if (facts instanceof ForwardCall && facts.allowedBy === policy.version) return stillToAsk(decision, facts.allowed);
     return untilAddressIsKnown(policy, facts, decision);
@@ -158,7 +171,10 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     const { pools } = this.#forward.parts;
     const judge = (address: string): CountersignError | undefined => {
       const there = facts.at(address);
-      const verdict = decisionAfter(decideForward(this.runtime.inForce.policy, there), facts.allowed);
+      const verdict = decisionAfter(
+        decideForward(this.runtime.inForce.policy, there, facts.shortAuthority),
+        facts.allowed,
+      );
       if (verdict.kind === "deny") return new CountersignError(verdict.code, verdict.reason);
       facts.goesTo(there.connection);
       return undefined;
