@@ -555,6 +555,17 @@ describe("loadPolicies warns", () => {
   });
 });
 
+it("says of a template that it is to be rendered first, once for a document", () => {
+  const text = `{{- if .Values.on }}\n${head}spec:\n  rules:\n  - from: {{ toYaml .Values.from }}\n    to: {{ .Values.to }}\n{{- end }}\n`;
+  expect(problemsOf(text)).toEqual([
+    expect.stringMatching(
+      /^p\.yaml:\d+:\d+: E_POLICY_YAML .*; fix: the file holds \{\{, .*render the template first \(helm template\)$/,
+    ),
+  ]);
+  // Texts may have braces.
+  expect(problemsOf(rule('when: [{ key: "request.headers[x]", values: ["{{a}}"] }]'))).toEqual([]);
+});
+
 /** A content that is commented out leaves its key with nothing. */
 describe("a key with nothing after it", () => {
   const about = (apiVersion: string, kind: string, spec: string) =>

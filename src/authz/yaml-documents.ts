@@ -34,6 +34,7 @@ const MAX_VALUES = 1_000_000;
 const MAX_ALIASES = 1_000;
 const MAX_DEPTH = 32;
 const MAX_SYNTAX_ERRORS = 20;
+const RENDER = "the file holds {{, as templates do: render the template first (helm template)";
 
 interface Budget {
   values: number;
@@ -84,6 +85,7 @@ export function* readAnyYaml(file: string, text: string, findings: Findings): Ge
     const { line, col } = lines.linePos(offset ?? 0);
     return { file, line: Math.max(line, 1), column: Math.max(col, 1) };
   };
+  const isTemplate = text.includes("{{");
   let isNothing = true;
   const values: YamlValue[] = [];
   const budget: Budget = { values: MAX_VALUES, aliases: MAX_ALIASES, leftOut: 0 };
@@ -95,9 +97,10 @@ export function* readAnyYaml(file: string, text: string, findings: Findings): Ge
     const { document, rules } = step;
     isNothing &&= document.errors.length === 0 && isEmpty(document);
     const problems = [document, ...rules].flatMap(({ errors, warnings }) => [...errors, ...warnings]);
-    for (const problem of problems.slice(0, MAX_SYNTAX_ERRORS)) {
+    // What a template makes the parser say is one mistake, whose place tells nothing.
+    for (const problem of problems.slice(0, isTemplate ? 1 : MAX_SYNTAX_ERRORS)) {
       const message = problem.message.split("\n", 1)[0] ?? "";
-      findings.error("E_POLICY_YAML", at(problem.pos[0]), message, "correct the YAML here");
+      findings.error("E_POLICY_YAML", at(problem.pos[0]), message, isTemplate ? RENDER : "correct the YAML here");
     }
     if (problems.length > 0 || document.contents === null) continue;
     const before = budget.leftOut;
