@@ -215,8 +215,28 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   }
 
   #admitAgain(): void {
-    if (this.isOpen && this.#prepared !== undefined) this.#admit(this.#prepared);
-    else this.#admitAnew();
+    const prepared = this.#prepared;
+    if (!this.isOpen || prepared === undefined) {
+      this.#admitAnew();
+      return;
+    }
+    const problem = this.service.openProblem(prepared);
+    if (problem === undefined) this.#admit(prepared);
+    else this.#endUndecided(problem);
+  }
+
+  /** A new call like it would be refused before any rule is asked. */
+  #endUndecided({ code, message }: CountersignError): void {
+    const { outcome } = this;
+    this.stopWaiting();
+    this.permit = undefined;
+    outcome.decision = "deny";
+    outcome.policyVersion = this.service.policyVersion;
+    outcome.rule = undefined;
+    outcome.nearest = undefined;
+    outcome.notes = undefined;
+    outcome.close = "policy-changed";
+    this.refuse(code, message);
   }
 
   /** From the beginning: nothing of it is under way that another policy has read. */

@@ -33,6 +33,14 @@ export function outboundPath(policy: CompiledPolicy, path: string, query: string
   return checked.ok ? checked.path : new CountersignError(checked.code, checked.reason);
 }
 
+/** Why an open call may not go on for its path, by the policy in force: a new call would be refused for it, or the path that went on is not what policy
+ *  compares any more. */
+export function openPathProblem(path: string, now: string | CountersignError): CountersignError | undefined {
+  if (now === path) return undefined;
+  const detail = "the path went on in another form than policies compare now";
+  return now instanceof CountersignError ? now : new CountersignError("E_PATH_AMBIGUOUS", detail);
+}
+
 /** Who is asked, to see whether it is somebody else than before. */
 export function providersOf({ providers }: AskDecision): string {
   return providers.map(({ provider }) => provider).join("\n");

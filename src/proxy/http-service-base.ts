@@ -3,6 +3,7 @@ import type { CountersignError } from "../core/errors.ts";
 import { newTraceparent, traceIdOf } from "./call-identifiers.ts";
 import { newOutcome, openRecord } from "./call-outcomes.ts";
 import { deadlineAfter } from "./deadlines.ts";
+import { openPathProblem, outboundPath } from "./decide-call.ts";
 import { grpcNames } from "./grpc-fields.ts";
 import type { PreparedCall } from "./http-service.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
@@ -75,6 +76,11 @@ export abstract class HttpServiceBase {
     // as it came, until it is decided on: a call may be given up before that
     if (head.path !== "") outcome.path = head.path;
     return outcome;
+  }
+
+  /** Inbound asks more. */
+  openProblem({ request: { path } }: PreparedCall): CountersignError | undefined {
+    return openPathProblem(path, outboundPath(this.runtime.inForce.policy, path, ""));
   }
 
   /** End users prove themselves to the inbound side alone. */

@@ -1,3 +1,4 @@
+import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { normalizeForPolicy } from "../authz/normalize-for-policy.ts";
 import type { InboundJwtSvid, XfccMode } from "../config/sidecar-config.ts";
 import type { CallFacts, ConnectionFacts, RequestIdentity } from "../core/call-facts.ts";
@@ -7,7 +8,7 @@ import { CountersignError } from "../core/errors.ts";
 import type { Peer, Svid } from "../core/identity.ts";
 import { type Asked, askProviders } from "./ask-providers.ts";
 import { changeCall, stillNamed } from "./change-request.ts";
-import { decideInboundNow } from "./decide-call.ts";
+import { decideInboundNow, openPathProblem } from "./decide-call.ts";
 import { connectionQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import type { BodySource } from "./ext-authz/check-with-body.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
@@ -83,9 +84,8 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
       return new CountersignError("E_HTTP_CONNECT", "this listener stands for one app and opens no tunnels");
     }
     const scanned = scanRequestFields(head.fields, head.connectionNames, this.#sourceTrusted);
-    if (head.authority === "" && inForce.policy.comparesHosts) {
-      return new CountersignError("E_HTTP_HOST", "the request has no Host, and policies compare hosts");
-    }
+    const hostless = hostlessProblem(inForce.policy, head.authority);
+    if (hostless !== undefined) return hostless;
     if (scanned.hops >= MAX_HOPS) return new CountersignError("E_LOOP", `the call passed ${scanned.hops} sidecars`);
     const normalized = normalizeForPolicy(inForce.policy, head.path, head.query);
     if (!normalized.ok) return new CountersignError(normalized.code, normalized.reason);
@@ -99,6 +99,13 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     const { facts } = this.#inbound;
     const trusted = this.#sourceTrusted;
     return requestFacts(facts, this.runtime.inForce, head, path, target, scanned, trusted, this.#scheme);
+  }
+
+  override openProblem({ request: { authority, path } }: PreparedCall): CountersignError | undefined {
+    const { policy } = this.runtime.inForce;
+    const normalized = normalizeForPolicy(policy, path, "");
+    const now = normalized.ok ? normalized.path : new CountersignError(normalized.code, normalized.reason);
+    return hostlessProblem(policy, authority) ?? openPathProblem(path, now);
   }
 
   override authenticate(head: RequestHead, call: PreparedCall): PreparedCall | Promise<PreparedCall | Refusal> {
@@ -222,4 +229,9 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   answerDetail(_detail: string): string {
     return "";
   }
+}
+
+function hostlessProblem(policy: CompiledPolicy, authority: string): CountersignError | undefined {
+  if (authority !== "" || !policy.comparesHosts) return undefined;
+  return new CountersignError("E_HTTP_HOST", "the request has no Host, and policies compare hosts");
 }

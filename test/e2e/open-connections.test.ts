@@ -171,6 +171,40 @@ describe.each(names)("%s", (name) => {
   });
 });
 
+describe("a path that may be read in two ways", () => {
+  it("ends an outbound call that is open, once OUTBOUND policies look at paths", async () => {
+    const app = await startApp((_, response) => void response.write("begin"));
+    onTestFinished(() => app.close());
+    const mesh = await meshTo(app.port, "http", ALLOW_WEB);
+    const client = await rawClient(mesh.port);
+    client.send(get("/a/..%2Fb?%c3"));
+    await client.until((text) => text.includes("begin"));
+    mesh.outbound.setPolicies(allowOutbound("methods: [GET]"));
+    mesh.outbound.setPolicies(allowOutbound("paths: [/a/*]"));
+    await client.closed();
+    expect(await denial(mesh.outbound.audit)).toMatchObject({ reason: "E_PATH_AMBIGUOUS", close: "policy-changed" });
+    expect(app.requests).toHaveLength(1);
+  });
+});
+
+describe("a call that names no host", () => {
+  it("ends once policies compare hosts", async () => {
+    const answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n";
+    const app = await startTcpApp((socket) => socket.once("data", () => socket.write(answer)));
+    onTestFinished(() => app.close());
+    const policies = ALLOW_WEB.replace(/ {4}- from.*/, "    - to: [{ operation: { methods: [GET] } }]");
+    const inbound = "mtls: permissive";
+    const mesh = await startMesh({ appPort: app.port, protocol: "http", policies, inbound });
+    onTestFinished(() => mesh.close());
+    const client = await rawClient(mesh.meshPort);
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    await client.until((text) => text.includes("begin"));
+    mesh.inbound.setPolicies(policies.replace("methods: [GET]", 'methods: [GET], notHosts: ["admin.example"]'));
+    await client.closed();
+    expect(await denial(mesh.inbound.audit)).toMatchObject({ reason: "E_HTTP_HOST", close: "policy-changed" });
+  });
+});
+
 describe("OUTBOUND policies at a configured destination", () => {
   const NEVER = allowOutbound("principals: [example.org/ns/shop/sa/payments]");
 
