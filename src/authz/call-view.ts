@@ -29,6 +29,8 @@ export interface ConnectionView {
   readonly remoteIpText: string;
   readonly destinationIp: IpAddress | undefined;
   readonly destinationIpText: string;
+  /** It is still looked up, and the call decided anew then. */
+  readonly addressPending: boolean;
   /** As the index looks them up; "" where there is no address. */
   readonly sourceDigits: string;
   readonly remoteDigits: string;
@@ -122,6 +124,7 @@ function viewConnection(facts: ConnectionFacts): ConnectionView {
     remoteIpText: facts.remoteIp,
     destinationIp,
     destinationIpText: facts.destinationIp,
+    addressPending: facts.addressPending === true,
     sourceDigits: addressDigits(sourceIp),
     remoteDigits: addressDigits(remoteIp),
     destinationDigits: addressDigits(destinationIp),

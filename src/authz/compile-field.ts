@@ -3,7 +3,7 @@ import { parseCidr } from "../core/ip-address.ts";
 import { headerTexts } from "./byte-text.ts";
 import type { CallView, ConnectionView } from "./call-view.ts";
 import type { CompiledField } from "./compiled-policy.ts";
-import { type FieldContext, reachOf } from "./field-context.ts";
+import { type FieldContext, reachOf, waitsForAddress } from "./field-context.ts";
 import { indexKeys } from "./index-keys.ts";
 import { matchDestination } from "./match-destination.ts";
 import { matchNamespace, matchPrincipal, matchServiceAccount, matchTrustDomain } from "./match-identity.ts";
@@ -44,7 +44,7 @@ export function compileField(model: FieldModel, context: FieldContext, pool: Mat
   const { kind, negated, values, header, claim, requestPrincipals } = model;
   const reaches = kind === "principal" || kind === "namespace" || kind === "serviceAccount";
   // Lengths go before texts: no two fields have one key.
-  let key = `${kind} ${negated} ${context.action === "ALLOW"} ${context.ours && kind === "principal"} ${reaches && context.namesTrustDomain}`;
+  let key = `${kind} ${negated} ${context.action === "ALLOW"} ${context.ours && kind === "principal"} ${reaches && context.namesTrustDomain} ${waitsForAddress(model, context)}`;
   for (const text of [header, ...(claim ?? [])]) key += ` ${text.length}:${text}`;
   key += requestPrincipals === undefined ? " /" : ` /${JSON.stringify(requestPrincipals)}`;
   for (const value of values) key += ` ${value.length}:${value}`;
@@ -83,6 +83,7 @@ function compileMatch(model: FieldModel, context: FieldContext): CallMatch {
   }
   if (!isHttpOnly(kind)) {
     const fits = connectionMatch(kind, model, context);
+    if (waitsForAddress(model, context)) return ({ connection }) => !connection.addressPending && !fits(connection);
     return ({ connection }) => fits(connection) !== negated;
   }
   const fits = requestMatch(kind, model, context);

@@ -29,6 +29,7 @@ export function compileRule(
       home,
       namesTrustDomain,
       ours: policy.ours,
+      outbound: policy.direction === "OUTBOUND",
     };
     return group.map((field) => compileField(field, context, pool));
   };

@@ -12,6 +12,13 @@ export interface FieldContext {
   readonly namesTrustDomain: boolean;
   /** Written under countersign.dev/v1, where principals may be templates. */
   readonly ours: boolean;
+  /** About the calls that the workload makes. */
+  readonly outbound: boolean;
+}
+
+/** Whether the field says nothing as long as the destination's address is still looked up: what is not there yet is no reason to refuse or to ask. */
+export function waitsForAddress({ kind, negated }: FieldModel, { action, outbound }: FieldContext): boolean {
+  return kind === "destinationIp" && negated && outbound && (action === "DENY" || action === "CUSTOM");
 }
 
 /** Where an identity field of the rule may match. */

@@ -2,7 +2,7 @@ import { parseCidr } from "../core/ip-address.ts";
 import { blockDigits } from "./address-digits.ts";
 import { headerTexts } from "./byte-text.ts";
 import { dimensionName } from "./call-dimension.ts";
-import { type FieldContext, reachOf } from "./field-context.ts";
+import { type FieldContext, reachOf, waitsForAddress } from "./field-context.ts";
 import { namesPort } from "./host-name.ts";
 import { reachesTrustDomain } from "./match-identity.ts";
 import { hostPattern } from "./match-request.ts";
@@ -107,8 +107,10 @@ function keysOfKind(model: FieldModel, context: FieldContext): IndexKeys | undef
       );
     case "sourceIp":
     case "remoteIp":
-    case "destinationIp":
       return proof(kind, values.flatMap(blockPatterns));
+    case "destinationIp":
+      // no text says that the address is still looked up
+      return (waitsForAddress(model, context) ? hint : proof)(kind, values.flatMap(blockPatterns));
     case "sni":
       // As the field compares it.
       return proof(

@@ -10,6 +10,8 @@ export interface ConnectionFacts {
   readonly remoteIp: string;
   /** Our own address that the caller connected to. */
   readonly destinationIp: string;
+  /** Outbound: destinationIp is "" because it is not known yet, and the call is decided anew once it is, before anything is sent there. */
+  readonly addressPending?: boolean;
   /** The app's port, which `ports` compares; 0 for a Unix-socket app without `port:`. */
   readonly destinationPort: number;
   /** SNI of the handshake, "" if none. */

@@ -58,6 +58,7 @@ interface Row extends Expected {
   readonly from?: string;
   readonly ip?: string;
   readonly remoteIp?: string;
+  /** "": not known; where a forward proxy asks, not known yet. */
   readonly destinationIp?: string;
   readonly port?: number;
   readonly sni?: string;
@@ -143,6 +144,7 @@ function outcomeOf(policy: CompiledPolicy, row: Row): { readonly text: string; r
     sourceIp,
     remoteIp: row.remoteIp ?? sourceIp,
     destinationIp: row.destinationIp ?? "10.9.0.1",
+    addressPending: row.forward === true && row.destinationIp === "",
     destinationPort: row.port ?? 8080,
     sni: row.sni ?? "",
   };

@@ -260,6 +260,43 @@ spec:
   });
 });
 
+describe("a DENY of all but some addresses", () => {
+  const allBut = (block: string): string => `${EVERYTHING}---
+apiVersion: countersign.dev/v1
+kind: AuthorizationPolicy
+metadata: { name: closed, namespace: shop }
+spec:
+  direction: OUTBOUND
+  action: DENY
+  rules: [{ when: [{ key: destination.ip, notValues: [${block}] }] }]
+`;
+
+  it.each([
+    ["is for where a name leads, not for the name", "127.0.0.0/8", 200],
+    ["keeps a name from elsewhere", "127.0.0.5", 403],
+  ])("%s", async (_name, block, status) => {
+    const egress = await start({ policies: allBut(block) });
+    for (const host of ["api.test", "127.0.0.1"]) {
+      const answer = await ask(egress.port, `http://${host}:${app.port}/`);
+      expect([answer.status, answer.headers["x-countersign-code"]]).toEqual([
+        status,
+        status === 200 ? undefined : "E_POLICY_DENIED_BY_RULE",
+      ]);
+      const { received } = await connectTo(egress, `${host}:${server.port}`);
+      expect(received).toMatch(status === 200 ? /^HTTP\/1\.1 200 / : /^HTTP\/1\.1 403 E_POLICY_DENIED_BY_RULE/);
+    }
+    expect(server.connections).toBe(status === 200 ? 2 : 0);
+  });
+
+  it("has a request on a kept connection decided anew, too", async () => {
+    const egress = await start({ policies: allBut("127.0.0.0/8") });
+    expect((await ask(egress.port, `http://api.test:${app.port}/`)).status).toBe(200);
+    egress.sidecar.setPolicies(allBut("127.0.0.5"));
+    expect((await ask(egress.port, `http://api.test:${app.port}/`)).status).toBe(403);
+    expect(app.requests).toHaveLength(1);
+  });
+});
+
 describe("other bytes in a tunnel", () => {
   it("than TLS or HTTP are refused outside the mesh", async () => {
     const egress = await start();

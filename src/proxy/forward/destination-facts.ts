@@ -18,7 +18,13 @@ export function tunnelFacts(
 ): CallFacts {
   const principals = principalsOf(destination);
   return {
-    connection: { ...connection, destinationIp: address, destinationPort: destination.port, sni },
+    connection: {
+      ...connection,
+      destinationIp: address,
+      addressPending: address === "",
+      destinationPort: destination.port,
+      sni,
+    },
     request: { method: "CONNECT", authority: destinationText(destination), path: "", headers: raw, lowerNames: lower },
     ...(principals === undefined ? {} : { destinationPrincipals: principals }),
   };

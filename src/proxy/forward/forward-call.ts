@@ -51,7 +51,7 @@ export class ForwardCall implements PreparedCall {
   at(address: string): CallFacts {
     const { connection, request, destinationPrincipals } = this;
     return {
-      connection: { ...connection, destinationIp: address },
+      connection: { ...connection, destinationIp: address, addressPending: false },
       request,
       ...(destinationPrincipals === undefined ? {} : { destinationPrincipals }),
     };

@@ -81,6 +81,7 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     const connection: ConnectionFacts = {
       ...facts,
       destinationIp: destination.isAddress ? destination.host : "",
+      addressPending: !destination.isAddress,
       destinationPort: destination.port,
     };
     const prepared = requestFacts(

@@ -42,6 +42,7 @@ interface Setting {
   /** Outbound: one of the facts' destination principals, or "". */
   readonly destination: string;
   readonly strict: boolean;
+  readonly direction: "inbound" | "outbound";
   readonly home: readonly string[];
   readonly meanings: Readonly<Record<string, Meaning>>;
 }
@@ -68,7 +69,7 @@ function decideOne(
   const { options } = policy;
   const home = [options.localTrustDomain, ...options.trustDomainAliases].filter((name) => name !== undefined);
   const documents = policy.policies.filter((document) => document.direction.toLowerCase() === direction);
-  const setting = { facts, destination, strict: options.mode === "strict", home, meanings, without };
+  const setting = { facts, direction, destination, strict: options.mode === "strict", home, meanings, without };
   const first = (action: PolicyModel["action"], some: readonly PolicyModel[]) => {
     for (const document of some) {
       if (document.action !== action) continue;
@@ -143,6 +144,8 @@ function fieldHolds(field: FieldModel, group: FieldGroup, setting: Setting): boo
   if (TOKEN.includes(field.kind) && facts.request?.identity === undefined)
     return field.negated && (!strict || !grants || isStar);
   if (field.kind === "header") return headerHolds(field, setting);
+  const isOpen = field.kind === "destinationIp" && field.negated && facts.connection.addressPending === true;
+  if (isOpen && setting.direction === "outbound" && (action === "DENY" || action === "CUSTOM")) return false;
   if (field.kind === "destinationPrincipal" && destination.endsWith("*")) return openHolds(field, setting);
   return field.values.some((value) => valueHolds(field, value, group, setting)) !== field.negated;
 }

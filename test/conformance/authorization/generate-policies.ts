@@ -375,14 +375,18 @@ const identity: fc.Arbitrary<RequestIdentity> = fc.record({
 
 export const call: fc.Arbitrary<CallFacts> = fc.record(
   {
-    connection: fc.record({
-      peer: fc.constantFrom(undefined, ...principals, ...principals.slice(0, 3)).map(peerOf),
-      sourceIp: fc.constantFrom("10.0.0.1", "10.2.0.1", "192.168.1.1", "2001:db8::1", ""),
-      remoteIp: fc.constantFrom("10.0.0.1", "203.0.113.9"),
-      destinationIp: fc.constantFrom("10.9.0.1", "10.9.0.2"),
-      destinationPort: fc.constantFrom(8080, 9090),
-      sni: fc.constantFrom("", "shop.example", "Shop.Example"),
-    }),
+    connection: fc
+      .record({
+        peer: fc.constantFrom(undefined, ...principals, ...principals.slice(0, 3)).map(peerOf),
+        sourceIp: fc.constantFrom("10.0.0.1", "10.2.0.1", "192.168.1.1", "2001:db8::1", ""),
+        remoteIp: fc.constantFrom("10.0.0.1", "203.0.113.9"),
+        // "": not known, or not yet
+        destinationIp: fc.constantFrom("10.9.0.1", "10.9.0.1", "10.9.0.2", "10.9.0.2", ""),
+        destinationPort: fc.constantFrom(8080, 9090),
+        sni: fc.constantFrom("", "shop.example", "Shop.Example"),
+        addressPending: fc.boolean(),
+      })
+      .map((made) => ({ ...made, addressPending: made.addressPending && made.destinationIp === "" })),
     request: fc.option(
       fc
         .record(
