@@ -14,6 +14,7 @@ import type { PolicyOptions } from "./policy-options.ts";
 import { checkPorts } from "./port-reach.ts";
 import { type DocumentModel, readDocument } from "./read-document.ts";
 import { listedRules } from "./rule-store.ts";
+import { checkTunnels } from "./tunnel-reach.ts";
 import { readYamlDocuments } from "./yaml-documents.ts";
 
 export interface PolicyFile {
@@ -130,6 +131,7 @@ function* loadInSteps(files: readonly PolicyFile[], options: PolicyOptions): Gen
   refuseDuplicates(read, findings);
   const here = documents.policies.filter((policy) => appliesHere(policy, options));
   yield* checkPorts(here, options, findings);
+  yield* checkTunnels(here, options, findings);
   checkMtls(
     documents.peerAuthentications.filter((document) => appliesHere(document, options)),
     options,

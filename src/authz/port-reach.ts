@@ -2,7 +2,6 @@ import { compileCel } from "./cel-expression.ts";
 import type { Findings } from "./findings.ts";
 import { type FieldModel, isHttpOnly, type PolicyModel, type RuleModel } from "./policy-model.ts";
 import type { PolicyListener, PolicyOptions } from "./policy-options.ts";
-import { inTextSet, parseTextPattern, textSet } from "./text-pattern.ts";
 
 /** The first field of the rule that the question is answered with yes for. */
 function findField(rule: RuleModel, asked: (field: FieldModel) => boolean): FieldModel | undefined {
@@ -12,7 +11,8 @@ function findField(rule: RuleModel, asked: (field: FieldModel) => boolean): Fiel
   return conditions.find(asked);
 }
 
-function takesPort(fields: readonly FieldModel[], port: number): boolean {
+/** Whether fields that must all hold leave calls to a port in. */
+export function takesPort(fields: readonly FieldModel[], port: number): boolean {
   return fields.every(({ kind, negated, values }) => kind !== "port" || values.includes(String(port)) !== negated);
 }
 
@@ -43,10 +43,7 @@ export function* checkPorts(
   const tcp = options.listeners.filter(({ protocol }) => protocol === "tcp");
   const portless = options.listeners.find(({ appPort }) => appPort === 0);
   for (const policy of policies) {
-    if (policy.direction === "OUTBOUND") {
-      yield* checkTunnels(policy, options, findings);
-      continue;
-    }
+    if (policy.direction === "OUTBOUND") continue;
     for (const rule of policy.rules) {
       const name = `policy ${policy.namespace}/${policy.name}, rule ${rule.index}`;
       const met = tcp.find(({ appPort }) => meetsPort(rule, appPort));
@@ -60,36 +57,6 @@ export function* checkPorts(
       yield;
     }
   }
-}
-
-/** Reports rules about the tunnels of an egress proxy whose provider is asked over HTTP: of a tunnel there is nothing to ask so. */
-function* checkTunnels(policy: PolicyModel, options: PolicyOptions, findings: Findings): Generator<void, void> {
-  const { provider } = policy;
-  const { providers, tunnelPorts = [], mode } = options;
-  if (provider === undefined || tunnelPorts.length === 0 || providers?.get(provider) !== "http") return;
-  for (const rule of policy.rules) {
-    if (tunnelPorts.some((port) => meetsTunnel(rule, port))) {
-      const name = `policy ${policy.namespace}/${policy.name}, rule ${rule.index}`;
-      const message = `${name}: provider ${provider} is asked over HTTP about requests only, and the rule applies to tunnels of the egress proxy`;
-      const fix =
-        "add `notMethods: [CONNECT]` to every operation of the rule, or name a provider that is asked over gRPC";
-      if (mode === "strict") findings.error("E_POLICY_PROVIDER", rule.at, message, fix);
-      else findings.warn("W_POLICY_PROVIDER", rule.at, `${message}, which are denied`, fix);
-    }
-    yield;
-  }
-}
-
-/** Whether a rule can match tunnels to a port, which are decided as requests CONNECT without a path, as far as its methods, paths and
- *  ports say. */
-function meetsTunnel({ operations, conditions }: RuleModel, port: number): boolean {
-  const takes = (fields: readonly FieldModel[]): boolean => takesPort(fields, port) && fields.every(takesConnect);
-  return takesPort(conditions, port) && (operations.length === 0 || operations.some(takes));
-}
-
-function takesConnect({ kind, negated, values }: FieldModel): boolean {
-  if (kind === "path") return negated;
-  return kind !== "method" || inTextSet(textSet(values.map(parseTextPattern)), "CONNECT") !== negated;
 }
 
 function refuseOnTcp(
