@@ -432,6 +432,7 @@ describe("a gRPC call", () => {
 });
 
 describe("in istio mode", () => {
+  const two = token(rsa, { iss: "https://two.example" });
   const both = "authorization: { mode: istio }";
   it("a preflight passes by, two sound tokens are no fault, and keys that cannot be had are 401", async () => {
     const m = await mesh(ALLOW_WEB + requestAuthentication(), { both });
@@ -439,5 +440,30 @@ describe("in istio mode", () => {
     expect((await get(m, bearer(sound), `/x?access_token=${sound}`)).status).toBe(200);
     const missing = await mesh(ALLOW_WEB + requestAuthentication({ jwksUri: "http://127.0.0.1:1/jwks" }), { both });
     expect((await get(missing, bearer(sound))).status).toBe(401);
+  });
+
+  // as test/interop/envoy-jwt.test.ts has seen it of Envoy
+  it.each<readonly [string, Record<string, string>, readonly [status: number, code: unknown, passedOn: string]]>([
+    ["a good token alone", { "x-a": token(rsa) }, [200, undefined, ""]],
+    ["one by the first rule, and garbage for the second", { "x-a": token(rsa), "x-b": "no" }, [200, undefined, "x-b"]],
+    ["garbage for the first, and one by the second", { "x-a": "no", "x-b": two }, [200, undefined, "x-a"]],
+    ["one by each", { "x-a": token(rsa), "x-b": two }, [200, undefined, "x-b"]],
+    ["a good one in the other's place", { "x-b": token(rsa) }, [401, "E_JWT_ISSUER", ""]],
+    ["garbage in both", { "x-a": "no", "x-b": "no" }, [401, "E_JWT_MALFORMED", ""]],
+    ["one for somebody else", { "x-a": token(rsa, { aud: "payments" }) }, [403, "E_JWT_AUDIENCE", ""]],
+  ])("by two rules with places of their own: %s", async (_, headers, expected) => {
+    const places = ["x-a", "x-b"].map((name) => requestAuthentication({ rule: [`fromHeaders: [{ name: ${name} }]`] }));
+    const rules = `${places[0]}${places[1]?.replace("name: idp", "name: idp2").replace(ISSUER, "https://two.example")}`;
+    const m = await mesh(ALLOW_WEB + rules, { both });
+    const answer = await get(m, headers);
+    const passedOn = Object.keys(m.seen[0]?.headers ?? {}).filter((name) => /^x-[ab]$/.test(name));
+    expect([answer.status, answer.headers["x-countersign-code"], passedOn.join(" ")]).toEqual(expected);
+  });
+
+  it("a cookie is not taken out", async () => {
+    const m = await mesh(ALLOW_WEB + requestAuthentication({ rule: ["fromCookies: [session]"] }), { both });
+    const cookie = `a=1; session=${token(rsa)}`;
+    expect((await get(m, { cookie })).status).toBe(200);
+    expect(m.seen[0]?.headers.cookie).toBe(cookie);
   });
 });

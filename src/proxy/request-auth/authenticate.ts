@@ -1,6 +1,7 @@
 import { readUnverifiedJwt, type UnverifiedJwt } from "../../certs/jwt/read-jwt.ts";
 import type { JwtClaims } from "../../certs/jwt/verify-jwt.ts";
 import type { RequestIdentity } from "../../core/call-facts.ts";
+import type { ErrorCode } from "../../core/error-codes.ts";
 import { asCountersignError, CountersignError } from "../../core/errors.ts";
 import type { PreparedCall } from "../http-service.ts";
 import type { Fields, RequestHead } from "../http1/http1-events.ts";
@@ -45,7 +46,7 @@ export function authenticate(
   if (found.length === 0) return prepared;
   const request = { raw: [...clean.raw], lower: [...clean.lower], query: head.query };
   const known = knownUser(rules, found);
-  return known === undefined ? verifyAndTell(rules, found, request, again) : tell(known, request, again);
+  return known === undefined ? verifyAndTell(rules, found, request, again) : tell(rules, known, request, again);
 }
 
 interface Verified extends RuleTokens {
@@ -72,11 +73,15 @@ function hasSeveral(found: readonly RuleTokens[]): boolean {
 
 /** Takes the token out and tells the app, as the rule asks. */
 function tell(
+  { strict }: TokenRules,
   { rule: { model }, tokens, claims }: Verified,
   request: EditedRequest,
   again: PrepareAgain,
 ): PreparedCall {
-  if (!model.forwardOriginalToken) for (const { place } of tokens) stripToken(request, place);
+  if (!model.forwardOriginalToken) {
+    // Istio's filter leaves cookies as they are
+    for (const { place } of tokens) if (strict || place.kind !== "cookie") stripToken(request, place);
+  }
   const told = claimHeaders(model, tokens[0]?.token ?? "", claims);
   const own: string[] = [];
   for (let at = 0; at < told.length; at += 2) {
@@ -97,18 +102,28 @@ async function verifyAndTell(
     if (rules.strict && hasSeveral(found)) {
       throw new CountersignError("E_JWT_TWO_TOKENS", "the request has more than one token");
     }
-    return tell(await verifyByAny(rules, found), request, again);
+    return tell(rules, await verifyByAny(rules, found), request, again);
   } catch (error) {
     const problem = asCountersignError(error, "E_JWT_SIGNATURE", "the token could not be verified");
-    const unavailable = problem.code === "E_JWKS_UNAVAILABLE" && rules.strict;
-    return new Refusal(problem, unavailable ? 503 : 401, unavailable ? [] : CHALLENGE);
+    const status = refusingStatus(problem.code, rules.strict);
+    return new Refusal(problem, status, status === UNAVAILABLE ? [] : CHALLENGE);
   }
+}
+
+const UNAUTHENTICATED = 401;
+const UNAVAILABLE = 503;
+
+/** Istio's filter answers a token for somebody else with 403, and keys that cannot be had with 401. */
+function refusingStatus(code: ErrorCode, strict: boolean): number {
+  if (strict) return code === "E_JWKS_UNAVAILABLE" ? UNAVAILABLE : UNAUTHENTICATED;
+  return code === "E_JWT_AUDIENCE" ? 403 : UNAUTHENTICATED;
 }
 
 /** RFC 6750 section 3.1 */
 const CHALLENGE = ["www-authenticate", 'Bearer error="invalid_token"'];
 
-/** The first rule that all tokens in its places satisfy. Rejects with the reason of the rule that came nearest: one of the token's own
+/** The first rule that all tokens in its places satisfy; what stands in other rules' places is not looked at, as in Istio, whose meaning alone
+ *  lets several tokens come so far. Rejects with the reason of the rule that came nearest: one of the token's own
  *  issuer, if there is one. */
 async function verifyByAny({ strict, clock }: TokenRules, found: readonly RuleTokens[]): Promise<Verified> {
   let problem: CountersignError | undefined;
