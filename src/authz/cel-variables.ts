@@ -108,6 +108,12 @@ function requestOf({ request, hostName }: CallView, measure: CelMeasure, setting
     headers.set(name, name === "host" || (careful && !isClear) ? UNCLEAR : (text ?? value));
     measure.text = Math.max(measure.text, value.length, name.length);
   }
+  const written = request.written ?? [];
+  for (let i = 0; i + 1 < written.length; i += 2) {
+    const value = written[i + 1] ?? "";
+    headers.set(written[i] ?? "", value);
+    measure.text = Math.max(measure.text, value.length);
+  }
   const { identity } = request;
   const budget = { left: MAX_CLAIM_VALUES };
   measure.size = Math.max(measure.size, headers.size, identity?.audiences.length ?? 0);

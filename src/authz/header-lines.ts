@@ -55,6 +55,13 @@ export function lineJoints(name: string): readonly string[] {
   return name === "cookie" ? COOKIE_JOINTS : LIST_JOINTS;
 }
 
+/** What the app gets from us under this name: no caller's line. */
+function writtenHeader({ written }: RequestFacts, name: string): string | undefined {
+  if (written !== undefined)
+    for (let i = 0; i + 1 < written.length; i += 2) if (written[i] === name) return written[i + 1];
+  return undefined;
+}
+
 /** All lines of the name as one value, or undefined without a line. Envoy joins by a comma alone. */
 export function joinedHeader(request: RequestFacts, name: string, joint = ","): string | undefined {
   if (isPseudoHeader(name)) return pseudoHeader(request, name);
@@ -63,5 +70,5 @@ export function joinedHeader(request: RequestFacts, name: string, joint = ","): 
     const value = request.headers[at] ?? "";
     joined = joined === undefined ? value : `${joined}${joint}${value}`;
   }
-  return joined;
+  return joined ?? writtenHeader(request, name);
 }

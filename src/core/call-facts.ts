@@ -37,6 +37,9 @@ export interface RequestFacts {
   /** The lower-cased names of `headers`, at index i/2, where the codec has them at hand: spares policy the comparison
    *  without case. */
   readonly lowerNames?: readonly string[];
+  /** What the app gets from us beside `headers`: name, value, name, value … with lower-case names, of which none is among `headers`. Absent: nothing,
+   *  as outbound. */
+  readonly written?: HeaderList | undefined;
   /** The client behind trusted hops as this request's x-forwarded-for tells it; absent: the connection's remoteIp. */
   readonly remoteIp?: string;
   /** The verified token of the end user; absent: the request brought none. */

@@ -1,4 +1,4 @@
-import type { ConnectionFacts } from "../core/call-facts.ts";
+import type { ConnectionFacts, HeaderList } from "../core/call-facts.ts";
 import { parseIpAddress } from "../core/ip-address.ts";
 import { clientAddress } from "./client-address.ts";
 import type { PreparedCall } from "./http-service.ts";
@@ -6,7 +6,7 @@ import type { RequestHead } from "./http1/http1-events.ts";
 import type { ScannedFields } from "./request-fields.ts";
 import type { PolicyInForce } from "./runtime.ts";
 
-/** The facts of one request; `target` is what the upstream gets, `scheme` counts where the request names none, `authority` is what policy compares. Without trusted proxies, the usual case, the connection's facts serve all its calls. */
+/** The facts of one request; `target` is what the upstream gets, `scheme` counts where the request names none, `authority` is what policy compares, `written` what the app gets from us. Without trusted proxies, the usual case, the connection's facts serve all its calls. */
 export function requestFacts(
   connection: ConnectionFacts,
   inForce: PolicyInForce,
@@ -18,6 +18,7 @@ export function requestFacts(
   // apps ask in plaintext
   scheme: "http" | "https" = "http",
   authority: string = head.authority,
+  written?: HeaderList,
 ): PreparedCall {
   const facts =
     sourceTrusted && scanned.forwardedFor !== undefined
@@ -33,6 +34,7 @@ export function requestFacts(
       scheme: head.sentScheme ?? (head.scheme === "" ? scheme : head.scheme),
       headers: scanned.kept.raw,
       lowerNames: scanned.kept.lower,
+      written,
     },
     scanned,
     target,

@@ -1,12 +1,15 @@
 /** Header fields that are ours alone: `x-forwarded-client-cert` and `x-countersign-*`, with `_` taken for `-`, since apps behind CGI-like
- *  gateways cannot tell the two apart. `lower` is a lower-cased name. */
+ *  gateways cannot tell the two apart; and such a spelling of what we write otherwise or a trusted proxy alone may send. `lower` is a lower-cased
+ *  name. */
 export function isIdentityField(lower: string): boolean {
   if (lower.charCodeAt(0) !== 0x78) return false;
-  const name = lower.includes("_") ? lower.replaceAll("_", "-") : lower;
-  return name === XFCC || name.startsWith("x-countersign-");
+  if (!lower.includes("_")) return lower === XFCC || lower.startsWith("x-countersign-");
+  const name = lower.replaceAll("_", "-");
+  return name === XFCC || name.startsWith("x-countersign-") || DASHED_ONLY.includes(name);
 }
 
 export const XFCC = "x-forwarded-client-cert";
+const DASHED_ONLY: readonly string[] = ["x-forwarded-for", "x-forwarded-proto"];
 export const HOPS = "x-countersign-hops";
 /** Says to the other sidecar that the app speaks HTTP/1.1, whatever runs between the sidecars: the other app gets the same. */
 export const APP_HTTP = "x-countersign-http";

@@ -1,7 +1,7 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { normalizeForPolicy } from "../authz/normalize-for-policy.ts";
 import type { InboundJwtSvid, XfccMode } from "../config/sidecar-config.ts";
-import type { CallFacts, ConnectionFacts, RequestIdentity } from "../core/call-facts.ts";
+import type { CallFacts, ConnectionFacts, HeaderList, RequestIdentity } from "../core/call-facts.ts";
 import type { CallOutcome, ConnectionContext } from "../core/call-outcome.ts";
 import type { AskDecision, CallDecision, Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
@@ -17,7 +17,7 @@ import { HttpServiceBase } from "./http-service-base.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import { type HeadLines, SharedLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
-import { MAX_HOPS, XFCC, xfccElement } from "./identity-fields.ts";
+import { HOPS, MAX_HOPS, XFCC, xfccElement } from "./identity-fields.ts";
 import { checkJwtSvid, refuseTwoIdentities } from "./jwt-svid-check.ts";
 import { Refusal } from "./refusal.ts";
 import { authenticate, withoutOwnHeaders } from "./request-auth/authenticate.ts";
@@ -49,6 +49,9 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   readonly #xfcc: string | undefined;
   /** What the app gets with each request of this connection. */
   readonly #shared: SharedLines;
+  /** What policy sees of that, with the hop count: for calls without a client certificate of their own, and so many hops. */
+  #written: HeaderList = [];
+  #writtenHops = -1;
   /** Whether the TCP peer is a trusted proxy, by the set that was in force when it was asked. */
   #sourceTrusted = false;
   #trustedBy: PolicyInForce | undefined;
@@ -98,7 +101,37 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   #facts(head: RequestHead, path: string, target: string, scanned: ScannedFields): PreparedCall {
     const { facts } = this.#inbound;
     const trusted = this.#sourceTrusted;
-    return requestFacts(facts, this.runtime.inForce, head, path, target, scanned, trusted, this.#scheme);
+    const scheme = this.#scheme;
+    const written = this.#writtenFields(scanned);
+    return requestFacts(
+      facts,
+      this.runtime.inForce,
+      head,
+      path,
+      target,
+      scanned,
+      trusted,
+      scheme,
+      head.authority,
+      written,
+    );
+  }
+
+  /** The fields that the app gets from us whatever the caller sends, so that policy compares what the app reads. */
+  #writtenFields({ hops, clientCert }: ScannedFields): HeaderList {
+    const cert = clientCert === undefined ? undefined : this.#passedClientCert(clientCert);
+    if (cert !== undefined) return this.#fieldsToApp(hops, cert);
+    if (this.#writtenHops !== hops) {
+      const own = this.#inbound.xfcc === "forward_only" ? undefined : this.#xfcc;
+      this.#written = this.#fieldsToApp(hops, own);
+      this.#writtenHops = hops;
+    }
+    return this.#written;
+  }
+
+  #fieldsToApp(hops: number, cert: string | undefined): HeaderList {
+    const always = ["x-forwarded-proto", this.#scheme, HOPS, String(hops + 1)];
+    return cert === undefined ? always : [...always, XFCC, cert];
   }
 
   override openProblem({ request: { authority, path } }: PreparedCall): CountersignError | undefined {

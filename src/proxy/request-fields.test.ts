@@ -14,11 +14,19 @@ describe("identity fields", () => {
     "x-countersign-id",
     "x_countersign_code",
     "x-countersign-anything",
+    "x_forwarded_proto",
+    "x-forwarded_for",
   ])("takes %s for ours", (name) => expect(isIdentityField(name)).toBe(true));
 
-  it.each(["x-forwarded-for", "x-countersig", "countersign-x", "x-request-id", ""])("leaves %s alone", (name) =>
-    expect(isIdentityField(name)).toBe(false),
-  );
+  it.each([
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x_request_id",
+    "x-countersig",
+    "countersign-x",
+    "x-request-id",
+    "",
+  ])("leaves %s alone", (name) => expect(isIdentityField(name)).toBe(false));
 
   it.each([
     [undefined, 0],
@@ -50,7 +58,10 @@ describe("scanRequestFields", () => {
       ["X-Forwarded-Client-Cert", "URI=spiffe://evil/x"],
       ["x_countersign_id", "1"],
       ["X-Forwarded-Proto", "https"],
+      ["X_Forwarded_Proto", "https"],
       ["X-Forwarded-For", "1.2.3.4"],
+      ["X_Forwarded_For", "1.2.3.4"],
+      ["Traceparent", "not one"],
       ["Accept", "*/*"],
     );
     const scanned = scanRequestFields(given, [], false);

@@ -73,7 +73,11 @@ export function scanRequestFields(
         else {
           traceparent = value;
           traceId = traceIdOf(value);
-          if (traceId === undefined) newTrace = newTraceparent();
+          if (traceId === undefined) {
+            newTrace = newTraceparent();
+            lines.add(name, newTrace);
+            keep = false;
+          }
         }
         break;
       case "x-forwarded-for":
@@ -113,10 +117,7 @@ export function scanRequestFields(
       lines.drop(i);
       if (name === "te") te = te === undefined ? value : `${te},${value}`;
     } else if (name === "host") lines.keepHost(i, authority);
-    else if (name === "traceparent" && newTrace !== undefined) {
-      lines.drop(i);
-      lines.add(name, newTrace);
-    } else lines.keep(i);
+    else lines.keep(i);
     if (!keep && keptRaw === undefined) {
       keptRaw = raw.slice(0, i * 2);
       keptLower = lower.slice(0, i);

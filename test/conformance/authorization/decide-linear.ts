@@ -332,7 +332,7 @@ function pseudoHeaders(request: CallFacts["request"]): Readonly<Record<string, s
 }
 
 function headerHolds(field: FieldModel, { action, facts, strict }: Setting): boolean {
-  const headers = facts.request?.headers ?? [];
+  const headers = [...(facts.request?.headers ?? []), ...(facts.request?.written ?? [])];
   const isPseudo = /^(?::.*|host)$/.test(field.header);
   const lines = isPseudo
     ? [pseudoHeaders(facts.request)[field.header]].filter((text) => text !== undefined)

@@ -115,7 +115,7 @@ const commonMeanings: Readonly<Record<string, Meaning>> = {
   'request.path.startsWith("/a") && request.method == "GET"': ({ request }) =>
     request === undefined ? "fault" : request.path.startsWith("/a") && request.method === "GET",
   'request.headers["x-tenant"].matches("^[ab]$")': ({ request }, { strict }) => {
-    const lines = request?.headers.filter((_, i) => i % 2 === 1) ?? [];
+    const lines = [...(request?.headers ?? []), ...(request?.written ?? [])].filter((_, i) => i % 2 === 1);
     const isFault = lines.length === 0 || (strict && lines.length > 1);
     return request === undefined || isFault ? "fault" : /^[ab]$/.test(lines.join(","));
   },
@@ -409,10 +409,16 @@ export const call: fc.Arbitrary<CallFacts> = fc.record(
               .map((values) => values.flatMap((value, i) => [i === 0 ? "x-tenant" : "X-Tenant", value])),
             remoteIp: fc.constantFrom("203.0.113.9", "10.0.0.1", "198.51.100.1"),
             identity,
+            /** The sidecar's own, where the caller sends none. */
+            own: fc.constantFrom("a", "bb"),
           },
           { requiredKeys: ["method", "authority", "path", "query", "headers"] },
         )
-        .map(({ query, ...rest }) => ({ ...rest, target: rest.path + query })),
+        .map(({ query, own, ...rest }) => ({
+          ...rest,
+          target: rest.path + query,
+          ...(own === undefined || rest.headers.length > 0 ? {} : { written: ["x-tenant", own] }),
+        })),
       { nil: undefined, freq: 6 },
     ),
     destinationPrincipals: fc.array(
