@@ -1,11 +1,15 @@
 import type { SourcePosition, Warning } from "../core/errors.ts";
 import { asciiJson, printable } from "../core/safe-text.ts";
+import type { AcceptedWarning } from "../policy-tools/accepted-warnings.ts";
 import type { FixedFile, LeftFix, LintFindings } from "../policy-tools/fix-files.ts";
 import { type fileNamer, findingsAsJson, findingsAsText } from "./findings-report.ts";
 
 /** What `policy lint` has to say. */
 export interface LintReport {
-  readonly findings: LintFindings & { readonly notes: readonly LintNote[] };
+  readonly findings: LintFindings & {
+    readonly notes: readonly LintNote[];
+    readonly accepted: readonly AcceptedWarning[];
+  };
   readonly fixed: readonly FixedFile[];
   readonly left: readonly LeftFix[];
 }
@@ -17,7 +21,7 @@ export interface LintNote extends Pick<Warning, "message" | "fix"> {
 
 type FileNamer = ReturnType<typeof fileNamer>;
 
-/** What `check --json` prints, and `fixed`, `notFixed` and `notes`. */
+/** What `check --json` prints, and `fixed`, `notFixed`, `accepted` and `notes`. */
 export function lintAsJson({ findings, fixed, left }: LintReport, nameFile: FileNamer): string {
   const found = JSON.parse(findingsAsJson(findings, nameFile)) as object;
   const place = (at: SourcePosition | undefined) => ({
@@ -29,6 +33,12 @@ export function lintAsJson({ findings, fixed, left }: LintReport, nameFile: File
     ...found,
     fixed: fixed.flatMap(({ file, fixes }) => fixes.map((what) => ({ file: nameFile(file), what }))),
     notFixed: left.map(({ at, what, why }) => ({ ...place(at), what, why })),
+    accepted: findings.accepted.map(({ warning: { code, message, at }, why }) => ({
+      code,
+      message,
+      ...place(at),
+      why,
+    })),
     notes: findings.notes.map(({ at, message, fix }) => ({ message, ...place(at), fix: fix ?? null })),
   };
   return `${asciiJson(JSON.stringify(said, null, 2))}\n`;
@@ -47,7 +57,9 @@ export function lintAsText({ findings, fixed, left }: LintReport, nameFile: File
     return `${printable(placeOf(at, nameFile))}  note  ${printable(message)}\n${advice}`;
   });
   const gap = (lines: readonly string[]) => (lines.length === 0 ? "" : `${lines.join("")}\n`);
-  return gap([...done, ...undone]) + gap(notes) + findingsAsText(findings, nameFile, colour);
+  const { length } = findings.accepted;
+  const accepted = length === 0 ? "" : `${length} warning${length === 1 ? "" : "s"} accepted by comments\n`;
+  return gap([...done, ...undone]) + gap(notes) + findingsAsText(findings, nameFile, colour) + accepted;
 }
 
 function placeOf(at: SourcePosition | undefined, nameFile: FileNamer): string {

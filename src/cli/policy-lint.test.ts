@@ -439,11 +439,41 @@ spec:
       warnings: [],
       fixed: [{ file: "policies/p.yaml", what: 'get → "GET"' }],
       notFixed: [],
+      accepted: [],
       notes: [],
     });
     expect(readFileSync(join(folder, "elsewhere.yaml"), "utf8")).toContain('methods: ["GET"]');
     expect(statSync(join(folder, "elsewhere.yaml")).mode).toBe(mode);
   });
+});
+
+it("takes warnings that comments accept out of what is found, leaves what they accept unfixed, and counts them", async () => {
+  const text = policyOf(
+    "p",
+    `${WEB}
+      to: [{ operation: { methods: [GET, GET] } }] # countersign-lint: accept W_POLICY_VALUE_REPEATED the generator writes it
+    # countersign-lint: accept W_POLICY_BROAD public
+    - {}`,
+  );
+  const { policy, folder } = policyWorkspace({ "policies/p.yaml": text.replace("action: ALLOW", "action: AUDIT") });
+  expect((await policy("lint", "-c", "c.yaml", "--fix")).code).toBe(1); // AUDIT is never broad
+  const other = policyWorkspace({ "policies/p.yaml": text });
+  const { code, out } = await other.policy("lint", "-c", "c.yaml", "--fix", "--json");
+  expect(readFileSync(join(other.folder, "policies/p.yaml"), "utf8")).toBe(text);
+  expect(readFileSync(join(folder, "policies/p.yaml"), "utf8")).toContain("[GET, GET]");
+  const { warnings, accepted, fixed } = JSON.parse(out) as Record<string, Finding[]>;
+  expect({ code, warnings, fixed }).toEqual({
+    code: 1,
+    warnings: [expect.objectContaining({ code: "W_POLICY_SHADOWED" })],
+    fixed: [],
+  });
+  expect(accepted?.map(({ code: what, line }) => `${what} ${line}`)).toEqual([
+    "W_POLICY_VALUE_REPEATED 8",
+    "W_POLICY_BROAD 10",
+  ]);
+  expect((await other.policy("lint", "-c", "c.yaml")).out).toMatch(
+    /no errors, 1 warning\n2 warnings accepted by comments\n$/,
+  );
 });
 
 it("refuses a folder without policies", async () => {

@@ -3,6 +3,7 @@ import "../authz/use-cel.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import type { SourceFile } from "../config/policy-source.ts";
 import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
+import { type AcceptedWarning, judgeWarnings } from "../policy-tools/accepted-warnings.ts";
 import { fixFiles, type LintFindings } from "../policy-tools/fix-files.ts";
 import { foreignNamespaces } from "../policy-tools/lint-namespaces.ts";
 import { lintReach } from "../policy-tools/lint-reach.ts";
@@ -22,6 +23,7 @@ export interface LintArguments {
 
 interface Found extends LintFindings {
   readonly notes: readonly LintNote[];
+  readonly accepted: readonly AcceptedWarning[];
 }
 
 /** Everything that is wrong with policies, or probably not meant. 1: a warning is left; 2: an error, so that no sidecar would load them. */
@@ -54,7 +56,7 @@ function unfixed(findings: Found): ReturnType<typeof fixFiles<Found>> {
 
 type FileNamer = ReturnType<typeof fileNamer>;
 
-/** Errors of the loader, or else all warnings. */
+/** Errors of the loader, or else all warnings that no comment accepts. */
 function lintFiles(files: readonly SourceFile[], options: PolicyOptions, nameFile: FileNamer): Found {
   try {
     const { warnings, documents } = loadPolicies(files, options);
@@ -64,9 +66,10 @@ function lintFiles(files: readonly SourceFile[], options: PolicyOptions, nameFil
     ];
     // A load compares less, and names some of what it finds.
     const others = warnings.filter(({ code }) => code !== "W_POLICY_SHADOWED" && code !== "W_POLICY_LINT_LIMIT");
-    return { errors: [], warnings: [...others, ...more], notes: foreignNamespaces(documents, options) };
+    const { warnings: left, accepted, idle } = judgeWarnings(files, [...others, ...more]);
+    return { errors: [], warnings: left, accepted, notes: [...foreignNamespaces(documents, options), ...idle] };
   } catch (error) {
     if (!(error instanceof CountersignErrors)) throw error;
-    return { errors: error.errors, warnings: [], notes: [] };
+    return { errors: error.errors, warnings: [], accepted: [], notes: [] };
   }
 }

@@ -31,16 +31,24 @@ function list(key: string, values: readonly string[]): fc.Arbitrary<string> {
   const written = fc.constantFrom(...values).map((value) => JSON.stringify(value));
   const comment = fc.constantFrom("", "", " # why");
   const items = fc.array(fc.tuple(written, comment), { minLength: 1, maxLength: 5 });
-  return fc.tuple(items, fc.constantFrom("flow", "lines", "block"), fc.boolean()).map(([some, form, negated]) => {
-    const name = negated ? `not${key.charAt(0).toUpperCase()}${key.slice(1)}` : key;
-    if (form === "flow") return `${name}: [ ${some.map(([value]) => value).join(" , ")} ]`;
-    if (form === "lines")
-      return `${name}: [\n${some.map(([value, why]) => `                  ${value},${why}\n`).join("")}                ]`;
-    return `${name}:\n${some
-      .map(([value, why]) => `                  - ${value}${why}\n`)
-      .join("")
-      .trimEnd()}`;
-  });
+  return fc
+    .tuple(items, fc.constantFrom("flow", "lines", "block", "folded"), fc.boolean())
+    .map(([some, form, negated]) => {
+      const name = negated ? `not${key.charAt(0).toUpperCase()}${key.slice(1)}` : key;
+      if (form === "flow") return `${name}: [ ${some.map(([value]) => value).join(" , ")} ]`;
+      if (form === "lines")
+        return `${name}: [\n${some.map(([value, why]) => `                  ${value},${why}\n`).join("")}                ]`;
+      if (form === "folded") return `${name}:\n${some.map(([value]) => folded(value)).join("\n")}`;
+      return `${name}:\n${some
+        .map(([value, why]) => `                  - ${value}${why}\n`)
+        .join("")
+        .trimEnd()}`;
+    });
+}
+
+/** A block scalar, whose end only the layout tells. */
+function folded(value: string): string {
+  return `                  - >-\n                    ${JSON.parse(value) as string}`;
 }
 
 function group(what: string, of: Readonly<Record<string, readonly string[]>>): fc.Arbitrary<string> {
