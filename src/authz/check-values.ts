@@ -1,6 +1,7 @@
 import { parseCidr } from "../core/ip-address.ts";
 import { spiffeIdProblem } from "../core/spiffe-id.ts";
 import type { Findings } from "./findings.ts";
+import { deadHostValue, deadServerName } from "./host-value.ts";
 import { isPathTemplate, pathTemplateProblem } from "./path-template.ts";
 import { comparedPathValue, deadPathValue } from "./path-value.ts";
 import type { FieldKind } from "./policy-model.ts";
@@ -55,7 +56,7 @@ export function checkValue(
       return refuse(check, "E_POLICY_PORT", "is no port", 'write a number from 1 to 65535 as text, like "8080"');
     case "host":
       checkStar(check);
-      if (/[\s/]/.test(text)) warnNever(check, "has a character that no host may have", "write host or host:port");
+      warnDead(check, deadHostValue(text));
       return text;
     case "method":
       checkMethod(check);
@@ -64,7 +65,7 @@ export function checkValue(
       return checkPath(check);
     case "sni":
       checkStar(check);
-      if (/[:/\s]/.test(text)) warnNever(check, "has a character that no server name has", "write the name alone");
+      if (deadServerName(text) !== undefined) warnDead(check, deadServerName(text));
       else if (check.options.mode === "istio" && /[A-Z]/.test(text))
         warnNever(
           check,
@@ -96,6 +97,10 @@ function never(check: ValueCheck, code: Parameters<Findings["error"]>[0], proble
 function warnNever(check: ValueCheck, problem: string, fix: string): void {
   const message = `${subject(check)} ${problem}, so it can never match`;
   check.findings.warn("W_POLICY_NEVER_MATCHES", check.value.at, message, fix);
+}
+
+function warnDead(check: ValueCheck, dead: { readonly problem: string; readonly fix: string } | undefined): void {
+  if (dead !== undefined) warnNever(check, dead.problem, dead.fix);
 }
 
 function checkStar(check: ValueCheck): boolean {
@@ -174,7 +179,6 @@ function checkPath(check: ValueCheck): string | undefined {
       "use {*} for one segment and {**} for the rest, as in /shop/{*}/items/{**}",
     );
   if (!isPathTemplate(value.text)) checkStar(check);
-  const dead = deadPathValue(value.text, check.options);
-  if (dead !== undefined) warnNever(check, dead.problem, dead.fix);
+  warnDead(check, deadPathValue(value.text, check.options));
   return comparedPathValue(value.text, check.options);
 }
