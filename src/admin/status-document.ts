@@ -7,12 +7,26 @@ import { problemOf, type StatusIdentity, type StatusProblem, statusIdentity } fr
 /** Where policies come from that do not lie in files. */
 export interface StatusPolicySource {
   readonly name: string;
-  /** When the server last said that this is the newest. */
+  /** When the server last said that what is in force is the newest. */
   readonly confirmedAt: string;
   readonly ageSeconds: number;
-  /** Of signed policies. */
+  /** Of what is in force, if it is signed. */
   readonly version?: number | undefined;
+  /** The first 16 hexadecimal digits of the SHA-256 of what is in force. */
+  readonly digest: string;
+  /** What the source has and is not in force, with the reason; absent: the newest is. */
+  readonly newest?:
+    | {
+        readonly version?: number | undefined;
+        readonly digest: string;
+        /** Empty: it is about to be tried. */
+        readonly problems: readonly StatusProblem[];
+      }
+    | undefined;
+  /** Why nothing newer can be had, or what there is is too old. */
   readonly problem?: StatusProblem | undefined;
+  /** Why it is not kept for the next start, or what was kept was not used. */
+  readonly keepProblem?: StatusProblem | undefined;
 }
 
 export interface StatusListener {
@@ -161,12 +175,21 @@ export interface StatusInput {
 
 function policySources(sources: readonly PolicySourceState[], nowMs: number): StatusPolicySource[] | undefined {
   if (sources.length === 0) return undefined;
-  return sources.map(({ name, confirmedAtMs, version, problem }) => ({
+  const maybe = (problem: CountersignError | undefined): StatusProblem | undefined =>
+    problem === undefined ? undefined : problemOf(problem);
+  return sources.map(({ name, confirmedAtMs, version, digest, newest, problem, keepProblem }) => ({
     name,
     confirmedAt: new Date(confirmedAtMs).toISOString(),
     ageSeconds: Math.max(0, Math.floor((nowMs - confirmedAtMs) / 1000)),
     version,
-    problem: problem === undefined ? undefined : problemOf(problem),
+    digest,
+    newest: newest && {
+      version: newest.version,
+      digest: newest.digest,
+      problems: (newest.refused?.errors ?? []).map(problemOf),
+    },
+    problem: maybe(problem),
+    keepProblem: maybe(keepProblem),
   }));
 }
 

@@ -6,6 +6,7 @@ import type { IdentityLogEntry } from "../certs/identity-log.ts";
 import { createIdentitySource } from "../certs/identity-source.ts";
 import { createSwappableSource } from "../certs/swappable-source.ts";
 import { loadSidecarConfig } from "../config/load-sidecar-config.ts";
+import { newestThatFit } from "../config/newest-that-fit.ts";
 import { openPolicySet, type PolicySet } from "../config/policy-set.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { formatAddress } from "../config/yaml-addresses.ts";
@@ -260,8 +261,12 @@ const START_OVER_MS = 2000;
 async function readAll(file: string, io: CliIo): Promise<Started | undefined> {
   try {
     const { config, warnings, text } = await loadSidecarConfig(file, io.env);
-    const set = await openPolicySet(config, systemClock);
-    const policies = await createSidecarPolicies(config, set.files, () => systemClock.nowMs(), io.signal);
+    const set = await openPolicySet(config, systemClock, { signal: io.signal });
+    const nowMs = (): number => systemClock.nowMs();
+    const { compiled: policies, settle } = await newestThatFit(set.candidates, (files) =>
+      createSidecarPolicies(config, files, nowMs, io.signal),
+    );
+    settle();
     return { config, policies, set, warnings, text };
   } catch (error) {
     if (!(error instanceof CountersignErrors)) throw error;

@@ -7,6 +7,7 @@ import { controlledIdentity } from "../../test/support/controlled-identity.ts";
 import type { RunningAuditLog } from "../audit/audit-log.ts";
 import { createSwappableSource } from "../certs/swappable-source.ts";
 import { parseSidecarConfig } from "../config/load-sidecar-config.ts";
+import { newestThatFit } from "../config/newest-that-fit.ts";
 import { openPolicySet } from "../config/policy-set.ts";
 import type { IdentityState } from "../core/identity.ts";
 import { systemClock } from "../sys/system-clock.ts";
@@ -47,7 +48,10 @@ it("has the files of a new configuration and the trust domain of an SVID that ca
   writeFileSync(file, text);
   const { config } = parseSidecarConfig(text, file, {});
   const set = await openPolicySet(config, systemClock);
-  const policies = await createSidecarPolicies(config, set.files, () => 0);
+  const { compiled: policies, settle } = await newestThatFit(set.candidates, (files) =>
+    createSidecarPolicies(config, files, () => 0),
+  );
+  settle();
   const [opening, opened] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()];
   const announced = Promise.withResolvers<undefined>();
   let enforced = policies.compiled.policy;

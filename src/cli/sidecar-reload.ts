@@ -2,11 +2,13 @@ import { isDeepStrictEqual } from "node:util";
 import type { RunningAuditLog } from "../audit/audit-log.ts";
 import type { SwappableSource } from "../certs/swappable-source.ts";
 import { parseSidecarConfig } from "../config/load-sidecar-config.ts";
-import { openPolicySet, type PolicySet } from "../config/policy-set.ts";
+import { newestThatFit } from "../config/newest-that-fit.ts";
+import type { PolicySet } from "../config/policy-set.ts";
 import type { PolicySourceState } from "../config/policy-set-source.ts";
+import type { OpenedPolicyUrl } from "../config/policy-url-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { type FilesChange, type FilesWatch, watchConfigFile } from "../config/watch-files.ts";
-import { CountersignError, CountersignErrors, formatError } from "../core/errors.ts";
+import { CountersignError, CountersignErrors } from "../core/errors.ts";
 import type { IdentitySource, IdentityState } from "../core/identity.ts";
 import { type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
 import { systemClock } from "../sys/system-clock.ts";
@@ -16,6 +18,7 @@ import type { DataPlane } from "./data-plane.ts";
 import { identityOptionsOf } from "./identity-options.ts";
 import { loggedErrors, logPolicyWarnings } from "./log-findings.ts";
 import type { OperationPages } from "./operation-pages.ts";
+import { createPolicySourceReports } from "./policy-source-reports.ts";
 import { restartProblems } from "./restart-problems.ts";
 import type { Compiled, PolicyChange, PreparedPolicies, SidecarPolicies } from "./sidecar-policies.ts";
 
@@ -26,7 +29,7 @@ export interface ReloadParts {
   /** The configuration's text as it was read. */
   readonly text: string;
   readonly policies: SidecarPolicies;
-  /** Where they came from. */
+  /** Where they came from; told which of its sets are in force. */
   readonly set: PolicySet;
   readonly log: ReturnType<typeof createLogger>;
   readonly telemetry: Telemetry;
@@ -43,6 +46,9 @@ export interface ReloadParts {
 
 /** Pauses before policies are made for our trust domain once more, after they could not be. */
 const [FIRST_RETRY_MS, LAST_RETRY_MS] = [1_000, 30_000];
+
+/** How long SIGHUP waits for a new configuration before it has the policies read again. */
+const CONFIG_PATIENCE_MS = 3_000;
 
 /** Brings new files into force while the sidecar runs. Whatever is invalid changes nothing and says so in log, metric, audit and status. */
 export interface Reloads {
@@ -77,8 +83,14 @@ export function createReloads(parts: ReloadParts): Reloads {
   let configWatch: FilesWatch | undefined;
   let policyWatch: FilesWatch | undefined;
   let { set } = parts;
-  /** By source: the problem that was last spoken of. */
-  const sourceProblems = new Map<string, string>();
+  const sources = createPolicySourceReports(log, telemetry, audit);
+  /** Why newest sets were held back, as it was last spoken of. */
+  let heldBack: string | undefined;
+  /** Calls off a configuration that waits for its sources of policies. */
+  let superseded = new AbortController();
+  /** Of the newest configuration. */
+  let latest = superseded;
+  let applying: Promise<void> = Promise.resolve();
   let watching = new AbortController();
   /** Of our SVID: every set that is made from now on is made for it. */
   let wanted: TrustDomain | undefined;
@@ -110,9 +122,7 @@ export function createReloads(parts: ReloadParts): Reloads {
   }
   function policyFailed(error: CountersignErrors): void {
     policyError = error;
-    telemetry.reloadFailed("policy");
-    log.error({ event: "policy.rejected", errors: loggedErrors(error) }, "new policies are invalid; the old ones stay");
-    audit.event({ kind: "policy", reason: "policy.rejected", detail: `${error.errors.length} errors` });
+    policyRejected(error);
   }
   function configFailed(error: CountersignErrors): void {
     configError = error;
@@ -122,6 +132,33 @@ export function createReloads(parts: ReloadParts): Reloads {
       "the new configuration is invalid; the old one stays",
     );
     audit.event({ kind: "lifecycle", reason: "config.rejected", detail: `${error.errors.length} errors` });
+  }
+  function policyRejected(error: CountersignErrors): void {
+    telemetry.reloadFailed("policy");
+    log.error({ event: "policy.rejected", errors: loggedErrors(error) }, "new policies are invalid; the old ones stay");
+    audit.event({ kind: "policy", reason: "policy.rejected", detail: `${error.errors.length} errors` });
+  }
+  /** Of each source the newest set, or its last good one: of what is held back the set says why. */
+  async function adoptNewest(): Promise<void> {
+    try {
+      const { compiled, isHeldBack, settle } = await newestThatFit(set.candidates, (files) =>
+        policies.prepare(forUs({ files })),
+      );
+      const isNew = compiled.policy !== policies.state.policy;
+      if (isNew || !isHeldBack) await putInForce(compiled);
+      policyError = undefined;
+      settle();
+      sayHeldBack(!isNew);
+      keepPolicies();
+    } catch (error) {
+      if (!parts.signal.aborted) policyFailed(asErrors(error));
+    }
+  }
+  /** Once, however often what is in force changes beside it; `anew`: somebody asked for it. */
+  function sayHeldBack(anew: boolean): void {
+    const { refused } = set;
+    if (refused !== undefined && (anew || refused.message !== heldBack)) policyRejected(refused);
+    heldBack = refused?.message;
   }
   async function adoptPolicies(change: PolicyChange): Promise<void> {
     try {
@@ -173,59 +210,85 @@ export function createReloads(parts: ReloadParts): Reloads {
     policyError = undefined;
     retryMs = FIRST_RETRY_MS;
     if (sidecar !== undefined) announce();
-    keepPolicies();
     parts.onPolicies();
   }
-  function keepPolicies(): void {
-    void set.keep(policies.files).then((problems) => {
-      for (const problem of problems) log.warn({ event: "policy.not-kept", code: problem.code }, formatError(problem));
-    });
+  function sayStates(): void {
+    sources.report(set.states);
   }
-  /** Says once what is wrong with a source, and once that it is over. */
+  function keepPolicies(): void {
+    void set.keep().then(sayStates);
+  }
   function onSourceState(): void {
-    for (const { name, problem } of set.states) {
-      const known = sourceProblems.get(name);
-      if (problem === undefined) sourceProblems.delete(name);
-      else sourceProblems.set(name, problem.message);
-      if (problem !== undefined && problem.message !== known) {
-        telemetry.reloadFailed("policy");
-        log.warn({ event: "policy.source-failed", source: name, code: problem.code }, formatError(problem));
-        audit.event({ kind: "policy", reason: "policy.source-failed", detail: `${name}: ${formatError(problem)}` });
-      } else if (problem === undefined && known !== undefined) {
-        log.info({ event: "policy.source-restored", source: name }, "the source of policies answers again");
-      }
-    }
+    sayStates();
     keepPolicies();
   }
-  async function adoptConfig(text: string): Promise<void> {
+  /** Opens what a configuration names before its turn comes: a server that is slow to answer holds back nothing else. Never rejects. */
+  async function applyConfig(text: string): Promise<void> {
     heldText = undefined;
+    superseded.abort();
+    const mine = new AbortController();
+    superseded = mine;
+    latest = mine;
+    let isOfPolicies = false;
+    const failed = (error: unknown): void => {
+      if (mine.signal.aborted || parts.signal.aborted) return;
+      mine.abort();
+      if (isOfPolicies && latest === mine) heldText = text;
+      configFailed(asErrors(error));
+    };
     try {
       const { config: next } = parseSidecarConfig(text, file, env);
       const problems = restartProblems(config, next);
       if (problems.length > 0) throw new CountersignErrors(problems);
-      if (isDeepStrictEqual(next, config)) {
-        configError = undefined;
-        log.info({ event: "config.loaded" }, "configuration unchanged");
-        return;
-      }
-      heldText = text;
-      const taken = new Map(set.states.map(({ name, version }) => [name, version ?? 0]));
-      const nextSet = await openPolicySet(next, systemClock, { taken });
-      const prepared = await policies.prepare(forUs({ config: next, files: nextSet.files }));
-      heldText = undefined;
-      await bringIntoForce(next, prepared);
-      prepared.commit();
-      configError = undefined;
-      policyError = undefined;
-      log.level = next.logLevel;
-      set = nextSet;
-      watchPolicies();
-      log.info({ event: "config.loaded" }, "configuration in force");
-      announce();
-      parts.onPolicies();
+      isOfPolicies = true;
+      const opened = await set.openNew(next, AbortSignal.any([mine.signal, parts.signal]));
+      await takeTurn(async () => {
+        if (mine.signal.aborted) return;
+        // nothing calls off any more what comes into use now
+        superseded = new AbortController();
+        try {
+          const prepared = await prepareConfig(next, opened);
+          isOfPolicies = false;
+          if (prepared !== undefined) await adoptConfig(next, prepared);
+          else if (latest === mine) void applyConfig(text);
+        } catch (error) {
+          failed(error);
+        }
+      });
     } catch (error) {
-      if (!parts.signal.aborted) configFailed(asErrors(error));
+      failed(error);
     }
+  }
+  /** Undefined: it needs a source of policies that was not opened. Rejects with CountersignErrors. */
+  async function prepareConfig(next: SidecarConfig, opened: readonly OpenedPolicyUrl[]) {
+    if (isDeepStrictEqual(next, config)) return "unchanged";
+    const nextSet = await set.follow(next, opened);
+    if (nextSet === undefined) return undefined;
+    const choice = await newestThatFit(nextSet.candidates, (files) => policies.prepare(forUs({ config: next, files })));
+    return { nextSet, choice };
+  }
+  async function adoptConfig(
+    next: SidecarConfig,
+    prepared: Exclude<Awaited<ReturnType<typeof prepareConfig>>, undefined>,
+  ): Promise<void> {
+    if (prepared === "unchanged") {
+      configError = undefined;
+      log.info({ event: "config.loaded" }, "configuration unchanged");
+      return;
+    }
+    const { nextSet, choice } = prepared;
+    await bringIntoForce(next, choice.compiled);
+    choice.compiled.commit();
+    choice.settle();
+    configError = undefined;
+    policyError = undefined;
+    log.level = next.logLevel;
+    set = nextSet;
+    watchPolicies();
+    log.info({ event: "config.loaded" }, "configuration in force");
+    announce();
+    sayHeldBack(false);
+    parts.onPolicies();
   }
   /** Everything that can fail comes before anything that cannot be taken back. */
   async function bringIntoForce(next: SidecarConfig, policy: Compiled): Promise<void> {
@@ -252,35 +315,32 @@ export function createReloads(parts: ReloadParts): Reloads {
     const waits = identity.pending === undefined ? "" : "; the old one serves until this one has an SVID";
     log.info({ event: "identity.source", source: source.description }, `identity comes from another source${waits}`);
   }
-  function onPolicyFiles(change: FilesChange): void {
-    if (change.kind === "failed") {
-      const { error } = change;
-      void takeTurn(() => policyFailed(error));
-      return;
-    }
-    const { files } = change;
+  function onPolicies(): void {
     void takeTurn(async () => {
-      await adoptPolicies({ files });
-      if (heldText !== undefined) await adoptConfig(heldText);
+      await adoptNewest();
+      // beside the turn, which it waits for
+      if (heldText !== undefined) void applyConfig(heldText);
     });
   }
   function onConfigFile(change: FilesChange): void {
     if (change.kind === "failed") configFailed(change.error);
-    else void takeTurn(() => adoptConfig(change.files[0]?.text ?? ""));
+    else applying = applyConfig(change.files[0]?.text ?? "");
   }
   function watchPolicies(): void {
     watching.abort();
     watching = new AbortController();
     const signal = stop === undefined ? watching.signal : AbortSignal.any([watching.signal, stop]);
-    policyWatch = set.watch({ onChange: onPolicyFiles, onState: onSourceState, signal });
-    keepPolicies();
+    const onFailed = (): void => void takeTurn(() => sayHeldBack(true));
+    policyWatch = set.watch({ onChange: onPolicies, onFailed, onState: onSourceState, signal });
+    onSourceState();
   }
   return {
     get config() {
       return config;
     },
     get error() {
-      const errors = [...(configError?.errors ?? []), ...(policyError?.errors ?? [])];
+      const all = [configError, policyError, set.refused].flatMap((found) => found?.errors ?? []);
+      const errors = [...new Set(all)];
       return errors.length === 0 ? undefined : new CountersignErrors(errors);
     },
     get problems() {
@@ -307,12 +367,15 @@ export function createReloads(parts: ReloadParts): Reloads {
         onChange: onConfigFile,
       });
       watchPolicies();
+      sayHeldBack(false);
     },
     reloadNow() {
       log.info({ event: "reload" }, "SIGHUP");
-      // the policies' watch may be a new one once the configuration is in
+      // the policies' watch may be a new one once the configuration is in, unless that waits for a server
+      const late = new Promise<void>((resolve) => void systemClock.after(CONFIG_PATIENCE_MS, resolve));
       void configWatch
         ?.reloadNow()
+        .then(() => Promise.race([applying, late]))
         .then(() => turn)
         .then(() => policyWatch?.reloadNow());
     },

@@ -1,4 +1,5 @@
 import type { StatusDocument, StatusListener, StatusWorker } from "../admin/status-document.ts";
+import type { StatusProblem } from "../admin/status-identity.ts";
 import { identitySections } from "./status-identity-view.ts";
 import { duration, plural, problemText, show } from "./status-texts.ts";
 
@@ -27,10 +28,13 @@ export function formatStatus(document: StatusDocument, colour: boolean): string 
     policy === undefined
       ? "none"
       : `version ${show(policy.version)}, ${plural(policy.policies, "policy", "policies")}, ${plural(policy.rules, "rule", "rules")}, loaded ${duration((nowMs - Date.parse(policy.loadedAt)) / 1000)} ago`,
-    ...(policy?.sources ?? []).map(
-      ({ name, ageSeconds, version, problem }) =>
-        `from ${show(name)}, confirmed ${duration(ageSeconds)} ago${version === undefined ? "" : `, version ${show(version)}`}${problem === undefined ? "" : `: ${paint(red, problemText(problem))}`}`,
-    ),
+    ...(policy?.sources ?? []).flatMap(({ name, ageSeconds, newest, problem, keepProblem, ...inForce }) => [
+      `from ${show(name)}, confirmed ${duration(ageSeconds)} ago, ${policyVersion(inForce)}${problem === undefined ? "" : `: ${paint(red, problemText(problem))}`}`,
+      ...(newest === undefined
+        ? []
+        : [`  its newest, ${policyVersion(newest)}, is not in force${paint(red, firstOf(newest.problems))}`]),
+      ...(keepProblem === undefined ? [] : [`  ${paint(red, problemText(keepProblem))}`]),
+    ]),
   ]);
   section(
     "keys",
@@ -66,6 +70,21 @@ export function formatStatus(document: StatusDocument, colour: boolean): string 
     document.listeners.flatMap(({ upstream }) => (upstream?.problems ?? []).map((one) => paint(red, problemText(one)))),
   );
   return `${lines.join("\n")}\n`;
+}
+
+function policyVersion({
+  version,
+  digest,
+}: {
+  readonly version?: number | undefined;
+  readonly digest: string;
+}): string {
+  return version === undefined ? `digest ${show(digest)}` : `version ${show(version)}`;
+}
+
+function firstOf([first, ...more]: readonly StatusProblem[]): string {
+  if (first === undefined) return "";
+  return `: ${problemText(first)}${more.length === 0 ? "" : ` (and ${plural(more.length, "more error", "more errors")})`}`;
 }
 
 /** Nothing where the main thread does the work. */

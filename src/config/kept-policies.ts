@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { lstat, mkdir, open, rename } from "node:fs/promises";
+import { lstat, mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CountersignError } from "../core/errors.ts";
 import type { PolicySignature } from "./policy-signature.ts";
@@ -53,22 +53,30 @@ function refuseForeign(path: string, { uid, mode }: { readonly uid: number; read
   if ((mode & 0o022) !== 0) throw refused(path, "can be written by other users");
 }
 
-/** Writes the copy whole or not at all, also over a power loss. Throws CountersignError E_POLICY_KEPT. */
+/** Writes the copy whole or not at all, also over a power loss, where it could be read again. Throws CountersignError E_POLICY_KEPT. */
 export async function writeKeptPolicies(folder: string, kept: KeptPolicies): Promise<void> {
   const file = keptFile(folder, kept.url);
-  const temporary = `${file}.tmp`;
+  // of its own: another sidecar may write here as well
+  const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    {
-      // A link that somebody laid there is not followed.
-      const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
-      await using handle = await open(temporary, flags, 0o600);
-      await handle.chmod(0o600);
-      await handle.writeFile(JSON.stringify(kept));
-      await handle.sync();
+    refuseForeign(folder, await lstat(folder));
+    try {
+      {
+        // A link that somebody laid there is not followed.
+        const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+        await using handle = await open(temporary, flags, 0o600);
+        await handle.chmod(0o600);
+        await handle.writeFile(JSON.stringify(kept));
+        await handle.sync();
+      }
+      await rename(temporary, file);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
     }
-    await rename(temporary, file);
   } catch (error) {
+    if (error instanceof CountersignError) throw error;
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
     throw refused(file, `cannot be written (${code})`, error);
   }

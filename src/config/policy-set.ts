@@ -1,104 +1,185 @@
 import type { Clock } from "../core/clock.ts";
 import { asCountersignError, type CountersignError, CountersignErrors } from "../core/errors.ts";
-import type { OpenedPolicySource, PolicySourceState } from "./policy-set-source.ts";
-import { readPolicyFiles, type SourceFile } from "./policy-source.ts";
-import { openPolicyUrl, type UrlSourceParts } from "./policy-url-source.ts";
-import type { SidecarConfig } from "./sidecar-config.ts";
-import { type FilesChange, type FilesWatch, watchPolicyFiles } from "./watch-files.ts";
+import type { PolicyCandidates, PolicyOffer, PolicySourceState } from "./policy-set-source.ts";
+import { type PolicyPath, readPolicyFiles, type SourceFile } from "./policy-source.ts";
+import { type OpenedPolicyUrl, openPolicyUrl, type UrlSourceParts } from "./policy-url-source.ts";
+import { readStillFiles } from "./read-still-files.ts";
+import type { PolicyUrlConfig, SidecarConfig } from "./sidecar-config.ts";
+import { type FilesWatch, watchPolicyFiles } from "./watch-files.ts";
 
-/** All policies of a configuration, wherever they come from: files and folders first, then each URL, as one set. */
+type Named = Pick<SidecarConfig, "policies" | "policyUrls">;
+
+/** All policies of a configuration, wherever they come from: files and folders first, as one source, then each URL. */
 export interface PolicySet {
-  readonly files: readonly SourceFile[];
+  readonly candidates: readonly PolicyCandidates[];
   /** Of every source but files. */
   readonly states: readonly PolicySourceState[];
-  /** Tells the sources that these files are in force. Resolves with what could not be kept. */
-  keep(inForce: readonly SourceFile[]): Promise<readonly CountersignError[]>;
-  /** Begins to watch, once. Each change carries the newest of all sources. */
+  /** Why the newest of some sources is not in force. */
+  readonly refused: CountersignErrors | undefined;
+  /** Keeps what is in force over restarts; the states say where that failed. Never rejects. */
+  keep(): Promise<void>;
+  /** Begins to watch, once. */
   watch(watcher: PolicySetWatcher): FilesWatch;
+  /** Opens the URLs of another configuration that this set does not have. Rejects with CountersignErrors. */
+  openNew(config: Named, signal: AbortSignal): Promise<readonly OpenedPolicyUrl[]>;
+  /** The set of another configuration: files read anew, which come with it or it does not come; what is known of the URLs that stay; and those that were opened. Undefined when one is
+   *  missing: another configuration came into force meanwhile. Once it is watched, this one must not be. Rejects with CountersignErrors. */
+  follow(config: Named, opened: readonly OpenedPolicyUrl[]): Promise<PolicySet | undefined>;
 }
 
 export interface PolicySetWatcher {
-  readonly onChange: (change: FilesChange) => void;
+  /** A source has another newest set; also after SIGHUP, when nothing changed. */
+  readonly onChange: () => void;
+  /** The files cannot be read: `refused` says why. */
+  readonly onFailed: () => void;
   /** A source was looked at: `states` may be other ones. */
   readonly onState: () => void;
   readonly signal: AbortSignal;
 }
 
-/** Reads the policies of a configuration for the first time. Throws CountersignErrors with everything that cannot be had. */
+type SetParts = Omit<UrlSourceParts, "signal" | "taken">;
+
+/** Reads the policies of a configuration for the first time. Rejects with CountersignErrors with everything that cannot be had. */
 export async function openPolicySet(
-  config: Pick<SidecarConfig, "policies" | "policyUrls">,
+  config: Named,
   clock: Clock,
   parts: Partial<UrlSourceParts> = {},
 ): Promise<PolicySet> {
-  const errors: CountersignError[] = [];
-  const collect = (error: unknown): undefined => {
-    if (error instanceof CountersignErrors) errors.push(...error.errors);
-    else errors.push(asCountersignError(error, "E_POLICY_FETCH", "the policies cannot be had"));
-  };
   const urlParts = { clock, random: Math.random, ...parts };
-  const [named, ...opened] = await Promise.all([
-    readPolicyFiles(config.policies).catch(collect),
-    ...config.policyUrls.map((url) => openPolicyUrl(url, urlParts).catch(collect)),
-  ]);
-  const sources = opened.filter((source) => source !== undefined);
-  if (named === undefined || errors.length > 0) throw new CountersignErrors(errors);
-  return policySet(config.policies, named, sources, clock);
+  const [named, urls] = await allOf([readPolicyFiles(config.policies), openUrls(config.policyUrls, urlParts)]);
+  return policySet(filesSource(config.policies, named), urls, urlParts);
 }
 
-function policySet(
-  paths: SidecarConfig["policies"],
-  named: readonly SourceFile[],
-  sources: readonly OpenedPolicySource[],
-  clock: Clock,
-): PolicySet {
-  let ofFiles = named;
-  const ofSources = sources.map(({ files }) => files);
-  const all = (): readonly SourceFile[] => [...ofFiles, ...ofSources.flat()];
+function policySet(files: FilesSource, urls: readonly OpenedPolicyUrl[], parts: SetParts): PolicySet {
+  const { clock } = parts;
+  const resumed = (next: PolicyUrlConfig): OpenedPolicyUrl | undefined => firstOf(urls, (url) => url.resume(next));
   return {
-    files: all(),
+    candidates: [files, ...urls],
     get states() {
-      return sources.map(({ state }) => state);
+      return urls.map(({ state }) => state);
     },
-    async keep(inForce) {
-      const kept = await Promise.allSettled(sources.map((source) => source.keep(inForce)));
-      return kept.flatMap((result) => (result.status === "rejected" ? [keepProblem(result.reason)] : []));
+    get refused() {
+      const errors = [files, ...urls].flatMap(({ refused }) => refused?.errors ?? []);
+      return errors.length === 0 ? undefined : new CountersignErrors([...new Set(errors)]);
     },
-    watch({ onChange, onState, signal }) {
-      const report = (): void => onChange({ kind: "read", files: all() });
-      const watches = sources.map((source, i) =>
-        source.watch({
-          onChange: (files) => {
-            ofSources[i] = files;
-            report();
-          },
-          onState,
-          signal,
-        }),
-      );
-      const files = watchPolicyFiles(paths, {
-        initial: ofFiles,
+    async keep() {
+      await Promise.all(urls.map((url) => url.keep()));
+    },
+    watch({ onChange, onFailed, onState, signal }) {
+      const watches = urls.map((url) => url.watch({ onChange, onState, signal }));
+      const ofFiles = watchPolicyFiles(files.paths, {
+        initial: files.newest.files,
         clock,
         signal,
         onChange: (change) => {
           if (change.kind === "failed") {
-            onChange(change);
-            return;
+            files.unreadable = change.error;
+            onFailed();
+          } else {
+            files.take(change.files);
+            onChange();
           }
-          ofFiles = change.files;
-          report();
         },
       });
       return {
         // the report comes with the files, so it has what the others have found
         reloadNow: async () => {
           await Promise.all(watches.map((watch) => watch.reloadNow()));
-          await files.reloadNow();
+          await ofFiles.reloadNow();
         },
       };
+    },
+    openNew({ policyUrls }, signal) {
+      const taken = new Map(urls.map((url) => [url.config.url, url.taken]));
+      const missing = policyUrls.filter((next) => resumed(next) === undefined);
+      return openUrls(missing, { ...parts, signal, taken });
+    },
+    async follow({ policies, policyUrls }, opened) {
+      const next = policyUrls.map((url) => resumed(url) ?? opened.find(({ config }) => config === url));
+      const found = next.filter((url) => url !== undefined);
+      if (found.length < next.length) return undefined;
+      const isSame = samePaths(policies, files.paths);
+      const named = await readStillFiles(policies, isSame ? files.newest.files : undefined, clock);
+      return policySet(filesSource(policies, named), found, parts);
     },
   };
 }
 
-function keepProblem(error: unknown): CountersignError {
-  return asCountersignError(error, "E_POLICY_KEPT", "policies cannot be kept");
+/** All files and folders that a configuration names. */
+interface FilesSource extends PolicyCandidates {
+  readonly paths: readonly PolicyPath[];
+  readonly refused: CountersignErrors | undefined;
+  /** Why the newest look found nothing. */
+  unreadable: CountersignErrors | undefined;
+  take(files: readonly SourceFile[]): void;
+}
+
+function filesSource(paths: readonly PolicyPath[], named: readonly SourceFile[]): FilesSource {
+  let refused: CountersignErrors | undefined;
+  const offer = (files: readonly SourceFile[]): PolicyOffer => {
+    const own: PolicyOffer = {
+      files,
+      accept() {
+        lastGood = own;
+        if (newest === own) refused = undefined;
+      },
+      refuse(errors) {
+        if (newest === own) refused = errors;
+      },
+    };
+    return own;
+  };
+  let lastGood: PolicyOffer | undefined;
+  let newest = offer(named);
+  return {
+    paths,
+    unreadable: undefined,
+    get newest() {
+      return newest;
+    },
+    get lastGood() {
+      return lastGood;
+    },
+    get refused() {
+      return this.unreadable ?? refused;
+    },
+    take(files) {
+      this.unreadable = undefined;
+      newest = offer(files);
+    },
+  };
+}
+
+async function openUrls(urls: readonly PolicyUrlConfig[], parts: UrlSourceParts): Promise<readonly OpenedPolicyUrl[]> {
+  return allOf(urls.map((url) => openPolicyUrl(url, parts)));
+}
+
+/** All results, or CountersignErrors with every error. */
+async function allOf<T extends readonly unknown[]>(
+  promises: {
+    readonly [K in keyof T]: Promise<T[K]>;
+  },
+): Promise<T> {
+  const settled = await Promise.allSettled(promises);
+  const errors: CountersignError[] = [];
+  for (const one of settled) {
+    if (one.status === "fulfilled") continue;
+    const { reason } = one as { readonly reason: unknown };
+    if (reason instanceof CountersignErrors) errors.push(...reason.errors);
+    else errors.push(asCountersignError(reason, "E_POLICY_FETCH", "the policies cannot be had"));
+  }
+  if (errors.length > 0) throw new CountersignErrors(errors);
+  return Promise.all(promises) as unknown as Promise<T>;
+}
+
+function firstOf<T, R>(items: readonly T[], look: (item: T) => R | undefined): R | undefined {
+  for (const item of items) {
+    const found = look(item);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function samePaths(a: readonly PolicyPath[], b: readonly PolicyPath[]): boolean {
+  return a.length === b.length && a.every(({ path }, i) => b[i]?.path === path);
 }

@@ -1,10 +1,19 @@
 import { generateKeyPairSync } from "node:crypto";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type FakeClock, fakeClock } from "../../test/support/fake-clock.ts";
-import { CountersignError } from "../core/errors.ts";
+import { CountersignError, CountersignErrors } from "../core/errors.ts";
 import { type FetchedPolicies, type PolicyFetch, PolicyFetchLater } from "./fetch-policies.ts";
 import { keptFile } from "./kept-policies.ts";
 import { signPolicies } from "./policy-signature.ts";
@@ -71,11 +80,12 @@ const inForce = (text: string) => [{ file: URL, text }];
 /** Opens, watches and keeps. */
 async function start(one = config()) {
   const source = await open(one);
-  await source.keep(source.files);
+  source.newest.accept();
+  await source.keep();
   const changes: string[] = [];
   let states = 0;
   const { reloadNow } = source.watch({
-    onChange: (files) => changes.push(files.map(({ text }) => text).join()),
+    onChange: () => void changes.push(source.newest.files.map(({ text }) => text).join()),
     onState: () => void states++,
     signal: stop.signal,
   });
@@ -91,7 +101,7 @@ async function start(one = config()) {
 describe("policies at a URL", () => {
   it("are asked for again with their ETag, and reported when they are other ones", async () => {
     const { source, changes, look } = await start();
-    expect(source.files).toEqual(inForce("one"));
+    expect(source.newest.files).toEqual(inForce("one"));
     await look(30_000);
     expect(asked).toEqual([
       { url: URL, etag: undefined },
@@ -161,7 +171,7 @@ describe("the kept copy", () => {
     content = failure();
     clock.advance(3_600_000);
     const source = await open();
-    expect(source.files).toEqual(inForce("one"));
+    expect(source.newest.files).toEqual(inForce("one"));
     expect(source.state.problem?.message).toBe("down");
     expect(statSync(keptFile(join(root, "cache"), URL)).mode & 0o777).toBe(0o600);
     expect(statSync(join(root, "cache")).mode & 0o777).toBe(0o700);
@@ -178,24 +188,52 @@ describe("the kept copy", () => {
     });
   });
 
+  it.each([
+    [5, "starts", undefined],
+    [6, "does not start", "E_POLICY_STALE"],
+  ])("that was confirmed %i minutes in the future %s a sidecar", async (minutes, _, code) => {
+    clock.advance(minutes * 60_000);
+    await start();
+    clock = fakeClock();
+    content = failure();
+    if (code !== undefined) await expect(open()).rejects.toMatchObject({ code, message: /in the future.*; down/ });
+    else expect((await open()).newest.files).toEqual(inForce("one"));
+  });
+
+  it("of a clock that was ahead is written anew with the next confirmation, and what is in force is stale until then", async () => {
+    const { source, look } = await start();
+    clock.advance(-365 * 86_400_000);
+    expect(source.state.problem?.code).toBe("E_POLICY_STALE");
+    clock.advance(365 * 86_400_000);
+    const file = keptFile(join(root, "cache"), URL);
+    const kept = JSON.parse(readFileSync(file, "utf8")) as { readonly confirmedAtMs: number };
+    writeFileSync(file, JSON.stringify({ ...kept, confirmedAtMs: kept.confirmedAtMs + 365 * 86_400_000 }));
+    const again = await open();
+    again.newest.accept();
+    await again.keep();
+    expect(JSON.parse(readFileSync(file, "utf8"))).toMatchObject({ confirmedAtMs: clock.nowMs() });
+    await look(30_000);
+    expect(source.state.problem).toBeUndefined();
+  });
+
   it("does not grow old while the server confirms it", async () => {
     const { source, look } = await start();
     for (let i = 0; i < 20; i++) {
       await look(300_000);
-      await source.keep(source.files);
+      await source.keep();
     }
     content = failure();
     clock.advance(3_000_000);
-    expect((await open()).files).toEqual(inForce("one"));
+    expect((await open()).newest.files).toEqual(inForce("one"));
   });
 
   it("is only of what came into force", async () => {
     const { source, look } = await start();
     content = "broken";
     await look(30_000);
-    await source.keep(inForce("one"));
+    await source.keep();
     content = failure();
-    expect((await open()).files).toEqual(inForce("one"));
+    expect((await open()).newest.files).toEqual(inForce("one"));
   });
 
   it.each<[string, () => void, string]>([
@@ -211,16 +249,92 @@ describe("the kept copy", () => {
     await start();
     spoil();
     content = failure();
-    await expect(open()).rejects.toMatchObject({ code: "E_POLICY_FETCH" });
+    await expect(open()).rejects.toMatchObject({
+      code: "E_POLICY_FETCH",
+      message: expect.stringContaining(`${URL}: down; the kept copy is not used: `),
+    });
+    await expect(open()).rejects.toMatchObject({ message: expect.stringContaining(why) });
     content = "two";
-    expect((await open()).files).toEqual(inForce("two"));
-    expect(why).toBeTruthy();
+    const { newest, state } = await open();
+    expect(newest.files).toEqual(inForce("two"));
+    expect(state.keepProblem).toMatchObject({ code: "E_POLICY_KEPT", message: expect.stringContaining(why) });
   });
 
   it("that cannot be written is an error of its own", async () => {
     writeFileSync(join(root, "file"), "");
     const source = await open(config({ cache: join(root, "file") }));
-    await expect(source.keep(source.files)).rejects.toMatchObject({ code: "E_POLICY_KEPT" });
+    source.newest.accept();
+    await source.keep();
+    expect(source.state.keepProblem).toMatchObject({ code: "E_POLICY_KEPT" });
+    // as soon as it can be
+    rmSync(join(root, "file"));
+    await source.keep();
+    expect(source.state.keepProblem).toBeUndefined();
+  });
+
+  it("is written once at a time, and not again without need", async () => {
+    const source = await open();
+    source.newest.accept();
+    await Promise.all([source.keep(), source.keep(), source.keep()]);
+    expect([source.state.keepProblem, readdirSync(join(root, "cache"))]).toEqual([undefined, [expect.any(String)]]);
+    const file = keptFile(join(root, "cache"), URL);
+    rmSync(file);
+    await source.keep();
+    expect(existsSync(file)).toBe(false);
+  });
+
+  it("starts a sidecar when there is no answer within 2 s, which then comes as a change", async () => {
+    await start();
+    const answer = Promise.withResolvers<FetchedPolicies>();
+    const opening = openPolicyUrl(config(), { clock, random: () => 0.5, fetch: () => answer.promise });
+    await vi.waitFor(() => expect(clock.pending).toBe(2), { interval: 1 });
+    clock.advance(1_999);
+    expect(await Promise.race([opening, new Promise((resolve) => setImmediate(resolve, "waits"))])).toBe("waits");
+    clock.advance(1);
+    const source = await opening;
+    expect(source.lastGood?.files).toEqual(inForce("one"));
+    expect(source.state.problem).toMatchObject({ code: "E_POLICY_FETCH", message: /no answer yet/ });
+    const changed = Promise.withResolvers<undefined>();
+    source.watch({ onChange: () => changed.resolve(undefined), onState: () => undefined, signal: stop.signal });
+    answer.resolve({ kind: "content", text: "two", etag: undefined });
+    await changed.promise;
+    expect([source.newest.files, source.state.problem]).toEqual([inForce("two"), undefined]);
+  });
+
+  it("is not used before a server that answers in 2 s, nor while it is too old", async () => {
+    await start();
+    const slow: PolicyFetch = () =>
+      new Promise(
+        (resolve) => void clock.after(1_900, () => resolve({ kind: "content", text: "two", etag: undefined })),
+      );
+    const opening = openPolicyUrl(config(), { clock, random: () => 0.5, fetch: slow });
+    await vi.waitFor(() => expect(clock.pending).toBe(3), { interval: 1 });
+    clock.advance(1_900);
+    expect((await opening).newest.files).toEqual(inForce("two"));
+    clock.advance(3_600_001);
+    const late = openPolicyUrl(config(), { clock, random: () => 0.5, fetch: slow });
+    await vi.waitFor(() => expect(clock.pending).toBe(2), { interval: 1 });
+    clock.advance(1_900);
+    expect((await late).lastGood).toBeUndefined();
+  });
+
+  it("is what the source falls back to when what the server has is refused", async () => {
+    sign(7);
+    const { source } = await start(signed());
+    expect(source.refused).toBeUndefined();
+    content = "broken";
+    sign(8);
+    const next = await open(signed());
+    expect([next.newest.files, next.lastGood?.files]).toEqual([inForce("broken"), inForce("one")]);
+    const errors = new CountersignErrors([new CountersignError("E_POLICY_TYPE", "broken")]);
+    next.lastGood?.accept();
+    next.newest.refuse(errors);
+    await next.keep();
+    expect(next.refused).toBe(errors);
+    expect(next.state).toMatchObject({ version: 7, newest: { version: 8, refused: errors }, problem: undefined });
+    expect(next.state.digest).not.toBe(next.state.newest?.digest);
+    content = failure();
+    expect((await open(signed())).newest.files).toEqual(inForce("one"));
   });
 });
 
@@ -232,6 +346,8 @@ describe("signed policies", () => {
     content = "two";
     sign(8);
     await look(30_000);
+    expect(source.state).toMatchObject({ version: 7, newest: { version: 8, refused: undefined } });
+    source.newest.accept();
     expect({ changes, version: source.state.version }).toEqual({ changes: ["two"], version: 8 });
   });
 
@@ -260,8 +376,44 @@ describe("signed policies", () => {
     content = "old";
     signature = old;
     const source = await open(signed());
-    expect(source.files).toEqual(inForce("one"));
+    expect(source.newest.files).toEqual(inForce("one"));
     expect(source.state.problem?.code).toBe("E_POLICY_ROLLBACK");
+  });
+
+  it("of the same text count with the version that they were last signed with, over a restart too", async () => {
+    sign(1);
+    const { source, look } = await start(signed({ url: "http://p.example/orders.yaml" }));
+    sign(9);
+    await look(30_000);
+    await source.keep();
+    expect(source.state.version).toBe(9);
+    content = "two";
+    sign(5);
+    const next = await open(signed({ url: "http://p.example/orders.yaml" }));
+    expect(next.state).toMatchObject({ version: 9, problem: { code: "E_POLICY_ROLLBACK" } });
+  });
+
+  it("over http are fetched whole each time, with their signature: nobody on the path can confirm them", async () => {
+    sign(7);
+    const url = "http://p.example/orders.yaml";
+    const { look } = await start(signed({ url }));
+    await look(30_000);
+    expect(asked).toEqual([url, `${url}.sig`, url, `${url}.sig`].map((one) => ({ url: one, etag: undefined })));
+  });
+
+  it("are fetched anew once their key is another one", async () => {
+    sign(7);
+    const { source, look } = await start(signed());
+    await look(30_000);
+    expect(asked.at(-1)).toEqual({ url: URL, etag: '"one"' });
+    const other = generateKeyPairSync("ed25519");
+    writeFileSync(join(root, "p.pub"), other.publicKey.export({ type: "spki", format: "pem" }));
+    await look(30_000);
+    expect(source.state).toMatchObject({ version: 7, problem: { code: "E_POLICY_SIGNATURE" } });
+    const pem = other.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+    signature = JSON.stringify(signPolicies("one", "orders.yaml", 8, pem, ""));
+    await look(60_000);
+    expect(source.state).toMatchObject({ version: 8, problem: undefined });
   });
 
   it("cannot be rolled back by a new configuration either, even where nothing could be kept", async () => {
@@ -272,7 +424,8 @@ describe("signed policies", () => {
     sign(6);
     await expect(again()).rejects.toMatchObject({ code: "E_POLICY_ROLLBACK" });
     const old = await open(signed());
-    await old.keep(old.files);
+    old.newest.accept();
+    await old.keep();
     content = failure();
     await expect(again()).rejects.toMatchObject({ code: "E_POLICY_FETCH" });
   });
@@ -283,7 +436,10 @@ describe("signed policies", () => {
     const file = keptFile(join(root, "cache"), URL);
     writeFileSync(file, readFileSync(file, "utf8").replace('"one"', '"evil"'));
     content = failure();
-    await expect(open(signed())).rejects.toMatchObject({ code: "E_POLICY_FETCH" });
+    await expect(open(signed())).rejects.toMatchObject({
+      code: "E_POLICY_FETCH",
+      message: /down; the kept copy is not used: the signature is not of these policies/,
+    });
   });
 
   it("do not start without their key, or from an unsigned kept copy", async () => {
@@ -291,5 +447,56 @@ describe("signed policies", () => {
     content = failure();
     await expect(open(signed())).rejects.toMatchObject({ code: "E_POLICY_FETCH" });
     await expect(open(signed({ publicKey: join(root, "gone") }))).rejects.toMatchObject({ code: "E_POLICY_SIGNATURE" });
+  });
+});
+
+describe("a source under another configuration", () => {
+  it("keeps what it knows, and when it is to look next", async () => {
+    const first = await open();
+    first.newest.accept();
+    const before = new AbortController();
+    first.watch({ onChange: () => undefined, onState: () => undefined, signal: before.signal });
+    clock.advance(20_000);
+    before.abort();
+    content = failure();
+    const source = first.resume(config({ maxAgeMs: 60_000, at: { file: "c.yaml", line: 9, column: 1 } }));
+    expect(source?.newest).toBe(first.newest);
+    let looks = 0;
+    source?.watch({ onChange: () => undefined, onState: () => void looks++, signal: stop.signal });
+    clock.advance(9_999);
+    expect(asked).toHaveLength(1);
+    clock.advance(1);
+    await vi.waitFor(() => expect(looks).toBe(1), { interval: 1 });
+    expect(source?.state).toMatchObject({ confirmedAtMs: clock.nowMs() - 30_000, problem: { message: "down" } });
+    clock.advance(30_001);
+    expect(source?.state.problem?.code).toBe("E_POLICY_STALE");
+    // what it had begun to look at is looked at anew
+    expect(first.state.problem?.message).toBe("down");
+  });
+
+  it("that was looking is asked again, and what it was told before is not taken", async () => {
+    const first = await open();
+    const before = new AbortController();
+    first.watch({ onChange: () => undefined, onState: () => undefined, signal: before.signal });
+    content = "two";
+    clock.advance(30_000);
+    before.abort();
+    const source = first.resume(config());
+    const changed = Promise.withResolvers<undefined>();
+    source?.watch({ onChange: () => changed.resolve(undefined), onState: () => undefined, signal: stop.signal });
+    clock.advance(0);
+    await changed.promise;
+    expect(source?.newest.files).toEqual(inForce("two"));
+    expect(asked).toHaveLength(3);
+  });
+
+  it.each<[string, Partial<PolicyUrlConfig>]>([
+    ["URL", { url: "https://p.example/other.yaml" }],
+    ["key", { publicKey: "/p.pub" }],
+    ["name", { name: "other" }],
+    ["authority", { ca: "/ca.pem" }],
+    ["cache", { cache: "/cache" }],
+  ])("is another source with another %s", async (_, over) => {
+    expect((await open()).resume(config(over))).toBeUndefined();
   });
 });

@@ -8,6 +8,7 @@ import { createSidecarPolicies, type SidecarPolicies } from "../../src/cli/sidec
 import type { PolicyFetch } from "../../src/config/fetch-policies.ts";
 import { keptFile } from "../../src/config/kept-policies.ts";
 import { parseSidecarConfig } from "../../src/config/load-sidecar-config.ts";
+import { newestThatFit } from "../../src/config/newest-that-fit.ts";
 import { openPolicySet, type PolicySet } from "../../src/config/policy-set.ts";
 import { signPolicies } from "../../src/config/policy-signature.ts";
 import type { FilesWatch } from "../../src/config/watch-files.ts";
@@ -42,6 +43,8 @@ interface Step extends Expected {
   readonly refused?: string;
   /** The code of what the source says of itself. */
   readonly problem?: string;
+  /** That was signed with what is in force. */
+  readonly version?: number;
 }
 
 interface Case extends Expected {
@@ -116,20 +119,23 @@ it.each(cases)("$spec", async ({ start = {}, url, kept, steps = [], expect: expe
     const env = { SPIFFE_ENDPOINT_SOCKET: "unix:///run/agent.sock" };
     const { config } = parseSidecarConfig(yaml, join(root, "c.yaml"), env);
     const set = await openPolicySet(config, clock, { fetch, random: () => 0.5 });
-    const policies = await createSidecarPolicies(config, set.files, () => clock.nowMs());
-    await set.keep(policies.files);
-    const refused: string[] = [];
-    const take = async (files: PolicySet["files"]): Promise<void> => {
-      try {
-        (await policies.prepare({ files })).commit();
-        await set.keep(policies.files);
-      } catch (error) {
-        refused.push(codeOf(error));
-      }
+    const { compiled: policies, settle } = await newestThatFit(set.candidates, (files) =>
+      createSidecarPolicies(config, files, () => clock.nowMs()),
+    );
+    settle();
+    await set.keep();
+    const refused: string[] = codesIn(set);
+    const take = async (): Promise<void> => {
+      const choice = await newestThatFit(set.candidates, (files) => policies.prepare({ files }));
+      choice.compiled.commit();
+      choice.settle();
+      refused.push(...codesIn(set));
+      await set.keep();
     };
     const watch = set.watch({
-      onChange: (change) => void (change.kind === "read" ? take(change.files) : refused.push(codeOf(change.error))),
-      onState: () => undefined,
+      onChange: () => void take(),
+      onFailed: () => void refused.push(...codesIn(set)),
+      onState: () => void set.keep(),
       signal: stop.signal,
     });
     await waiting(0);
@@ -158,6 +164,7 @@ it.each(cases)("$spec", async ({ start = {}, url, kept, steps = [], expect: expe
     let leftMs = milliseconds(step.pass ?? "0 ms");
     if (step.hangup === true) void running?.watch.reloadNow();
     if (step.restart === true) {
+      await running?.set.keep();
       stop.abort();
       stop = new AbortController();
       clock.advance(leftMs);
@@ -175,9 +182,14 @@ it.each(cases)("$spec", async ({ start = {}, url, kept, steps = [], expect: expe
       expect(names(now)).toEqual(step.expect);
       expect(now.refused.slice(refusedBefore)).toEqual(step.refused === undefined ? [] : [step.refused]);
       expect(now.set.states.find(({ problem }) => problem !== undefined)?.problem?.code).toBe(step.problem);
+      if (step.version !== undefined) expect(now.set.states[0]?.version).toBe(step.version);
     }, soon);
   }
 });
+
+function codesIn({ refused }: PolicySet): string[] {
+  return refused === undefined ? [] : [codeOf(refused)];
+}
 
 function codeOf(error: unknown): string {
   if (error instanceof CountersignErrors) return error.errors[0]?.code ?? "";
