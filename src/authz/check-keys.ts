@@ -34,6 +34,12 @@ export function checkKeys(map: YamlMap, label: string, known: readonly string[],
   for (const entry of map.entries) if (known.includes(entry.key)) checkWritten(entry, label, context);
 }
 
+/** An empty list says no more than a key that is not there, and silently widens what it was to narrow: strict refuses it. */
+export function checkNotEmpty({ at, value }: YamlEntry, name: string, { findings, options }: KeyContext): void {
+  if (options.mode === "strict" && value.kind === "list" && value.items.length === 0)
+    findings.error("E_POLICY_EMPTY", at, `${name} is an empty list`, "write values, or remove it");
+}
+
 /** A key with nothing after it, or `~` or `null`, mostly has a content that was commented out. Kubernetes drops it, which leaves a rule wider than
  *  its reader thinks, and of a DENY nothing at all: an error in strict mode and under our own apiVersion, a warning in istio mode. */
 export function checkWritten({ key, at, value }: YamlEntry, label: string, context: KeyContext): void {

@@ -566,6 +566,19 @@ it("says of a template that it is to be rendered first, once for a document", ()
   expect(problemsOf(rule('when: [{ key: "request.headers[x]", values: ["{{a}}"] }]'))).toEqual([]);
 });
 
+it.each([
+  ["when", rule("when: []"), "when"],
+  ["values", rule("when: [{ key: source.ip, values: [10.0.0.1], notValues: [] }]"), "when[0].notValues"],
+  [
+    "what a token is read from",
+    `${head.replace("AuthorizationPolicy", "RequestAuthentication")}spec: { jwtRules: [{ issuer: "https://i.example", audiences: [a], fromCookies: [] }] }\n`,
+    "jwtRules[0].fromCookies",
+  ],
+])("an empty list is an error in strict mode alone: of %s", (_, text, name) => {
+  expect(problemsOf(text)).toEqual([expect.stringContaining(`E_POLICY_EMPTY ${name} is an empty list`)]);
+  expect(problemsOf(text, "istio")).toEqual([]);
+});
+
 /** A content that is commented out leaves its key with nothing. */
 describe("a key with nothing after it", () => {
   const about = (apiVersion: string, kind: string, spec: string) =>

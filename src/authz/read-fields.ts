@@ -1,5 +1,5 @@
 import type { SourcePosition } from "../core/errors.ts";
-import { checkWritten } from "./check-keys.ts";
+import { checkNotEmpty, checkWritten } from "./check-keys.ts";
 import { checkValue } from "./check-values.ts";
 import type { Findings } from "./findings.ts";
 import {
@@ -110,11 +110,8 @@ export function readField(entry: YamlEntry, target: FieldTarget, context: ReadCo
   const { findings, options } = context;
   const { kind, label } = target;
   const items = asList(entry.value, label, findings);
-  if (items === undefined || items.length === 0) {
-    if (items !== undefined && options.mode === "strict")
-      findings.error("E_POLICY_EMPTY", entry.at, `${label} is an empty list`, "write values, or remove it");
-    return undefined;
-  }
+  checkNotEmpty(entry, label, context);
+  if (items === undefined || items.length === 0) return undefined;
   const limit = kind === "serviceAccount" ? MAX_SERVICE_ACCOUNTS : MAX_VALUES;
   if (items.length > limit)
     findings.error("E_POLICY_LIMIT", entry.at, `${label} has more than ${limit} values`, "split the rule");

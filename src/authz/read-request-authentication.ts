@@ -1,6 +1,6 @@
 import type { SourcePosition } from "../core/errors.ts";
 import type { JwtRuleModel, RequestAuthenticationModel } from "./authentication-model.ts";
-import { checkKeys } from "./check-keys.ts";
+import { checkKeys, checkNotEmpty } from "./check-keys.ts";
 import type { DocumentContext } from "./read-document.ts";
 import { readSelector, refersElsewhere } from "./read-metadata.ts";
 import { asList, asMap, asText, childOf, entryOf, type LocatedText } from "./yaml-access.ts";
@@ -51,6 +51,10 @@ function readJwtRule(value: YamlValue, label: string, context: DocumentContext):
   const map = asMap(value, label, findings);
   if (map === undefined) return undefined;
   checkKeys(map, label, RULE_KEYS, context);
+  // Without audiences there is an error of its own.
+  for (const entry of map.entries)
+    if (RULE_KEYS.includes(entry.key) && entry.key !== "audiences")
+      checkNotEmpty(entry, `${label}.${entry.key}`, context);
   const text = (key: string) => asText(childOf(map, key), `${label}.${key}`, findings);
   const issuer = text("issuer");
   if (issuer === undefined && childOf(map, "issuer") === undefined)

@@ -1,4 +1,4 @@
-import { checkKeys } from "./check-keys.ts";
+import { checkKeys, checkNotEmpty } from "./check-keys.ts";
 import type { FieldGroup, RuleModel } from "./policy-model.ts";
 import { readCondition } from "./read-condition.ts";
 import { readExpression } from "./read-expression.ts";
@@ -74,6 +74,8 @@ function refuseServiceAccountsBeside(fields: FieldGroup, map: YamlMap, label: st
 
 function readConditions(rule: YamlMap, context: ReadContext): FieldGroup {
   const items = asList(childOf(rule, "when"), "when", context.findings, "write a condition, or remove it") ?? [];
+  const entry = entryOf(rule, "when");
+  if (entry !== undefined) checkNotEmpty(entry, "when", context);
   return items.flatMap((item, index) => {
     const label = `when[${index}]`;
     const map = asMap(item, label, context.findings);

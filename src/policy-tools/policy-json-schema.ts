@@ -166,7 +166,7 @@ function policySpec(ours: boolean): Schema {
         },
       ),
     ),
-    when: { type: "array", items: condition, description: "All of these must match." },
+    when: texts("All of these must match.", condition),
     ...(ours ? { conditions: text("A CEL expression that must be true as well.") } : {}),
   });
   return object(
@@ -225,25 +225,23 @@ const jwtRule = object(
     jwksUri: text("https URL of its keys."),
     jwks_uri: text("The same."),
     jwks: text("Its keys: a JWK set as JSON text."),
-    fromHeaders: {
-      type: "array",
-      description: "Headers that carry a token. Default: Authorization: Bearer.",
-      items: object(
+    fromHeaders: texts(
+      "Headers that carry a token. Default: Authorization: Bearer.",
+      object(
         "",
         { name: text("The header."), prefix: { type: "string", description: "Before the token." } },
         {
           required: ["name"],
         },
       ),
-    },
+    ),
     fromParams: texts("Query parameters that carry a token."),
     fromCookies: texts("Cookies that carry a token."),
     outputPayloadToHeader: text("Header in which the app gets the claims set."),
-    outputClaimToHeaders: {
-      type: "array",
-      description: "Claims that the app gets as headers.",
-      items: object("", { header: text("The header."), claim: text("The claim.") }, { required: ["header", "claim"] }),
-    },
+    outputClaimToHeaders: texts(
+      "Claims that the app gets as headers.",
+      object("", { header: text("The header."), claim: text("The claim.") }, { required: ["header", "claim"] }),
+    ),
     spaceDelimitedClaims: texts("Claims that are lists parted by spaces, besides scope and permission."),
     forwardOriginalToken: { type: "boolean", default: false, description: "Whether the app gets the token." },
     timeout: text("Of fetching keys, like 5s."),
