@@ -1,5 +1,6 @@
 import type { SourcePosition } from "../core/errors.ts";
 import { compileCel } from "./cel-expression.ts";
+import { comparedPathValue } from "./path-value.ts";
 import type { ExpressionModel } from "./policy-model.ts";
 import type { ReadContext } from "./read-fields.ts";
 import { asText, childOf } from "./yaml-access.ts";
@@ -12,7 +13,10 @@ export function readExpression(rule: YamlMap, label: string, context: ReadContex
   const text = asText(value, `${label}.conditions`, findings);
   if (value === undefined || text === undefined) return undefined;
   const compiled = compileCel(text.text, direction);
-  if ("run" in compiled) return { text: text.text, at: text.at };
+  if ("run" in compiled) {
+    if (compiled.readsPath && hasSmallEscape(value, text.text, label, context)) return undefined;
+    return { text: text.text, at: text.at };
+  }
   const at = placeInside(value, text.text, compiled.offset);
   const otherwise =
     compiled.code === "E_POLICY_CONDITION"
@@ -21,6 +25,23 @@ export function readExpression(rule: YamlMap, label: string, context: ReadContex
   const { fix = otherwise } = compiled;
   findings.error(compiled.code, at, `${label}.conditions: ${compiled.message}`, fix);
   return undefined;
+}
+
+/** An escape as no path has it in strict mode, where normalisation gives its digits capitals. */
+const SMALL_ESCAPE = /%(?:[0-9A-Fa-f][a-f]|[a-f][0-9A-F])/;
+
+/** What asks for such an escape would be false of every path, and a `!=` true: refused, for nobody means that. */
+function hasSmallEscape(value: YamlValue, text: string, label: string, { options, findings }: ReadContext): boolean {
+  const found = SMALL_ESCAPE.exec(text);
+  if (found === null || comparedPathValue(found[0], options) === found[0]) return false;
+  const message = `${label}.conditions: ${found[0]} stands in no request.path, whose escapes are in capitals`;
+  findings.error(
+    "E_POLICY_CONDITION",
+    placeInside(value, text, found.index),
+    message,
+    `write ${found[0].toUpperCase()}`,
+  );
+  return true;
 }
 
 /** The place of an offset of the text in the file. Where escapes or folding hide it: of the text's beginning. */
