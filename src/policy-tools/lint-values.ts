@@ -48,7 +48,7 @@ function repeatedIn(
       const message = `${field.label}[${i}] ${JSON.stringify(value)} ${why}`;
       return { code: "W_POLICY_VALUE_REPEATED", message, at: field.at, fix };
     };
-    const isCopy = field.values.indexOf(value) !== field.values.lastIndexOf(value);
+    const isCopy = field.values.indexOf(value) < i;
     if (comparesReadings && field.kind === "path" && !isCopy)
       return [finding(ADDS_REFUSALS, "remove it, unless these are to be refused")];
     const why = anywhere.has(i) ? ADDS_NOTHING : `${ADDS_NOTHING} as long as ${home.join(", ")} are one trust domain`;

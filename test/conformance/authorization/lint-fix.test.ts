@@ -2,9 +2,12 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { CompiledPolicy } from "../../../src/authz/compiled-policy.ts";
 import { decide } from "../../../src/authz/decide.ts";
 import { loadPolicies } from "../../../src/authz/load-policies.ts";
+import { normalizeForPolicy } from "../../../src/authz/normalize-for-policy.ts";
 import type { PolicyMode } from "../../../src/authz/policy-options.ts";
+import type { CallFacts } from "../../../src/core/call-facts.ts";
 import { ORDERS_YAML, policyWorkspace } from "../../support/policy-workspace.ts";
 import { call, optionsOf } from "./generate-policies.ts";
 import "../../../src/authz/use-cel.ts";
@@ -86,6 +89,23 @@ ${rules.join("")}`,
       .join("---\n"),
   );
 
+/** The call, and the same with a path that apps may read in two ways. */
+function alsoOdd(facts: CallFacts): readonly CallFacts[] {
+  const { request } = facts;
+  if (request === undefined) return [facts];
+  const { path } = request;
+  const odd = [`${path};x`, path.replace(/(.)\//, "$1%2F"), `/a;v${path}`];
+  return [facts, ...odd.map((some) => ({ ...facts, request: { ...request, path: some, target: some } }))];
+}
+
+/** The verdict about it as it arrives. */
+function answerOf(policy: CompiledPolicy, facts: CallFacts): string {
+  const { request } = facts;
+  if (request === undefined) return decide(policy, facts).kind;
+  const normal = normalizeForPolicy(policy, request.path, "");
+  return normal.ok ? decide(policy, { ...facts, request: { ...request, path: normal.path } }).kind : normal.code;
+}
+
 describe.each<PolicyMode>(["strict", "istio"])("in %s mode", (mode) => {
   it("--fix changes no verdict, keeps every comment, and leaves nothing to fix", { timeout: 120_000 }, async () => {
     const config = `${ORDERS_YAML}trustDomainAliases: [old.example]\nauthorization: { mode: ${mode} }\n`;
@@ -107,9 +127,9 @@ describe.each<PolicyMode>(["strict", "istio"])("in %s mode", (mode) => {
         if (after !== text) seen.fixed++;
         expect(after !== text).toBe(out.includes("fixed "));
         const [before, now] = [load(text), load(after)];
-        for (const facts of all) {
-          const verdict = decide(now, facts).kind;
-          expect(verdict, `${text}\n${JSON.stringify(facts)}`).toBe(decide(before, facts).kind);
+        for (const facts of all.flatMap(alsoOdd)) {
+          const verdict = answerOf(now, facts);
+          expect(verdict, `${text}\n${JSON.stringify(facts)}`).toBe(answerOf(before, facts));
           if (after !== text && verdict === "allow") seen.allowed++;
           if (after !== text && verdict === "deny") seen.denied++;
         }
