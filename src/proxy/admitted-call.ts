@@ -31,7 +31,8 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   protected facts: PreparedCall | undefined;
   protected permit: Permit | undefined;
   #stage: Stage = "held";
-  /** Version of the policy that the request was made under. */
+  /** What the request was made of, and under which version of the policy. */
+  #madeOf: PreparedCall | undefined;
   #madeBy = "";
   /** Who had a say in the permit, whatever they said. */
   #asked = NOBODY;
@@ -103,6 +104,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   }
 
   #goOn(permit: Permit): void {
+    this.#madeOf = this.facts;
     this.#madeBy = permit.policyVersion;
     this.forward();
   }
@@ -178,14 +180,19 @@ export abstract class AdmittedCall extends EarlyBodyCall {
     this.#stage = "acquiring";
   }
 
+  /** The request is as policy has allowed it last, and nobody is asked. */
+  get #mayLeave(): boolean {
+    return this.#wait === undefined && this.#madeOf === this.facts && this.#madeBy === this.service.policyVersion;
+  }
+
   /** The upstream that was looked for is there. False: the request may not go to it, since policy is another one now or asks somebody; the call
    *  goes on by itself. */
   protected opens(): boolean {
-    const { policyVersion } = this.service;
-    if (this.#wait === undefined && this.#madeBy === policyVersion) {
+    if (this.#mayLeave) {
       this.#stage = "open";
       return true;
     }
+    const { policyVersion } = this.service;
     this.#stage = "held";
     // decided anew already, or when the answer comes
     if (this.#wait === undefined && this.permit?.policyVersion === policyVersion) this.#goOn(this.permit);
@@ -196,7 +203,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   /** What it was sent on broke before anything came back. False: it may not be sent again as it was; the call goes on by itself. */
   protected opensAgain(): boolean {
     this.#stage = "held";
-    if (this.#wait === undefined && this.#madeBy === this.service.policyVersion) return true;
+    if (this.#mayLeave) return true;
     this.#admitAnew();
     return false;
   }
