@@ -205,7 +205,7 @@ function rule({ source: sourceFieldsOf, operation, conditions, ours, expressions
       group(operation).map((fields) => ({ operation: fields })),
       { minLength: 1, maxLength: 2 },
     ),
-    when: fc.array(condition(conditions), { maxLength: 2 }),
+    when: fc.array(condition(conditions), { minLength: 1, maxLength: 2 }),
     ...(ours ? { conditions: fc.constantFrom(...expressions) } : {}),
   };
   return fc.record(parts, { requiredKeys: [] });
