@@ -63,6 +63,18 @@ it("takes the request from a curl line, and never shows header values", async ()
   expect(out).not.toContain("hunter2");
 });
 
+it("shows policy what the app hears from the sidecar about how the call came", async () => {
+  const rule = 'spec:\n  rules: [{ when: [{ key: "request.headers[x-forwarded-proto]", values: [https] }] }]\n';
+  const { policy } = policyWorkspace({
+    "c.yaml": PERMISSIVE,
+    "policies/p.yaml": `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: p, namespace: shop }\n${rule}`,
+  });
+  const explain = (from: string, ...more: readonly string[]): Promise<{ readonly code: number }> =>
+    policy("explain", "-c", "c.yaml", "--from", from, "--path", "/", ...more);
+  expect((await explain(WEB, "--header", "x-forwarded-proto: http")).code).toBe(0);
+  expect((await explain("nobody", "--header", "x-forwarded-proto: https")).code).toBe(1);
+});
+
 it("shows policy what the proxy shows it: no header that is ours alone, that Connection names, or that only a trusted proxy may send", async () => {
   const keys = ["x-forwarded-client-cert", "x-countersign-id", "x-hop", "x-forwarded-for"];
   const rules = keys.map((key) => `    - when: [{ key: "request.headers[${key}]", values: ["*"] }]\n`).join("");
