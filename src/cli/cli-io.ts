@@ -4,6 +4,8 @@ export interface CliIo {
   readonly out: (text: string) => void;
   /** Everything else goes here. */
   readonly err: (text: string) => void;
+  /** What `-` stands for; absent: the process's own standard input. */
+  readonly stdin?: AsyncIterable<Buffer>;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
   /** Colour is allowed on stdout: a terminal and no NO_COLOR. */

@@ -1,14 +1,15 @@
 import { resolve } from "node:path";
-import { createLineReader } from "../audit/line-reader.ts";
 import { fileProblem } from "../config/read-text-file.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { CountersignError } from "../core/errors.ts";
 import { type AuditedCall, auditedCall } from "../policy-tools/audited-call.ts";
 import { type AuditRecord, parseRecordLine } from "./audit-lines.ts";
+import type { CliIo } from "./cli-io.ts";
+import { type LineInput, nameOfInput, readInputLines } from "./input-lines.ts";
 
-/** The files named, else those that the configuration writes. Throws CountersignError E_AUDIT_FILE when there are none. */
+/** The files named (`-` is the standard input), else those that the configuration writes. Throws CountersignError E_AUDIT_FILE when there are none. */
 export function auditFilesOf(named: readonly string[], config: SidecarConfig, cwd: string): readonly string[] {
-  if (named.length > 0) return [...new Set(named.map((file) => resolve(cwd, file)))];
+  if (named.length > 0) return [...new Set(named.map((file) => (file === "-" ? file : resolve(cwd, file))))];
   const files = config.audit.sinks.flatMap((sink) => (sink.kind === "file" ? [sink.path] : []));
   if (files.length > 0) return files;
   const fix = "name an audit file";
@@ -27,7 +28,8 @@ export interface AuditRead {
 /** Hands out the calls of audit files that policy has decided about, file after file, one at a time: memory does not grow with the files. All other
  *  records go to `onOther`. Throws CountersignError E_AUDIT_FILE for a file that cannot be read. */
 export async function readAuditedCalls(
-  files: readonly string[],
+  files: readonly LineInput[],
+  io: Pick<CliIo, "stdin">,
   onCall: (call: AuditedCall) => void,
   onOther: (record: AuditRecord) => void = () => undefined,
 ): Promise<AuditRead> {
@@ -44,17 +46,12 @@ export async function readAuditedCalls(
       if (call === undefined) onOther(record);
       else onCall(call);
     };
-    const reader = createLineReader(file);
     try {
       // one file after the other: their order is that of the calls
       // oxlint-disable-next-line no-await-in-loop
-      await reader.read(take);
-      take(reader.takeRest());
+      await readInputLines(file, io, take);
     } catch (error) {
-      throw new CountersignError("E_AUDIT_FILE", fileProblem(error), { at: { file }, cause: error });
-    } finally {
-      // oxlint-disable-next-line no-await-in-loop
-      await reader.close();
+      throw new CountersignError("E_AUDIT_FILE", fileProblem(error), { at: { file: nameOfInput(file) }, cause: error });
     }
   }
   return { badLines };

@@ -16,6 +16,7 @@ import { parseSpiffeId, parseTrustDomain, type SpiffeId, type TrustDomain, trust
 import type { AskContext } from "../policy-tools/ask-policy.ts";
 import type { CliIo } from "./cli-io.ts";
 import { fetchStatus } from "./fetch-status.ts";
+import { heldInput, isPipe, nameOfInput } from "./input-lines.ts";
 import { policyOptionsOf } from "./policy-options.ts";
 import { seenBy } from "./policy-seen-call.ts";
 
@@ -59,20 +60,39 @@ export async function loadPolicyContext(
   return { ...settings, files, ...loadPolicies(files, settings.options) };
 }
 
-/** The policies' texts: of the files and folders that are named, else the configuration's own. Of a URL it is what the sidecar has kept, since
+/** The policies' texts: of the files, folders and pipes that are named (`-` is the standard input), else the configuration's own. Of a URL it is what the sidecar has kept, since
  *  no command asks the network. Throws CountersignErrors. */
 export async function loadPolicyFiles(
   config: SidecarConfig,
   named: readonly string[],
   io: CliIo,
 ): Promise<readonly SourceFile[]> {
-  const files = await readPolicyFiles(policyPaths(config, named, io.cwd));
+  const piped = await Promise.all(named.map(isPipe));
+  const pipes = await Promise.all(named.filter((_, i) => piped[i]).map((name) => readPipe(name, io)));
+  const paths = named.filter((_, i) => piped[i] !== true);
+  const read = named.length > 0 && paths.length === 0 ? [] : await readPolicyFiles(policyPaths(config, paths, io.cwd));
+  const files = [...pipes, ...read];
   if (named.length > 0) return files;
   const kept = await keptPolicyFiles(config.policyUrls);
   for (const { url } of kept.missing)
     io.err(`countersign policy: nothing is kept of ${url} yet, and it is not fetched: the answer is without it\n`);
   return [...files, ...kept.files];
 }
+
+/** Of a pipe, or `-`. As much as a file may have. */
+async function readPipe(name: string, io: CliIo): Promise<SourceFile> {
+  const file = nameOfInput(name);
+  const held = await heldInput(name, io, MAX_PIPE_BYTES);
+  if (held === undefined || typeof held === "string")
+    throw new CountersignError("E_CONFIG_FILE", `is larger than ${MAX_PIPE_BYTES} bytes`, { at: { file } });
+  try {
+    return { file, text: new TextDecoder("utf-8", { fatal: true }).decode(held.bytes) };
+  } catch (error) {
+    throw new CountersignError("E_CONFIG_FILE", "is not UTF-8 text", { at: { file }, cause: error });
+  }
+}
+
+const MAX_PIPE_BYTES = 4 * 2 ** 20;
 
 function policyPaths(config: SidecarConfig, named: readonly string[], cwd: string): readonly PolicyPath[] {
   if (named.length === 0) return config.policies;

@@ -2,6 +2,10 @@ import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { asciiJson, printable } from "../core/safe-text.ts";
 import type { PolicyAnswer } from "../policy-tools/ask-policy.ts";
 import type { Change, ChangedCalls, PolicyDiff } from "../policy-tools/diff-policies.ts";
+import { type GenerationCoverage, isUnproven } from "../policy-tools/generation-coverage.ts";
+
+/** `coverage`: of generated calls. */
+type Found = PolicyDiff & { readonly coverage: GenerationCoverage | undefined };
 
 interface Side {
   readonly policy: CompiledPolicy;
@@ -11,7 +15,7 @@ type Sides = readonly [Side, Side];
 /** Groups that people are shown of each change; `--json` has all. */
 const SHOWN = 25;
 
-export function diffJson(found: PolicyDiff, [before, after]: Sides, source: string): string {
+export function diffJson(found: Found, [before, after]: Sides, source: string): string {
   const answer = ({ decision, rule, reason, detail, nearest }: PolicyAnswer) => ({
     decision,
     rule: rule ?? null,
@@ -28,6 +32,7 @@ export function diffJson(found: PolicyDiff, [before, after]: Sides, source: stri
     otherRule: found.otherRule,
     ungrouped: found.ungrouped,
     unlikeRecord: found.unlikeRecord,
+    coverage: found.coverage ?? null,
     groups: found.groups.map((group) => ({
       change: group.change,
       principal: group.principal ?? null,
@@ -59,13 +64,14 @@ function exampleOf({ example }: ChangedCalls): object {
   };
 }
 
-export function diffText(found: PolicyDiff, [before, after]: Sides, source: string, colour: boolean): string {
+export function diffText(found: Found, [before, after]: Sides, source: string, colour: boolean): string {
   const paint = (code: number, text: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
   const lines = [
     `before  ${sideText(before)}`,
     `after   ${sideText(after)}`,
     `${found.changed} of ${found.calls} calls change verdict, ${found.otherRule} are decided by another rule (${printable(source)})`,
   ];
+  if (found.coverage !== undefined) lines.push(...coverageLines(found.coverage, found.changed + found.otherRule));
   for (const change of ["deny → allow", "allow → deny", "other rule"] as const) {
     const groups = found.groups.filter((group) => group.change === change);
     if (groups.length === 0) continue;
@@ -75,6 +81,30 @@ export function diffText(found: PolicyDiff, [before, after]: Sides, source: stri
   }
   if (found.ungrouped > 0) lines.push("", `${found.ungrouped} more calls change in too many ways to list`);
   return `${lines.join("\n")}\n`;
+}
+
+/** Rules that are named of those that no call shows; `--json` has all. */
+const SHOWN_SILENT = 10;
+
+/** What must be said beside "no call changes verdict". */
+function coverageLines(coverage: GenerationCoverage, changedCalls: number): readonly string[] {
+  const { rules, withoutCall, silent, otherDirection, tokensDiffer } = coverage;
+  const sets = ["before", "after"] as const;
+  const missed = sets.map((set, i) => `${withoutCall[i] ?? 0} of ${rules[i] ?? 0} rules ${set}`).join(", ");
+  const lines = [
+    `without a call of their own: ${missed}${withoutCall.some((count) => count > 0) ? " (more calls: --generate)" : ""}`,
+  ];
+  if (!isUnproven(coverage, changedCalls)) return lines;
+  lines.push("", "the sets differ, and no generated call shows how:");
+  for (const { set, rule, hasConditions } of silent.slice(0, SHOWN_SILENT))
+    lines.push(`  ${rule} (only ${set}${hasConditions ? "; it has conditions" : ""})`);
+  if (silent.length > SHOWN_SILENT) lines.push(`  and ${silent.length - SHOWN_SILENT} more rules (--json shows all)`);
+  if (otherDirection > 0)
+    lines.push(`  ${otherDirection} rules about calls in the other direction, which --outbound chooses`);
+  if (tokensDiffer) lines.push("  RequestAuthentication documents: generated calls have claims, not tokens");
+  if (coverage.settingsDiffer && changedCalls === 0)
+    lines.push("  settings, PeerAuthentication documents, or whether there are ALLOW policies");
+  return lines;
 }
 
 function sideText({ policy }: Side): string {

@@ -1,4 +1,3 @@
-import { resolve } from "node:path";
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { asciiJson, printable } from "../core/safe-text.ts";
 import { askPolicy } from "../policy-tools/ask-policy.ts";
@@ -22,7 +21,7 @@ const SHOWN_RULES = 8;
 export async function explain(asked: ExplainArguments, io: CliIo): Promise<number> {
   refuseMixed(asked);
   const context = await loadPolicyContext(asked, io);
-  if (asked.requests !== undefined) return explainFile(resolve(io.cwd, asked.requests), context, asked, io);
+  if (asked.requests !== undefined) return explainFile(asked.requests, context, asked, io);
   const record = asked.id === undefined ? undefined : await recordedCall(asked.id, asked.audit ?? [], context, io);
   if (record !== undefined && "other" in record) return explainOther(record.other, asked, io);
   const call = record?.decided.call ?? callOf(asked);
@@ -60,7 +59,7 @@ async function explainFile(
   io: CliIo,
 ): Promise<number> {
   const traced = json === true && (all === true || policy.ruleCount <= MAX_TRACED_RULES);
-  await readRequestLines(file, (call) => {
+  await readRequestLines(file, io, (call) => {
     const explained: ExplainedCall = traced
       ? explainCall(policy, call, ask)
       : { answer: askPolicy(policy, call, ask), trace: undefined };
@@ -88,6 +87,7 @@ async function recordedCall(
   const files = auditFilesOf(named, config, io.cwd);
   await readAuditedCalls(
     files,
+    io,
     (call) => {
       if (call.id === id) found = call;
     },

@@ -1,11 +1,13 @@
 import { loadPolicies } from "../authz/load-policies.ts";
 import "../authz/use-cel.ts";
+import { fileProblem } from "../config/read-text-file.ts";
 import { CountersignError } from "../core/errors.ts";
 import { printable } from "../core/safe-text.ts";
 import { type AskContext, askPolicy } from "../policy-tools/ask-policy.ts";
 import { createSuggester } from "../policy-tools/suggest-policies.ts";
 import { suggestionYaml } from "../policy-tools/suggest-yaml.ts";
 import type { CliIo } from "./cli-io.ts";
+import { heldInput, type LineInput, nameOfInput } from "./input-lines.ts";
 import { auditFilesOf, readAuditedCalls } from "./policy-audit-calls.ts";
 import { loadPolicySettings } from "./policy-context.ts";
 
@@ -29,7 +31,7 @@ export async function suggest(named: readonly string[], asked: SuggestArguments,
   const settings = await loadPolicySettings(asked, io);
   const { config, options, ask } = settings;
   const direction = asked.outbound === true ? "outbound" : "inbound";
-  const files = auditFilesOf(named, config, io.cwd);
+  const files = await Promise.all(auditFilesOf(named, config, io.cwd).map((file) => held(file, io)));
   const suggester = createSuggester({
     direction,
     mode: options.mode,
@@ -39,13 +41,13 @@ export async function suggest(named: readonly string[], asked: SuggestArguments,
     severalPorts: new Set(config.inbound.map(({ appPort }) => appPort)).size > 1,
   });
   let read = 0;
-  const { badLines } = await readAuditedCalls(files, (call) => {
+  const { badLines } = await readAuditedCalls(files, io, (call) => {
     read++;
     suggester.add(call);
   });
   const suggestion = suggester.suggest();
   const { namespace, labels } = config.workload;
-  const source = files.length === 1 ? (named[0] ?? files[0] ?? "") : `${files.length} audit files`;
+  const source = files.length === 1 ? nameOfInput(named[0] ?? files[0] ?? "") : `${files.length} audit files`;
   const yaml = suggestionYaml(suggestion, { namespace, labels, name: asked.name, direction, source });
   io.out(yaml);
   if (badLines > 0) io.err(`${badLines} ${badLines === 1 ? "line was" : "lines were"} no audit record\n`);
@@ -54,7 +56,7 @@ export async function suggest(named: readonly string[], asked: SuggestArguments,
   // A recorded call has passed the handshake, whatever the listener takes now.
   const asRecorded: AskContext = { ...ask, handshake: "passed" };
   const found = { allowed: 0, refused: 0, leftOut: 0, reopened: 0, example: "" };
-  await readAuditedCalls(files, ({ id, call, decision }) => {
+  await readAuditedCalls(files, io, ({ id, call, decision }) => {
     // What came since was not looked at.
     if (--read < 0 || call.direction !== direction) return;
     const isAllowed = askPolicy(policy, call, asRecorded).decision === "allow";
@@ -78,6 +80,21 @@ export async function suggest(named: readonly string[], asked: SuggestArguments,
   if (reopened > 0)
     io.err(`it also allows ${reopened} of the calls that were denied: keep the DENY policies beside it\n`);
   return refused > 0 ? 1 : 0;
+}
+
+/** The log is read twice. */
+async function held(file: string, io: CliIo): Promise<LineInput> {
+  let input: LineInput | undefined;
+  try {
+    input = await heldInput(file, io);
+  } catch (error) {
+    throw new CountersignError("E_AUDIT_FILE", fileProblem(error), { at: { file: nameOfInput(file) }, cause: error });
+  }
+  if (input !== undefined) return input;
+  throw new CountersignError("E_AUDIT_FILE", "a pipe is kept in memory, and this one holds more than 256 MiB", {
+    at: { file: nameOfInput(file) },
+    fix: "write it to a file, and name that",
+  });
 }
 
 function countOf(text: string, option: string): number {

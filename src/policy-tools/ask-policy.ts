@@ -76,11 +76,7 @@ function notesOf(policy: CompiledPolicy, call: AskedCall, facts: CallFacts): rea
   const notes: string[] = [];
   if (call.source.spiffeId !== undefined && facts.connection.peer === undefined && call.direction === "inbound")
     notes.push("the listener takes plaintext alone, so the caller counts as nobody");
-  if (
-    facts.request?.identity !== undefined &&
-    call.direction === "inbound" &&
-    jwtRulesFor(policy).length === 0
-  )
+  if (facts.request?.identity !== undefined && call.direction === "inbound" && jwtRulesFor(policy).length === 0)
     notes.push(
       "no RequestAuthentication applies to this workload, so no token is verified and no real request has these claims",
     );
@@ -139,7 +135,8 @@ function factsOf(
   const spiffeId = shaken?.noIdentity === true ? undefined : source.spiffeId;
   const seen = see(call);
   const { remoteIp } = seen;
-  const headers = seen.headers.map(byteText); // as they would come over the wire
+  // as they would come over the wire
+  const headers = request?.headersAreBytes === true ? seen.headers : seen.headers.map(byteText);
   const connection = {
     peer: spiffeId === undefined ? undefined : peerOf(spiffeId),
     sourceIp: source.ip,
@@ -175,9 +172,11 @@ function factsOf(
   const identity = request.claims === undefined ? {} : { identity: identityOf(request.claims) };
   const scheme = spiffeId === undefined ? "http" : "https"; // only a caller in plaintext has no identity
   const target = normal.path + query;
+  // of what the app gets from the sidecar, only this does not depend on more than the call
+  const written = call.direction === "inbound" ? ["x-forwarded-proto", scheme] : undefined;
   return {
     ...about,
-    request: { method, authority: host ?? "", path: normal.path, target, scheme, headers, ...identity },
+    request: { method, authority: host ?? "", path: normal.path, target, scheme, headers, written, ...identity },
   };
 }
 

@@ -36,6 +36,8 @@ export interface AskedRequest {
   readonly path: string;
   /** Name, value, name, value … in the order of the wire. */
   readonly headers: HeaderList;
+  /** A character of `headers` stands for a byte of the wire, not for itself. */
+  readonly headersAreBytes?: true;
   /** Of a verified token; undefined without one. */
   readonly claims: Readonly<Record<string, unknown>> | undefined;
 }

@@ -1,4 +1,5 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
+import type { RuleId } from "../core/decision.ts";
 import { type AskContext, askPolicy, type PolicyAnswer } from "./ask-policy.ts";
 import type { AskedCall } from "./asked-call.ts";
 import { pathShape } from "./path-shape.ts";
@@ -40,8 +41,18 @@ export interface PolicyDiff {
   readonly unlikeRecord: number;
 }
 
+/** By which rules the sides end a call differently. */
+export interface ShownChange {
+  readonly before: RuleId | undefined;
+  readonly after: RuleId | undefined;
+}
+
 export interface DiffCollector {
-  add(call: AskedCall, recorded?: { readonly id: string; readonly decision: "allow" | "deny" }): void;
+  /** What the call shows; undefined: both sides end it in the same way. */
+  add(
+    call: AskedCall,
+    recorded?: { readonly id: string; readonly decision: "allow" | "deny" },
+  ): ShownChange | undefined;
   result(): PolicyDiff;
 }
 
@@ -63,7 +74,7 @@ export function createPolicyDiff(before: DiffSide, after: DiffSide): DiffCollect
       const is = askPolicy(after.policy, call, after.ask);
       if (recorded !== undefined && recorded.decision !== was.decision) unlikeRecord++;
       const change = changeOf(was, is);
-      if (change === undefined) return;
+      if (change === undefined) return undefined;
       if (change === "other rule") otherRule++;
       else changed++;
       const peer = call.direction === "inbound" ? call.source.spiffeId : call.destination.spiffeId;
@@ -77,6 +88,7 @@ export function createPolicyDiff(before: DiffSide, after: DiffSide): DiffCollect
         const about = { change, principal, what, before: was, after: is };
         groups.set(key, { ...about, calls: 1, example: call, exampleId: recorded?.id });
       }
+      return { before: was.rule, after: is.rule };
     },
     result: () => ({
       calls,
@@ -91,8 +103,10 @@ export function createPolicyDiff(before: DiffSide, after: DiffSide): DiffCollect
 
 function changeOf(before: PolicyAnswer, after: PolicyAnswer): Change | undefined {
   if (before.decision !== after.decision) return before.decision === "allow" ? "allow → deny" : "deny → allow";
-  const asks = ({ providers }: PolicyAnswer) => providers.map(({ provider }) => provider).join();
-  const same = before.rule === after.rule && before.reason === after.reason && asks(before) === asks(after);
+  // Also who is asked, what marks the record and what a dry run says.
+  const says = ({ rules, providers, dryRun }: PolicyAnswer) =>
+    JSON.stringify([rules, providers.map(({ provider }) => provider), dryRun?.verdict ?? null]);
+  const same = before.reason === after.reason && says(before) === says(after);
   return same ? undefined : "other rule";
 }
 

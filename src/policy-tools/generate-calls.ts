@@ -1,284 +1,279 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import type { FieldGroup, FieldModel, RuleModel } from "../authz/policy-model.ts";
-import { parseTextPattern } from "../authz/text-pattern.ts";
-import { canonicalIpAddress } from "../core/ip-address.ts";
-import { parseSpiffeId, type SpiffeId, spiffeIdProblem } from "../core/spiffe-id.ts";
 import type { AskedCall } from "./asked-call.ts";
+import { callOf, type Draft, newDraft, type Setter, set } from "./call-draft.ts";
+import { type ComparedRule, fieldKey, groupKey, isChanged } from "./compare-rules.ts";
+import { type ConditionSamples, conditionSamples } from "./condition-samples.ts";
+import { avoiding, valueSetters } from "./field-setters.ts";
+import { oddSetters } from "./odd-calls.ts";
+import { pathMatches } from "./path-matches.ts";
 import { type Random, seededRandom } from "./seeded-random.ts";
 
-/** What a call is made of while it is put together; texts as policies write them. */
-interface Draft {
-  principal: string | undefined;
-  ip: string;
-  remoteIp: string;
-  destinationIp: string;
-  destinationPrincipal: string | undefined;
-  port: number | undefined;
-  sni: string;
-  method: string;
-  host: string;
-  path: string;
-  headers: Map<string, string>;
-  claims: Record<string, unknown> | undefined;
-  tcp: boolean;
+export interface GeneratedCall {
+  readonly call: AskedCall;
+  /** Whose call it is; undefined: it is made for none. */
+  readonly rule: ComparedRule | undefined;
 }
 
-type Setter = (draft: Draft) => void;
+/** Of the calls: rules that are not the same everywhere get up to six of ten, and a tenth at the end is mixed of everything. */
+const FOR_CHANGED = 0.6;
+const FOR_MIXED = 0.1;
 
-const set =
-  <K extends keyof Draft>(key: K, to: Draft[K]): Setter =>
-  (draft) => {
-    draft[key] = to;
-  };
-
-/** Calls that a set of policies can tell apart: each rule's own values, values beside them, and mixtures of both. The same policies and seed
- *  give the same calls. `count` is how many; a rule's own come first. */
+/** Calls that sets of policies can tell apart: each rule's own values, values beside them, other spellings, and mixtures. `rules` are those of the
+ *  sets (compareRules). Rules that are not in every set come first, and of their values those that are new; the others share what is left evenly, in
+ *  an order that the seed gives. `count`: how many are tried; a few say what no call can have. The same policies and seed give the same calls. */
 export function* generateCalls(
   policies: readonly CompiledPolicy[],
+  rules: readonly ComparedRule[],
   count: number,
   direction: "inbound" | "outbound",
   seed = 1,
-): Generator<AskedCall> {
-  const random = seededRandom(seed);
-  const home =
-    policies.map(({ options }) => options.localTrustDomain).find((name) => name !== undefined) ?? "example.org";
-  const rules = policies.flatMap((policy) => policy.policies.flatMap((one) => one.rules));
-  const fields = rules.flatMap(allFields);
-  // What any rule looks at, to mix; and what no rule does.
-  const setters = [...fields.flatMap((field) => settersOf(field, home)), ...COMMON.map((setter) => setter(home))];
-  let left = count;
-  for (const rule of rules) {
-    for (const setter of [...neighbours(rule, home, random), NOTHING]) {
-      if (left-- <= 0) return;
-      const draft = draftOf(home);
-      for (const field of oneOfEach(rule, random)) pick(settersOf(field, home), random)?.(draft);
-      setter(draft);
-      const call = callOf(draft, direction);
-      if (call !== undefined) yield call;
-    }
-  }
-  while (left-- > 0) {
-    const draft = draftOf(home);
-    for (let i = random(7); i >= 0; i--) pick(setters, random)?.(draft);
+): Generator<GeneratedCall> {
+  const world = worldOf(policies, rules, seed);
+  const changed = shuffled(rules.filter(isChanged), world.random);
+  const same = shuffled(
+    rules.filter((rule) => !isChanged(rule)),
+    world.random,
+  );
+  const make = (draft: Draft, rule: ComparedRule | undefined): readonly GeneratedCall[] => {
     const call = callOf(draft, direction);
-    if (call !== undefined) yield call;
-  }
+    return call === undefined ? [] : [{ call, rule }];
+  };
+  let left = count;
+  const share = function* (some: readonly ComparedRule[], until: number): Generator<GeneratedCall> {
+    for (const [i, rule] of some.entries()) {
+      const quota = Math.floor(Math.max(0, left - until) / (some.length - i));
+      for (const draft of draftsOf(rule, quota, world)) {
+        left--;
+        yield* make(draft, rule);
+      }
+    }
+  };
+  yield* share(changed, same.length === 0 ? count * FOR_MIXED : count * (1 - FOR_CHANGED));
+  for (const setter of [NOTHING, ...world.odd, ...world.ports])
+    for (const who of left > count * FOR_MIXED ? [NOTHING, ...world.odd.slice(0, 3)] : [NOTHING]) {
+      if (left-- <= 0) return;
+      const draft = newDraft(world.home);
+      who(draft);
+      setter(draft);
+      yield* make(draft, undefined);
+    }
+  yield* share(same, count * FOR_MIXED);
+  while (left-- > 0) yield* make(mixed(rules, world), undefined);
+}
+
+interface World {
+  readonly home: string;
+  readonly random: Random;
+  readonly odd: readonly Setter[];
+  readonly ports: readonly Setter[];
+  readonly allows: readonly RuleModel[];
+  /** Values and groups of changed rules that are not in every set. */
+  readonly isNew: (key: string) => boolean;
+  readonly samplesOf: (rule: RuleModel) => ConditionSamples;
 }
 
 const NOTHING: Setter = () => undefined;
+const NO_SAMPLES: ConditionSamples = { wanted: [], all: [] };
 
-const COMMON: readonly ((home: string) => Setter)[] = [
-  () => (draft) => {
-    draft.principal = undefined;
-  },
-  (home) => (draft) => {
-    draft.principal = `${home}/ns/other/sa/other`;
-  },
-  () => (draft) => {
-    draft.principal = "other.example/ns/other/sa/other";
-  },
-  ...["GET", "POST", "DELETE"].map((method) => () => (draft: Draft) => {
-    draft.method = method;
-  }),
-  ...["/", "/other"].map((path) => () => (draft: Draft) => {
-    draft.path = path;
-  }),
-  () => (draft) => {
-    draft.path += "/x";
-  },
-  () => (draft) => {
-    draft.path = draft.path.slice(0, Math.max(1, draft.path.lastIndexOf("/")));
-  },
-  () => (draft) => {
-    draft.headers.clear();
-  },
-  () => (draft) => {
-    draft.claims = undefined;
-  },
-  () => (draft) => {
-    draft.tcp = true;
-  },
-];
-
-function draftOf(home: string): Draft {
+function worldOf(policies: readonly CompiledPolicy[], rules: readonly ComparedRule[], seed: number): World {
+  const options = policies.map((policy) => policy.options);
+  const names = new Set(
+    options.flatMap(({ localTrustDomain, trustDomainAliases }) => [localTrustDomain ?? [], trustDomainAliases].flat()),
+  );
+  const [home = "example.org", ...aliases]: readonly string[] = [...names];
+  const ports = new Set([
+    ...options.flatMap(({ listeners, tunnelPorts = [] }) => [
+      ...listeners.map(({ appPort }) => appPort),
+      ...tunnelPorts,
+    ]),
+    ...policies.flatMap(({ peerAuthentications }) =>
+      peerAuthentications.flatMap(({ portLevel }) => [...portLevel.keys()]),
+    ),
+  ]);
+  const samples = new WeakMap<RuleModel, ConditionSamples>();
   return {
-    principal: `${home}/ns/default/sa/default`,
-    ip: "10.0.0.1",
-    remoteIp: "10.0.0.1",
-    destinationIp: "10.9.0.1",
-    destinationPrincipal: undefined,
-    port: undefined,
-    sni: "",
-    method: "GET",
-    host: "app.example",
-    path: "/",
-    headers: new Map(),
-    claims: undefined,
-    tcp: false,
+    home,
+    random: seededRandom(seed),
+    odd: oddSetters(home, aliases),
+    ports: [...ports].slice(0, 64).map((port) => set("port", port)),
+    allows: rules.flatMap(({ policy, rule }) => (policy.action === "ALLOW" && !policy.dryRun ? [rule] : [])),
+    isNew: newKeys(rules),
+    samplesOf: (rule) => {
+      if (rule.expression === undefined) return NO_SAMPLES;
+      const known = samples.get(rule) ?? conditionSamples(rule.expression.text, home);
+      samples.set(rule, known);
+      return known;
+    },
   };
 }
 
-function allFields(rule: RuleModel): readonly FieldModel[] {
-  return [...rule.sources.flat(), ...rule.operations.flat(), ...rule.conditions];
+/** Of a changed rule what most likely makes the difference: what no changed rule of some other set has. */
+function newKeys(rules: readonly ComparedRule[]): World["isNew"] {
+  const seen = new Map<string, Set<number>>();
+  const sides = rules[0]?.ids.length ?? 0;
+  for (const { rule, ids } of rules.filter(isChanged)) {
+    const here = ids.flatMap((those, side) => (those.length === 0 ? [] : [side]));
+    for (const group of groupsOf(rule))
+      for (const key of [
+        groupKey(group),
+        ...group.flatMap((field) => field.values.map((value) => valueKey(field, value))),
+      ]) {
+        const known = seen.get(key) ?? new Set();
+        for (const side of here) known.add(side);
+        seen.set(key, known);
+      }
+  }
+  return (key) => (seen.get(key)?.size ?? sides) < sides;
 }
 
-/** One source, one operation and every condition: what a call must have to match. */
-function oneOfEach(rule: RuleModel, random: Random): readonly FieldModel[] {
-  const one = (groups: readonly FieldGroup[]): FieldGroup => pick(groups, random) ?? [];
-  // Negated fields last have nothing to set: their values are what must not be there.
-  return [...one(rule.sources), ...one(rule.operations), ...rule.conditions].filter(({ negated }) => !negated);
+function valueKey(field: FieldModel, value: string): string {
+  return `${fieldKey(field)}\n${value}`;
 }
 
-/** Each value of the rule, also of what it excludes, and one step beside it. */
-function neighbours(rule: RuleModel, home: string, random: Random): readonly Setter[] {
-  const own = allFields(rule).flatMap((field) => settersOf(field, home));
-  // A field of 10 000 values must not use up the calls of all others.
-  const some = own.length <= 32 ? own : Array.from({ length: 32 }, () => pick(own, random) ?? NOTHING);
-  return [...some, ...COMMON.map((setter) => setter(home))];
+function groupsOf({ sources, operations, conditions }: RuleModel): readonly FieldGroup[] {
+  return [...sources, ...operations, conditions];
+}
+
+/** A way to change a call that the rule matches. `group`: the source or operation that it must be matched by. */
+interface Step {
+  readonly group: FieldGroup | undefined;
+  readonly setter: Setter;
+}
+
+/** How many values of a long list that is nothing new are tried. */
+const MAX_VALUES = 64;
+/** How many ALLOW rules a rule that takes away is tried with, and how many are looked at for them. */
+const MAX_PARTNERS = 6;
+const LOOKED_AT = { changed: 20_000, same: 100 };
+/** Each time other alternatives and values are drawn. */
+const ROUNDS = 3;
+
+function* draftsOf(compared: ComparedRule, quota: number, world: World): Generator<Draft> {
+  if (quota < 1) return;
+  const { policy, rule } = compared;
+  const changed = isChanged(compared);
+  const partners =
+    policy.action === "ALLOW" ? [] : partnersOf(rule, changed ? LOOKED_AT.changed : LOOKED_AT.same, world);
+  const steps = changed ? changedSteps(rule, world) : steadySteps(rule, quota, world);
+  let made = 0;
+  for (let round = 0; round < (changed ? ROUNDS : 1); round++)
+    for (const [i, { group, setter }] of steps.entries()) {
+      if (made++ >= quota) return;
+      const draft = newDraft(world.home);
+      const partner = partners[(i + round) % (partners.length + 1)];
+      if (partner !== undefined) applyRule(draft, partner, undefined, world);
+      applyRule(draft, rule, group, world);
+      setter(draft);
+      yield draft;
+    }
+}
+
+/** Every group, every new value, every oddity of what is new, then the rest. */
+function changedSteps(rule: RuleModel, world: World): readonly Step[] {
+  const { isNew, odd, ports, random, samplesOf } = world;
+  const all = groupsOf(rule);
+  const groups = [...all.filter((group) => isNew(groupKey(group))), ...all.filter((group) => !isNew(groupKey(group)))];
+  const steps: Step[] = groups.map((group) => ({ group, setter: NOTHING }));
+  for (const group of groups)
+    for (const field of group)
+      for (const value of field.values)
+        if (isNew(valueKey(field, value)))
+          steps.push(...valueSetters(field, value, world.home).map((setter) => ({ group, setter })));
+  steps.push(...samplesOf(rule).all.map((setter) => ({ group: undefined, setter })));
+  for (const [i, group] of groups.entries())
+    if (i === 0 || isNew(groupKey(group))) steps.push(...[...odd, ...ports].map((setter) => ({ group, setter })));
+  return [...steps, ...shuffled(ownSteps(rule, world), random)];
+}
+
+function steadySteps(rule: RuleModel, quota: number, world: World): readonly Step[] {
+  const { odd, random, samplesOf } = world;
+  const bases = shuffled(groupsOf(rule), random).map((group) => ({ group, setter: NOTHING }));
+  const others = [...odd, ...samplesOf(rule).all].map((setter) => ({ group: undefined, setter }));
+  const room = Math.max(1, Math.floor(quota / 2));
+  return [...bases.slice(0, room), ...shuffled([...ownSteps(rule, world), ...others], random)];
+}
+
+/** Each value of the rule, also of what it excludes, and what lies beside it. */
+function ownSteps(rule: RuleModel, { home, random }: World): readonly Step[] {
+  return groupsOf(rule).flatMap((group) =>
+    group.flatMap((field) => {
+      const { values } = field;
+      const some =
+        values.length <= MAX_VALUES ? values : Array.from({ length: MAX_VALUES }, () => pick(values, random) ?? "");
+      return some.flatMap((value) => valueSetters(field, value, home).map((setter) => ({ group, setter })));
+    }),
+  );
+}
+
+/** ALLOW rules that may let in what the rule takes away: of others nobody would notice. */
+function partnersOf(rule: RuleModel, most: number, world: World): readonly RuleModel[] {
+  const { allows, random, home } = world;
+  const draft = newDraft(home);
+  applyRule(draft, rule, undefined, world);
+  const found: RuleModel[] = [];
+  const from = allows.length === 0 ? 0 : random(allows.length);
+  for (let i = 0; i < Math.min(allows.length, most) && found.length < MAX_PARTNERS; i++) {
+    const allow = allows[(from + i) % allows.length];
+    if (allow !== undefined && allowsPath(allow, draft.path)) found.push(allow);
+  }
+  return found;
+}
+
+function allowsPath({ operations }: RuleModel, path: string): boolean {
+  if (operations.length === 0) return true;
+  return operations.some((group) => {
+    const paths = group.filter(({ kind, negated }) => kind === "path" && !negated);
+    return paths.every(({ values }) => values.some((value) => pathMatches(value, path)));
+  });
+}
+
+/** Gives the call what one source, one operation and every condition ask for. */
+function applyRule(draft: Draft, rule: RuleModel, group: FieldGroup | undefined, world: World): void {
+  const { random, home } = world;
+  const one = (groups: readonly FieldGroup[]): FieldGroup =>
+    groups.find((candidate) => candidate === group) ?? pick(groups, random) ?? [];
+  const fields = [...one(rule.sources), ...one(rule.operations), ...rule.conditions];
+  const [positive, negative] = [fields.filter(({ negated }) => !negated), fields.filter(({ negated }) => negated)];
+  // A trust domain changes a part of an identity, which the other fields set as a whole.
+  const isLast = ({ kind }: FieldModel) => kind === "trustDomain";
+  for (const field of [...positive.filter((one) => !isLast(one)), ...positive.filter(isLast)]) {
+    const value = pick(field.values, random);
+    if (value !== undefined) valueSetters(field, value, home)[0]?.(draft);
+  }
+  for (const field of negative) avoiding(field)(draft);
+  for (const setters of world.samplesOf(rule).wanted) pick(setters, random)?.(draft);
+}
+
+function mixed(rules: readonly ComparedRule[], world: World): Draft {
+  const { random, odd, ports, home } = world;
+  const draft = newDraft(home);
+  for (let i = random(3); i > 0; i--) {
+    const base = pick(rules, random);
+    if (base !== undefined) applyRule(draft, base.rule, undefined, world);
+  }
+  for (let i = random(5); i >= 0; i--) {
+    const rule = random(2) === 0 ? undefined : pick(rules, random)?.rule;
+    const field = rule === undefined ? undefined : pick(pick(groupsOf(rule), random) ?? [], random);
+    const value = field === undefined ? undefined : pick(field.values, random);
+    const setters = field === undefined || value === undefined ? [...odd, ...ports] : valueSetters(field, value, home);
+    pick(setters, random)?.(draft);
+  }
+  return draft;
 }
 
 function pick<T>(items: readonly T[], random: Random): T | undefined {
   return items.length === 0 ? undefined : items[random(items.length)];
 }
 
-/** How to give a call each value of a field. */
-function settersOf(field: FieldModel, home: string): readonly Setter[] {
-  return field.values.flatMap((value) => setterOf(field, value, home));
-}
-
-function setterOf(field: FieldModel, value: string, home: string): readonly Setter[] {
-  const text = instance(value);
-  switch (field.kind) {
-    case "destinationPrincipal":
-      return [set("destinationPrincipal", idLike(value, home))];
-    case "requestPrincipal": {
-      const slash = text.lastIndexOf("/");
-      const iss = slash === -1 ? "https://issuer.example" : text.slice(0, slash);
-      return [set("claims", { iss, sub: text.slice(slash + 1) })];
-    }
-    case "audience":
-      return [claimSetter(["aud"], text)];
-    case "presenter":
-      return [claimSetter(["azp"], text)];
-    case "claim":
-      return [claimSetter(field.claim ?? [], text)];
-    case "principal":
-      return [set("principal", idLike(value, home))];
-    case "namespace":
-      return [set("principal", `${home}/ns/${value.replaceAll("*", "x")}/sa/any`)];
-    case "serviceAccount": {
-      const [namespace = "", name = ""] = value.split("/");
-      return [set("principal", `${home}/ns/${namespace}/sa/${name}`)];
-    }
-    case "trustDomain":
-      return [set("principal", `${text.toLowerCase()}/ns/default/sa/default`)];
-    case "sourceIp":
-      return [set("ip", inBlock(value)), set("remoteIp", inBlock(value))];
-    case "remoteIp":
-      return [set("remoteIp", inBlock(value))];
-    case "destinationIp":
-      return [set("destinationIp", inBlock(value))];
-    case "port":
-      return [set("port", Number(value))];
-    case "sni":
-      return [set("sni", text)];
-    case "host":
-      return [set("host", text), set("host", `${text}.`), set("host", `${text}:8443`)];
-    case "method":
-      return [set("method", text)];
-    case "path":
-      return pathInstances(value).map((path) => set("path", path));
-    case "header":
-      return [headerSetter(field.header, text)];
+function shuffled<T>(items: readonly T[], random: Random): readonly T[] {
+  const all = [...items];
+  for (let i = all.length - 1; i > 0; i--) {
+    const j = random(i + 1);
+    const [a, b] = [all[i], all[j]];
+    if (a === undefined || b === undefined) continue;
+    all[i] = b;
+    all[j] = a;
   }
-}
-
-/** Istio mode has rules about pseudo-headers, which are other parts of a call (`:scheme` follows from who calls). */
-function headerSetter(name: string, text: string): Setter {
-  switch (name) {
-    case ":method":
-      return set("method", text);
-    case ":path":
-      return set("path", text);
-    case ":authority":
-    case "host":
-      return set("host", text);
-    default:
-      return (draft) => void draft.headers.set(name, text);
-  }
-}
-
-/** Adds a claim to those that the call has, inside of others where the path says so. */
-function claimSetter(path: readonly string[], value: string): Setter {
-  return (draft) => {
-    const claims = path.reduceRight<unknown>((inner, name) => ({ [name]: inner }), value) as Record<string, unknown>;
-    draft.claims = { iss: "https://issuer.example", sub: "someone", ...draft.claims, ...claims };
-  };
-}
-
-/** A text that the pattern matches. */
-function instance(value: string): string {
-  const pattern = parseTextPattern(value);
-  switch (pattern.form) {
-    case "any":
-      return "x";
-    case "exact":
-      return pattern.text;
-    case "prefix":
-      return `${pattern.text}x`;
-    case "suffix":
-      return `x${pattern.text}`;
-  }
-}
-
-/** `{*}` and `{**}` are filled; a star at an end becomes something, and nothing. */
-function pathInstances(value: string): readonly string[] {
-  if (value.includes("{*")) return ["a/b", ""].map((rest) => value.replaceAll("{**}", rest).replaceAll("{*}", "7"));
-  const pattern = parseTextPattern(value);
-  if (pattern.form === "any") return ["/any"];
-  if (pattern.form === "prefix") return [pattern.text, `${pattern.text}x`];
-  return pattern.form === "suffix" ? [`/x${pattern.text}`] : [pattern.text];
-}
-
-/** A principal that a value of `principals` matches, in the home trust domain where the star leaves that open. */
-function idLike(value: string, home: string): string {
-  const pattern = parseTextPattern(value);
-  switch (pattern.form) {
-    case "any":
-      return `${home}/ns/any/sa/any`;
-    case "exact":
-      return pattern.text;
-    case "prefix":
-      return pattern.text.includes("/") ? `${pattern.text}x` : `${home}/ns/any/sa/any`;
-    case "suffix": {
-      const path = pattern.text.startsWith("/") ? pattern.text : `/x${pattern.text}`;
-      return path.startsWith("/ns/") ? `${home}${path}` : `${home}/ns/any${path}`;
-    }
-  }
-}
-
-/** The first address of a block. */
-function inBlock(value: string): string {
-  return canonicalIpAddress(value.split("/")[0] ?? "") ?? "10.0.0.1";
-}
-
-function idOf(principal: string | undefined): SpiffeId | undefined {
-  if (principal === undefined) return undefined;
-  const id = `spiffe://${principal}`;
-  return spiffeIdProblem(id) === undefined ? parseSpiffeId(id) : undefined;
-}
-
-function callOf(draft: Draft, direction: "inbound" | "outbound"): AskedCall | undefined {
-  const spiffeId = idOf(draft.principal);
-  // A value that no SPIFFE ID can match says nothing about real calls.
-  if (draft.principal !== undefined && spiffeId === undefined) return undefined;
-  const { ip, remoteIp, destinationIp, port, sni, method, host, path, headers, claims } = draft;
-  return {
-    direction,
-    source: { spiffeId, ip, remoteIp },
-    destination: { spiffeId: idOf(draft.destinationPrincipal), ip: destinationIp, port },
-    sni,
-    timeMs: undefined,
-    request: draft.tcp ? undefined : { method, host, path, headers: [...headers].flat(), claims },
-  };
+  return all;
 }
