@@ -7,6 +7,7 @@ import type { Address, ExtensionProviderConfig, SidecarConfig } from "../config/
 import type { Clock } from "../core/clock.ts";
 import { createDialRules, type DialRules } from "../core/dial-rules.ts";
 import { parseCidr, parseIpAddress } from "../core/ip-address.ts";
+import { inTurns } from "./ext-authz/check-turns.ts";
 import { createGrpcProvider } from "./ext-authz/grpc-provider.ts";
 import { createHttpProvider } from "./ext-authz/http-provider.ts";
 import type { AuthorizationProvider } from "./ext-authz/provider.ts";
@@ -64,7 +65,7 @@ export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
       const used = new Map<string, AuthorizationProvider>();
       for (const one of config.extensionProviders) {
         const key = JSON.stringify({ ...one, at: undefined, strict });
-        used.set(key, providers.get(key) ?? counted(createProvider(one, strict), checksOf(one.name)));
+        used.set(key, providers.get(key) ?? counted(createProvider(one, strict, clock), checksOf(one.name)));
       }
       for (const [key, provider] of providers) if (!used.has(key)) provider.close();
       providers = used;
@@ -86,8 +87,9 @@ export function createCallGuards(clock: Clock, log: ProxyLog): CallGuards {
   };
 }
 
-function createProvider(config: ExtensionProviderConfig, strict: boolean): AuthorizationProvider {
-  return config.kind === "http" ? createHttpProvider(config) : createGrpcProvider(config, strict);
+function createProvider(config: ExtensionProviderConfig, strict: boolean, clock: Clock): AuthorizationProvider {
+  const provider = config.kind === "http" ? createHttpProvider(config) : createGrpcProvider(config, strict);
+  return inTurns(provider, config.timeoutMs, clock);
 }
 
 function counted(provider: AuthorizationProvider, checks: ProviderChecks): AuthorizationProvider {

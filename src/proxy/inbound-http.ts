@@ -197,7 +197,7 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
   ): Promise<Asked<PreparedCall> | Refusal> {
     const { context, facts } = this.#inbound;
     const { policy, providers } = this.runtime.inForce;
-    const connection = connectionQuestion(context, facts, this.#xfcc, outcome.startedUs);
+    const connection = connectionQuestion(context, facts, this.#xfcc, outcome);
     return askProviders(decision, call, {
       providers,
       question: (asked) => requestQuestion(connection, context.tlsVersion !== undefined, head, asked, outcome),

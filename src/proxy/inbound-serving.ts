@@ -152,7 +152,7 @@ export class InboundServing {
         const { policy, providers } = this.#runtime.inForce;
         return askProviders(decision, call, {
           providers,
-          question: () => connectionQuestion(context, facts, undefined, outcome.startedUs),
+          question: () => connectionQuestion(context, facts, undefined, outcome),
           // what is said of headers has no meaning here
           changed: (asked) => asked,
           decide: (asked) => decideInboundNow(policy, asked),

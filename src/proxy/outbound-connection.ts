@@ -143,7 +143,7 @@ export class OutboundConnection implements OpenConnection {
         const { policy, providers } = this.#runtime.inForce;
         return askProviders(decision, call, {
           providers: askableProviders(this.#raw.localPort, providers),
-          question: () => outboundQuestion(this.#context.current, call.connection, principals, outcome.startedUs),
+          question: () => outboundQuestion(this.#context.current, call.connection, principals, outcome),
           // what is said of headers has no meaning here
           changed: (asked) => asked,
           decide: (asked) => decideConfiguredNow(policy, asked, principals),

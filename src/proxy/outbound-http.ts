@@ -117,7 +117,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
   ): Promise<Asked<PreparedCall> | Refusal> {
     const { facts, principals, listenPort } = this.#outbound;
     const { policy, providers } = this.runtime.inForce;
-    const connection = outboundQuestion(this.context, facts, principals, outcome.startedUs);
+    const connection = outboundQuestion(this.context, facts, principals, outcome);
     const asked = await askProviders(decision, call, {
       providers: askableProviders(listenPort, providers),
       question: (current) => requestQuestion(connection, false, this.#sent(head), current, outcome),

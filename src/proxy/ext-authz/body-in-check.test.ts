@@ -44,7 +44,7 @@ function question(method: string, body: CheckedBody | undefined, size = -1): Che
     protocol: "HTTP/1.1",
     size,
   };
-  const ends = { source: PARTY, destination: PARTY, sni: "", startedUs: 0, clientCert: undefined };
+  const ends = { source: PARTY, destination: PARTY, sni: "", startedUs: 0, clientCert: undefined, openCall: undefined };
   return { ...ends, request, body };
 }
 

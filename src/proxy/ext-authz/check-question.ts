@@ -4,12 +4,15 @@ import type { PreparedCall } from "../http-service.ts";
 import type { RequestHead } from "../http1/http1-events.ts";
 import type { CheckQuestion } from "./provider.ts";
 
+/** A call has its destination's address from when it was reached: from then on it is open. */
+type CallSoFar = Pick<CallOutcome, "startedUs" | "destinationAddress">;
+
 /** What providers are told of every call of a connection. `clientCert`: its x-forwarded-client-cert, undefined without an identity. */
 export function connectionQuestion(
   context: ConnectionContext,
   facts: ConnectionFacts,
   clientCert: string | undefined,
-  startedUs: number,
+  outcome: CallSoFar,
 ): CheckQuestion {
   const { sourceAddress } = context;
   return {
@@ -24,9 +27,10 @@ export function connectionQuestion(
       principal: context.destination?.spiffeId ?? "",
     },
     sni: facts.sni,
-    startedUs,
+    startedUs: outcome.startedUs,
     clientCert,
     request: undefined,
+    openCall: outcome.destinationAddress === undefined ? undefined : outcome,
   };
 }
 
@@ -35,9 +39,9 @@ export function outboundQuestion(
   context: ConnectionContext,
   facts: ConnectionFacts,
   principals: readonly string[],
-  startedUs: number,
+  outcome: CallSoFar,
 ): CheckQuestion {
-  const question = connectionQuestion(context, facts, undefined, startedUs);
+  const question = connectionQuestion(context, facts, undefined, outcome);
   const [only, ...more] = principals;
   const expected = only === undefined || more.length > 0 ? "" : `spiffe://${only}`;
   return {

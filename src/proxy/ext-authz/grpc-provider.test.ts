@@ -34,6 +34,7 @@ const QUESTION: CheckQuestion = {
   destination: { ip: "10.0.0.2", port: 8080, principal: "spiffe://example.org/ns/shop/sa/orders" },
   sni: "orders.shop",
   startedUs: 1_700_000_000_123_456,
+  openCall: undefined,
   clientCert: "URI=spiffe://example.org/ns/shop/sa/web",
   request: {
     id: "d-1",

@@ -1,10 +1,13 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { parseSidecarConfig } from "../../config/load-sidecar-config.ts";
 import type { ExtensionProviderConfig } from "../../config/sidecar-config.ts";
 import { createHttpProvider } from "./http-provider.ts";
 import type { AuthorizationProvider, CheckAnswer, CheckQuestion } from "./provider.ts";
+
+// the first check loads it, which takes of its time
+beforeAll(() => import("undici"));
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -43,6 +46,7 @@ const QUESTION: CheckQuestion = {
   destination: { ip: "10.0.0.2", port: 8080, principal: "spiffe://example.org/ns/shop/sa/orders" },
   sni: "orders.shop",
   startedUs: 1_700_000_000_123_456,
+  openCall: undefined,
   clientCert: "By=spiffe://example.org/ns/shop/sa/orders;Hash=00;URI=spiffe://example.org/ns/shop/sa/web",
   request: {
     id: "d-1",

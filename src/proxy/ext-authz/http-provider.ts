@@ -9,9 +9,9 @@ import { type AuthorizationProvider, type CheckAnswer, type CheckQuestion, PARTI
 
 type HttpConfig = Extract<ExtensionProviderConfig, { kind: "http" }>;
 
-const MAX_CONNECTIONS = 64;
-/** Checks that wait for a connection or an answer; beyond it calls are denied at once instead of piling up. */
-const MAX_PENDING = 1024;
+/** However many open calls it is asked about, as many connections are left for new ones. */
+const OPEN_AT_ONCE = 64;
+const MAX_CONNECTIONS = 2 * OPEN_AT_ONCE;
 const MAX_BODY_BYTES = 65_536;
 const MAX_HEAD_BYTES = 65_536;
 /** Fields of the request that are the hop's to the provider, or ours, whatever the list says. */
@@ -30,7 +30,6 @@ const ALWAYS_DOWNSTREAM: ReadonlySet<string> = new Set(["location", "www-authent
  *  configured of its body. 200 allows; 5xx is a failure; anything else denies, and is what the caller gets. */
 export function createHttpProvider(config: HttpConfig): AuthorizationProvider {
   let pool: Promise<Pool> | undefined;
-  let pending = 0;
 
   async function open(): Promise<Pool> {
     const { Pool: UndiciPool } = await import("undici");
@@ -63,10 +62,8 @@ export function createHttpProvider(config: HttpConfig): AuthorizationProvider {
     service: { host: config.host, port: config.port },
     statusOnError: config.statusOnError,
     bodyInCheck: config.body,
+    openAtOnce: OPEN_AT_ONCE,
     async check(question, gone) {
-      if (pending >= MAX_PENDING)
-        return { kind: "failed", error: failure(`${MAX_PENDING} checks are under way already`) };
-      pending++;
       const over = AbortSignal.timeout(config.timeoutMs);
       try {
         const signal = AbortSignal.any([over, gone]);
@@ -77,8 +74,6 @@ export function createHttpProvider(config: HttpConfig): AuthorizationProvider {
         });
       } catch (error) {
         return { kind: "failed", error: problemOf(error, over, config.timeoutMs) };
-      } finally {
-        pending--;
       }
     },
     close() {

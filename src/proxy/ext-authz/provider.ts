@@ -50,6 +50,8 @@ export interface CheckQuestion {
         readonly size: number;
       }
     | undefined;
+  /** Stands for a call that is open already, the same each time it is asked about; undefined: a new one. */
+  readonly openCall: object | undefined;
   /** For a provider that wants it; undefined: there is none. */
   readonly body?: CheckedBody | undefined;
 }
@@ -85,6 +87,8 @@ export interface AuthorizationProvider {
   readonly statusOnError: number;
   /** undefined: it is asked without the body. */
   readonly bodyInCheck: BodyInCheck | undefined;
+  /** Open calls that it may be asked about at the same time. */
+  readonly openAtOnce: number;
   /** Never rejects, and ends within the provider's timeout. `signal`: the caller has gone. */
   check(question: CheckQuestion, signal: AbortSignal): Promise<CheckAnswer>;
   close(): void;

@@ -82,7 +82,7 @@ async function ask(
     providers: askableProviders(listenPort(), providers),
     question: (current) => {
       const principals = current.destinationPrincipals ?? [];
-      const connection = outboundQuestion(context, current.connection, principals, outcome.startedUs);
+      const connection = outboundQuestion(context, current.connection, principals, outcome);
       // the host as policy compares it
       const asked = { ...head, authority: current.request.authority };
       return requestQuestion(connection, false, asked, current, outcome);

@@ -71,7 +71,7 @@ export class TunnelAuthority {
     const { context, destination, fields, method } = this.#parts;
     const principals = principalsOf(destination) ?? [];
     return {
-      ...outboundQuestion(context, connection, principals, outcome.startedUs),
+      ...outboundQuestion(context, connection, principals, outcome),
       request: {
         id: outcome.id,
         method: "CONNECT",
