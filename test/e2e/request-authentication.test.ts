@@ -410,6 +410,28 @@ describe("a new policy", () => {
   });
 });
 
+describe("a call that outlives its token", () => {
+  it("goes on until a change of policies has it admitted anew, whatever the change", async () => {
+    const app = await startApp(({ url }, response) => (url === "/open" ? response.write("begun") : response.end()));
+    atEnd(() => app.close());
+    const m = await startMesh({ appPort: app.port, policies: ALLOW_WEB + requestAuthentication() });
+    atEnd(() => m.close());
+    const client = await rawClient(m.port);
+    atEnd(async () => void client.socket.destroy());
+    client.send(`GET /open HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token(rsa)}\r\n\r\n`);
+    await client.until((text) => text.includes("begun"));
+    // ten minutes of life and thirty seconds of skew
+    const { now } = Date;
+    const later = vi.spyOn(Date, "now").mockImplementation(() => now() + 631_000);
+    atEnd(async () => later.mockRestore());
+    expect((await get(m)).status).toBe(200);
+    expect(m.inbound.audit.ended.map(({ path }) => path)).toEqual(["/x"]);
+    m.inbound.setPolicies(`${ALLOW_WEB}${requestAuthentication()}${ONLY_ALICE.replace("name: web", "name: alice")}`);
+    const record = await m.inbound.audit.next(({ path }) => path === "/open");
+    expect(record).toMatchObject({ decision: "deny", reason: "E_JWT_EXPIRED", close: "policy-changed" });
+  });
+});
+
 describe("a gRPC call", () => {
   it("with a bad token ends with UNAUTHENTICATED, one that policy denies with PERMISSION_DENIED", async () => {
     const m = await mesh(ONLY_ALICE + requestAuthentication());
