@@ -17,7 +17,7 @@ import type { Gate } from "./wire-gate.ts";
 
 /** What a case says about tokens: how its RequestAuthentication differs from the usual one. */
 export interface TokenSetting {
-  /** More keys of the rule. */
+  /** More keys of the rule; null: without the one that it has. */
   readonly rule?: Readonly<Record<string, unknown>>;
   /** Fetched instead of written in the document, from a server that is like this. `sound`: it has a new key from the second time on;
    *  `held`: it answers when it is let; `discovered`: the rule names only the issuer. */
@@ -62,13 +62,15 @@ export async function caseTokens(
   // Where an answer is to come, a busy machine has time for it.
   const timeout = keys === "slow" ? "300ms" : "30s";
   const source = served === undefined ? { jwks: jwkSet(key) } : { ...uri, timeout };
+  const entries = Object.entries({ issuer, audiences: [AUDIENCE], ...source, ...rule });
+  const jwtRule = Object.fromEntries(entries.filter(([, value]) => value !== null));
   let last = "";
   return {
     document: JSON.stringify({
       apiVersion: "security.istio.io/v1",
       kind: "RequestAuthentication",
       metadata: { name: "idp", namespace: "shop" },
-      spec: { jwtRules: [{ issuer, audiences: [AUDIENCE], ...source, ...rule }] },
+      spec: { jwtRules: [jwtRule] },
     }),
     config: `requestAuthentication: { addresses: ${JSON.stringify(addresses)}, ca: "${file}" }`,
     fill: (text) =>
