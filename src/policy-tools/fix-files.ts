@@ -35,7 +35,7 @@ export interface FixResult<Found extends LintFindings> {
 /** A fix can uncover what the next look finds: errors hide warnings, and what is behind a misspelt key. */
 const MAX_ROUNDS = 8;
 /** Looks at the whole set that finding out which of many fixes are no good may take. */
-const MAX_LOOKS = 100;
+const MAX_LOOKS = 40;
 
 interface FileFix {
   readonly file: string;
