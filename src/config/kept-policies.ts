@@ -41,7 +41,8 @@ export async function readKeptPolicies(folder: string, url: string): Promise<Kep
   } catch (error) {
     if (error instanceof CountersignError) throw error;
     const code = error instanceof Error && "code" in error ? String(error.code) : "not JSON";
-    if (code === "ENOENT") return undefined;
+    // no folder is said when something is to be written there
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     throw refused(file, `cannot be read (${code})`, error);
   }
 }

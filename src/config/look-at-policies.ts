@@ -29,18 +29,27 @@ export async function lookAtPolicies(look: PolicyLook): Promise<KeptPolicies> {
   }
   const { text, etag } = answer;
   const signature = key === undefined ? undefined : await fetchSignature(look, text, key);
-  return { url: config.url, text, etag, signature, confirmedAtMs: look.nowMs() };
+  return { url: config.url, text, etag, signature, confirmedAtMs: confirmedAt(look, signature) };
 }
 
-/** Over http anybody on the path could say "unchanged" for ever: there the signed content itself must come each time. The same where what is known
- *  was signed by another key than today's. */
+/** Over http anybody on the path can say again for ever what the server once said: there only a version that has risen is a confirmation. */
+function confirmedAt({ config, known, nowMs }: PolicyLook, signature: PolicySignature | undefined): number {
+  const isOld = known !== undefined && known.signature?.version === signature?.version;
+  return isOld && !isAuthentic(config) ? Math.min(known.confirmedAtMs, nowMs()) : nowMs();
+}
+
+function isAuthentic({ url }: PolicyUrlConfig): boolean {
+  return url.startsWith("https:");
+}
+
+/** None over http, where an "unchanged" would be signed by nobody; nor where what is known was signed by another key than today's. */
 function etagToSend(
-  { url, name }: PolicyUrlConfig,
+  config: PolicyUrlConfig,
   known: KeptPolicies | undefined,
   key: KeyObject | undefined,
 ): string | undefined {
-  if (known?.etag === undefined || !url.startsWith("https:")) return undefined;
-  return key === undefined || isSigned(known, name, key) ? known.etag : undefined;
+  if (known?.etag === undefined || !isAuthentic(config)) return undefined;
+  return key === undefined || isSigned(known, config.name, key) ? known.etag : undefined;
 }
 
 async function fetchSignature(

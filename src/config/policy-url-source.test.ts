@@ -393,12 +393,43 @@ describe("signed policies", () => {
     expect(next.state).toMatchObject({ version: 9, problem: { code: "E_POLICY_ROLLBACK" } });
   });
 
-  it("over http are fetched whole each time, with their signature: nobody on the path can confirm them", async () => {
-    sign(7);
+  describe("over http", () => {
     const url = "http://p.example/orders.yaml";
-    const { look } = await start(signed({ url }));
-    await look(30_000);
-    expect(asked).toEqual([url, `${url}.sig`, url, `${url}.sig`].map((one) => ({ url: one, etag: undefined })));
+
+    it("are fetched whole each time, with their signature", async () => {
+      sign(7);
+      const { look } = await start(signed({ url }));
+      await look(30_000);
+      expect(asked).toEqual([url, `${url}.sig`, url, `${url}.sig`].map((one) => ({ url: one, etag: undefined })));
+    });
+
+    it("are only confirmed by a version that rises: anybody on the path can repeat the last", async () => {
+      sign(7);
+      const { source, look } = await start(signed({ url, maxAgeMs: 60_000 }));
+      const firstMs = clock.nowMs();
+      await look(30_000);
+      await look(30_000);
+      expect(source.state).toMatchObject({ confirmedAtMs: firstMs, problem: undefined });
+      await look(30_000);
+      expect(source.state).toMatchObject({ confirmedAtMs: firstMs, problem: { code: "E_POLICY_STALE" } });
+      // a server that answers starts a sidecar, a kept copy as old does not
+      expect((await open(signed({ url, maxAgeMs: 60_000 }))).state.problem?.code).toBe("E_POLICY_STALE");
+      sign(8);
+      await look(30_000);
+      expect(source.state).toMatchObject({ version: 8, confirmedAtMs: clock.nowMs(), problem: undefined });
+    });
+
+    it("that were confirmed by a clock that was ahead count from now on", async () => {
+      sign(7);
+      clock.advance(86_400_000);
+      await start(signed({ url }));
+      clock = fakeClock();
+      const source = await open(signed({ url }));
+      source.newest.accept();
+      await source.keep();
+      const kept: unknown = JSON.parse(readFileSync(keptFile(join(root, "cache"), url), "utf8"));
+      expect([source.state.problem, kept]).toMatchObject([undefined, { confirmedAtMs: clock.nowMs() }]);
+    });
   });
 
   it("are fetched anew once their key is another one", async () => {
