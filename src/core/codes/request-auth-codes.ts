@@ -80,7 +80,8 @@ export const requestAuthCodes = {
     fix: "check that the provider runs and listens at service and port of its extensionProviders item, and set packAsBytes there if the record says that a body is no text",
   },
   E_EXT_AUTHZ_TIMEOUT: {
-    meaning: "the external authorization provider did not answer in time: the call is denied",
+    meaning:
+      "the external authorization provider did not answer in time, or had no time to be asked about a call that was open when policies changed: the call is denied",
     fix: "find out why the provider is slow, or raise timeout in its extensionProviders item",
   },
   E_EXT_AUTHZ_BODY_TOO_LARGE: {
