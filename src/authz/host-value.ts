@@ -1,7 +1,7 @@
 import { parseTextPattern, type TextPattern } from "./text-pattern.ts";
 
 /** Why no request has a host that a value matches, or no connection such a server name, and what to write instead. */
-export interface DeadHostValue {
+interface DeadHostValue {
   readonly problem: string;
   readonly fix: string;
 }

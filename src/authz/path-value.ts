@@ -5,7 +5,7 @@ import type { PolicyOptions } from "./policy-options.ts";
 import { parseTextPattern } from "./text-pattern.ts";
 
 /** Why no request has a path that a value matches, and what to write instead. */
-export interface DeadPathValue {
+interface DeadPathValue {
   readonly problem: string;
   readonly fix: string;
   /** The value in the form that normalisation gives to paths, where that is the whole matter. */

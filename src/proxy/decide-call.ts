@@ -3,7 +3,7 @@ import { decideCall, decideOutboundCall } from "../authz/decide.ts";
 import { checkOutboundPath, comparedOutboundPath } from "../authz/normalize-for-policy.ts";
 import type { ExpectedIdentity } from "../config/sidecar-config.ts";
 import type { CallFacts } from "../core/call-facts.ts";
-import type { AskDecision, CallDecision } from "../core/decision.ts";
+import type { CallDecision } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 
 /** Decides about a call to our app, at the time of now where policies ask for it. */
@@ -39,9 +39,4 @@ export function openPathProblem(path: string, now: string | CountersignError): C
   if (now === path) return undefined;
   const detail = "the path went on in another form than policies compare now";
   return now instanceof CountersignError ? now : new CountersignError("E_PATH_AMBIGUOUS", detail);
-}
-
-/** Who is asked, to see whether it is somebody else than before. */
-export function providersOf({ providers }: AskDecision): string {
-  return providers.map(({ provider }) => provider).join("\n");
 }
