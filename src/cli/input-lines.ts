@@ -1,5 +1,6 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
 import { createLineReader } from "../audit/line-reader.ts";
 import type { CliIo } from "./cli-io.ts";
 
@@ -16,6 +17,11 @@ export type LineInput = string | HeldInput;
 const MAX_LINE_BYTES = 1024 * 1024;
 /** Of a pipe that is read twice, in the usual case. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024;
+
+/** What a name on the command line means. */
+export function inputOf(named: string, cwd: string): string {
+  return named === "-" ? named : resolve(cwd, named);
+}
 
 /** For people. */
 export function nameOfInput(input: LineInput): string {

@@ -1,15 +1,14 @@
-import { resolve } from "node:path";
 import { fileProblem } from "../config/read-text-file.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { CountersignError } from "../core/errors.ts";
 import { type AuditedCall, auditedCall } from "../policy-tools/audited-call.ts";
 import { type AuditRecord, parseRecordLine } from "./audit-lines.ts";
 import type { CliIo } from "./cli-io.ts";
-import { type LineInput, nameOfInput, readInputLines } from "./input-lines.ts";
+import { inputOf, type LineInput, nameOfInput, readInputLines } from "./input-lines.ts";
 
 /** The files named (`-` is the standard input), else those that the configuration writes. Throws CountersignError E_AUDIT_FILE when there are none. */
 export function auditFilesOf(named: readonly string[], config: SidecarConfig, cwd: string): readonly string[] {
-  if (named.length > 0) return [...new Set(named.map((file) => (file === "-" ? file : resolve(cwd, file))))];
+  if (named.length > 0) return [...new Set(named.map((file) => inputOf(file, cwd)))];
   const files = config.audit.sinks.flatMap((sink) => (sink.kind === "file" ? [sink.path] : []));
   if (files.length > 0) return files;
   const fix = "name an audit file";

@@ -16,7 +16,7 @@ import { parseSpiffeId, parseTrustDomain, type SpiffeId, type TrustDomain, trust
 import type { AskContext } from "../policy-tools/ask-policy.ts";
 import type { CliIo } from "./cli-io.ts";
 import { fetchStatus } from "./fetch-status.ts";
-import { heldInput, isPipe, nameOfInput } from "./input-lines.ts";
+import { heldInput, inputOf, isPipe, nameOfInput } from "./input-lines.ts";
 import { policyOptionsOf } from "./policy-options.ts";
 import { seenBy } from "./policy-seen-call.ts";
 
@@ -67,8 +67,8 @@ export async function loadPolicyFiles(
   named: readonly string[],
   io: CliIo,
 ): Promise<readonly SourceFile[]> {
-  const piped = await Promise.all(named.map(isPipe));
-  const pipes = await Promise.all(named.filter((_, i) => piped[i]).map((name) => readPipe(name, io)));
+  const piped = await Promise.all(named.map((name) => isPipe(inputOf(name, io.cwd))));
+  const pipes = await Promise.all(named.filter((_, i) => piped[i]).map((name) => readPipe(inputOf(name, io.cwd), io)));
   const paths = named.filter((_, i) => piped[i] !== true);
   const read = named.length > 0 && paths.length === 0 ? [] : await readPolicyFiles(policyPaths(config, paths, io.cwd));
   const files = [...pipes, ...read];

@@ -1,6 +1,9 @@
 import { expect, it } from "vitest";
 import { auditLines } from "../../test/support/audit-lines.ts";
 import { ORDERS_YAML, policyWorkspace } from "../../test/support/policy-workspace.ts";
+import { runCommand } from "../../test/support/run-command.ts";
+import { chunksOf } from "../../test/support/text-chunks.ts";
+import { run } from "./policy.ts";
 
 const policyOf = (rules: string, action = "ALLOW") => `apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -119,7 +122,44 @@ it("compares whole configurations, by request lines", async () => {
   expect(out).not.toContain("secret");
 });
 
+it.each<[string, string, string]>([
+  ["a configuration with the word apiVersion in a comment", "c.yaml", `# apiVersion: of nothing\n${ORDERS_YAML}`],
+  ["a policy whose apiVersion is misspelt", "before.yaml", policyOf(READS).replace("apiVersion", "apiVersoin")],
+  ["a policy in braces", "before.yaml", JSON.stringify({ apiVersion: "x", kind: "AuthorizationPolicy" })],
+])("knows %s by its keys", async (_, name, text) => {
+  const { policy, write } = policyWorkspace({ ...files, "policies/a.yaml": policyOf(READS) });
+  write(name, text);
+  const { code, err } = await policy("diff", name, "after", "-c", "c.yaml", "--generate", "100");
+  if (name === "c.yaml") expect([code, err]).toEqual([1, ""]);
+  else expect([code, err]).toEqual([2, expect.stringMatching(/E_POLICY_/)]);
+});
+
+it("takes requests and audit records from its standard input and from pipes", async () => {
+  const { folder } = policyWorkspace(files);
+  const ask = (stdin: string, ...more: string[]) =>
+    runCommand(run, ["diff", "before", "after", "-c", "c.yaml", ...more], folder, {}, chunksOf(stdin));
+  const line = JSON.stringify({
+    source: { spiffeId: "spiffe://example.org/ns/shop/sa/web" },
+    request: { method: "POST", path: "/orders" },
+  });
+  const requests = await ask(`${line}\n${line}`, "--requests", "-");
+  expect([requests.code, requests.out]).toEqual([1, expect.stringContaining("2 of 2 calls change verdict")]);
+  const audit = await ask(files["audit.jsonl"], "--audit", "-");
+  expect([audit.code, audit.out]).toEqual([1, expect.stringContaining("4 of 6 calls change verdict")]);
+  expect((await ask("{]", "--requests", "-")).err).toContain("standard input:1:1: E_POLICY_REQUEST");
+});
+
 it.each<[string, readonly string[], string]>([
+  [
+    "several sources of calls",
+    ["before", "after", "-c", "c.yaml", "--generate", "10", "--requests", "q.jsonl", "--audit", "x"],
+    "E_POLICY_REQUEST --audit and --requests and --generate each say which calls are compared",
+  ],
+  [
+    "a direction for calls that have one",
+    ["before", "after", "-c", "c.yaml", "--outbound", "--requests", "q.jsonl"],
+    "E_POLICY_REQUEST --outbound is about generated calls",
+  ],
   ["policies without -c", ["before", "after"], "E_POLICY_REQUEST policies alone do not say how they are read"],
   [
     "a request line that is none",

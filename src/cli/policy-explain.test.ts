@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { auditLines } from "../../test/support/audit-lines.ts";
 import { ORDERS_YAML, policyWorkspace } from "../../test/support/policy-workspace.ts";
+import { runCommand } from "../../test/support/run-command.ts";
+import { chunksOf } from "../../test/support/text-chunks.ts";
+import { run } from "./policy.ts";
 
 const POLICIES = `apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -365,4 +368,13 @@ spec: { jwtRules: [{ issuer: i, audiences: [a], jwksUri: "https://i.example/jwks
   expect(JSON.parse((await policy(...asked, "--json")).out)).toMatchObject({ decision: "allow", notes: [note] });
   write("policies/p.yaml", `${robots}${tokens}`);
   expect((await policy(...asked)).out).not.toContain("note:");
+});
+
+it("answers request lines of its standard input", async () => {
+  const { folder } = policyWorkspace(files);
+  const line = (path: string) => JSON.stringify({ source: { spiffeId: `spiffe://${WEB}` }, request: { path } });
+  const lines = chunksOf(`${line("/orders/7")}\n\n${line("/admin")}`);
+  const { code, out } = await runCommand(run, ["explain", "-c", "c.yaml", "--requests", "-"], folder, {}, lines);
+  expect(code).toBe(0);
+  expect(out.split("\n").map((one) => one.split(" ")[0])).toEqual(["allow", "deny", ""]);
 });

@@ -10,6 +10,7 @@ import { lintReach } from "../policy-tools/lint-reach.ts";
 import { lintRules } from "../policy-tools/lint-rules.ts";
 import type { CliIo } from "./cli-io.ts";
 import { fileNamer } from "./findings-report.ts";
+import { inputOf, isPipe } from "./input-lines.ts";
 import { type LintNote, lintAsJson, lintAsText } from "./lint-report.ts";
 import { loadPolicyFiles, loadPolicySettings } from "./policy-context.ts";
 import { replaceFiles } from "./replace-files.ts";
@@ -28,6 +29,10 @@ interface Found extends LintFindings {
 
 /** Everything that is wrong with policies, or probably not meant. 1: a warning is left; 2: an error, so that no sidecar would load them. */
 export async function lint(named: readonly string[], asked: LintArguments, io: CliIo): Promise<number> {
+  if (asked.fix === true && (await Promise.all(named.map((name) => isPipe(inputOf(name, io.cwd))))).includes(true))
+    throw new CountersignError("E_POLICY_REQUEST", "--fix changes files, and a pipe is none", {
+      fix: "name the file, or leave out --fix",
+    });
   const { config, options } = await loadPolicySettings(asked, io);
   const nameFile = fileNamer(asked.config, io.cwd);
   const files = await loadPolicyFiles(config, named, io);

@@ -1,9 +1,8 @@
-import { resolve } from "node:path";
 import { fileProblem } from "../config/read-text-file.ts";
 import { CountersignError } from "../core/errors.ts";
 import { type AskedCall, parseAskedCall } from "../policy-tools/asked-call.ts";
 import type { CliIo } from "./cli-io.ts";
-import { nameOfInput, readInputLines } from "./input-lines.ts";
+import { inputOf, nameOfInput, readInputLines } from "./input-lines.ts";
 
 /** Hands out the requests of a file of JSON lines, or of `-`, the standard input, in order and one at a time. Throws CountersignError
  *  E_POLICY_REQUEST, with its line, for one that is not understood, or when the file cannot be read. Empty lines are passed over. */
@@ -13,7 +12,7 @@ export async function readRequestLines(
   onCall: (call: AskedCall) => void,
 ): Promise<void> {
   let line = 0;
-  const input = named === "-" ? named : resolve(io.cwd, named);
+  const input = inputOf(named, io.cwd);
   const file = nameOfInput(input);
   const take = (text: string): void => {
     line++;

@@ -1,6 +1,13 @@
+import { execFile, execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { expect, it } from "vitest";
 import { auditLines } from "../../test/support/audit-lines.ts";
 import { ORDERS_YAML, policyWorkspace } from "../../test/support/policy-workspace.ts";
+import { runCommand } from "../../test/support/run-command.ts";
+import { chunksOf } from "../../test/support/text-chunks.ts";
+import { run } from "./policy.ts";
 
 const LOG = auditLines([
   { path: "/orders" },
@@ -124,6 +131,19 @@ it("checks calls without identity as they came, though the listener would refuse
   const { policy } = policyWorkspace({ "audit.jsonl": auditLines([{ from: "", path: "/health" }]) });
   const { code, err } = await policy("suggest", "-c", "c.yaml");
   expect([code, err]).toEqual([0, "checked: the suggestion allows 1 of the 1 calls that were allowed\n"]);
+});
+
+it("reads a log twice that comes from its standard input, or from a pipe", async () => {
+  const { folder } = policyWorkspace();
+  const { code, out, err } = await runCommand(run, ["suggest", "-c", "c.yaml", "-"], folder, {}, chunksOf(LOG));
+  expect([code, err]).toEqual([0, "checked: the suggestion allows 7 of the 7 calls that were allowed\n"]);
+  expect(out).toContain('from "standard input"');
+  writeFileSync(join(folder, "audit.jsonl"), LOG);
+  execFileSync("mkfifo", [join(folder, "pipe")]);
+  const writing = promisify(execFile)("sh", ["-c", "cat audit.jsonl > pipe"], { cwd: folder });
+  const piped = await runCommand(run, ["suggest", "-c", "c.yaml", "pipe"], folder);
+  await writing;
+  expect([piped.code, piped.err]).toEqual([code, err]);
 });
 
 it("names ports where the configuration has several, though the calls came to one", async () => {

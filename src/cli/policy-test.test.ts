@@ -70,6 +70,19 @@ it("fails when too few rules decide a call", async () => {
   expect(out).toContain("(75 %, 76 % wanted)");
 });
 
+it("counts a rule once that tables of several trust domains decide by", async () => {
+  const table = (trustDomain: string, row: string) => `trustDomain: ${trustDomain}\ntests:\n  - ${row}\n`;
+  const { policy } = policyWorkspace({
+    "policies/orders.yaml": POLICY,
+    "t/home.test.yaml": table("example.org", "{ from: example.org/ns/shop/sa/web, path: /orders, expect: allow }"),
+    "t/other.test.yaml": table("other.example", "{ from: other.example/ns/admin/sa/root, path: /admin, expect: deny }"),
+  });
+  const { code, out } = await policy("test", "-c", "c.yaml", "t", "--coverage", "50");
+  expect(out).toContain("rules: 2 of 4 decided a call (50 %)");
+  expect(out.match(/never: /g)).toHaveLength(2);
+  expect(code).toBe(0);
+});
+
 it("reports as JSON", async () => {
   const { policy } = policyWorkspace(files);
   const { out } = await policy("test", "policies", "--json");

@@ -13,6 +13,7 @@ export async function runCommand(
   argv: readonly string[],
   cwd: string,
   env: Readonly<Record<string, string>> = {},
+  stdin?: AsyncIterable<Buffer>,
 ): Promise<Ran> {
   let out = "";
   let err = "";
@@ -23,6 +24,7 @@ export async function runCommand(
     err: (text) => {
       err += text;
     },
+    ...(stdin === undefined ? {} : { stdin }),
     env,
     cwd,
     colour: false,
