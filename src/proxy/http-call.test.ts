@@ -3,7 +3,14 @@ import { expect, it } from "vitest";
 import { connectionContext } from "../../test/support/call-outcome.ts";
 import { readRequests, readResponses } from "../../test/support/http1-transcript.ts";
 import { memoryAudit } from "../../test/support/memory-audit.ts";
-import { type ModelStep, ModelWorld, modelPolicies, modelSteps, settled } from "../../test/support/model-policy.ts";
+import {
+  type ModelPolicy,
+  type ModelStep,
+  ModelWorld,
+  modelPolicies,
+  modelSteps,
+  settled,
+} from "../../test/support/model-policy.ts";
 import type { CallFacts } from "../core/call-facts.ts";
 import type { Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
@@ -169,11 +176,14 @@ class Model {
       checkedBodyDeadline: () => Number.POSITIVE_INFINITY,
       newOutcome: (_, nowMs) => newOutcome(connectionContext(), "request", "http/1.1", nowMs),
       openProblem: () => undefined,
-      prepare: () => new ModelCall(world.version, "", false),
+      prepare: () => {
+        expect(this.live, "an open call is not read anew").toEqual([]);
+        return new ModelCall(world.version, world.version, false);
+      },
       authenticate: (_, call) => {
-        const { version } = world;
-        const proven = new ModelCall(modelCall(call).preparedBy, version, false);
-        return world.policy.asksForKeys ? world.ask(undefined, () => proven) : proven;
+        if (!world.policy.asksForKeys) return call;
+        const proven = new ModelCall(modelCall(call).preparedBy, world.version, false);
+        return world.ask(undefined, () => proven);
       },
       decide: (facts) => world.decide(modelCall(facts).isChanged),
       ask: (_, __, call, ___, signal) => {
@@ -216,7 +226,20 @@ class Model {
     };
   }
 
-  #acquire(): void {
+  load(policy: ModelPolicy): void {
+    this.world.load(policy);
+    this.call.reauthorize();
+  }
+
+  /** As the sidecar's. */
+  tick(passedMs: number): void {
+    this.world.advance(passedMs);
+    this.call.onTick();
+    if (this.world.dependsOnTime) this.call.reauthorize();
+  }
+
+  /** The upstream that is looked for is there. */
+  open(): void {
     const { world } = this;
     const stream = new ModelStream((request) => {
       const { madeBy, call } = request as ModelRequest;
@@ -236,24 +259,20 @@ class Model {
   #events({ pick, policy }: ModelStep): readonly (() => void)[] {
     const { world, attempts, live, call } = this;
     const reload = (): void => {
-      world.load(policy);
-      call.reauthorize();
+      this.load(policy);
       if (world.denies && !policy.asksForKeys && !world.asksProvider)
         expect(call.done, "a policy that denies without asking ends a call at once").toBe(true);
     };
     const tick = (): void => {
-      world.advance(pick % 2 === 0 ? 500 : pick % 500);
-      call.onTick();
-      if (!world.dependsOnTime) return;
-      call.reauthorize();
-      if (world.denies && !world.policy.asksForKeys && !world.asksProvider && live.length === 0)
+      this.tick(pick % 2 === 0 ? 500 : pick % 500);
+      if (world.dependsOnTime && world.denies && !world.policy.asksForKeys && !world.asksProvider && live.length === 0)
         expect(call.done, "a policy that denies by now ends a call that waits").toBe(true);
     };
     const events = [reload, tick, tick, tick];
     const question = world.questions[pick % world.questions.length];
     if (question !== undefined) events.push(() => question.answer(pick % 5 !== 3));
     const refused = new CountersignError("E_UPSTREAM_CONNECT", "the model refuses the connection");
-    const acquire = (): void => this.#acquire();
+    const acquire = (): void => this.open();
     if (attempts.length > 0) events.push(acquire, acquire, acquire);
     if (attempts.length > 0 && pick % 5 === 3) events.push(() => attempts.shift()?.onAcquireFailed(refused));
     const [stream] = live;
@@ -307,7 +326,7 @@ class Model {
   async finish(): Promise<void> {
     for (let turn = 0; turn < 20 && !this.call.done; turn++) {
       this.world.answerAll();
-      if (this.attempts.length > 0) this.#acquire();
+      if (this.attempts.length > 0) this.open();
       for (const stream of this.live) this.#respond(stream);
       // oxlint-disable-next-line no-await-in-loop -- one turn after the other
       await settled();
@@ -316,6 +335,15 @@ class Model {
     this.#check();
   }
 }
+
+const CALM: ModelPolicy = {
+  asksForKeys: false,
+  asksProvider: [0, 0],
+  allows: true,
+  needsChange: false,
+  there: "nothing",
+  holdsMs: undefined,
+};
 
 it("goes on by one cause at a time, in whatever order answers, dials, policies, breaks and time come", async () => {
   await fc.assert(
@@ -328,4 +356,18 @@ it("goes on by one cause at a time, in whatever order answers, dials, policies, 
     }),
     { numRuns: 1000 },
   );
+});
+
+it("ends within a second of being denied, though each policy asks somebody and another one comes", async () => {
+  const denies: ModelPolicy = { ...CALM, allows: false, asksProvider: [0, Number.POSITIVE_INFINITY] };
+  const model = new Model(new ModelWorld(CALM));
+  model.start();
+  model.open();
+  for (let passedMs = 0; passedMs < 900; passedMs += 300) {
+    model.load(denies);
+    // oxlint-disable-next-line no-await-in-loop -- one thing after the other
+    await settled();
+    model.tick(300);
+  }
+  expect(model.ended).toMatchObject([{ decision: "deny", reason: "E_POLICY_DENIED_BY_RULE", close: "policy-changed" }]);
 });

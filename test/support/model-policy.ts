@@ -14,6 +14,8 @@ export interface ModelPolicy {
   readonly allows: boolean;
   /** An ALLOW rule needs what only the provider adds. */
   readonly needsChange: boolean;
+  /** What it adds once it is known where a connection leads. */
+  readonly there: "nothing" | "asks" | "denies";
   /** How long its ALLOW rules hold from when it came; undefined: for ever. */
   readonly holdsMs: number | undefined;
 }
@@ -25,6 +27,7 @@ export const modelPolicies: fc.Arbitrary<ModelPolicy> = fc.record({
   asksProvider: fc.constantFrom([0, 0], [0, FOR_EVER], [0, FOR_EVER], [0, 700], [700, FOR_EVER], [300, 1500]),
   allows: fc.oneof({ weight: 3, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) }),
   needsChange: fc.oneof({ weight: 4, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+  there: fc.constantFrom("nothing", "nothing", "nothing", "asks", "denies"),
   holdsMs: fc.option(fc.integer({ min: 0, max: 4000 }), { nil: undefined }),
 });
 
@@ -107,16 +110,16 @@ export class ModelWorld {
     this.#deniesSinceMs = denies ? (this.#deniesSinceMs ?? this.nowMs) : undefined;
   }
 
-  /** By the policy in force now. `isChanged`: the provider has added something. */
-  decide(isChanged: boolean): CallDecision {
+  /** By the policy in force now. `isChanged`: the provider has added something; `isThere`: it is known where the call leads. */
+  decide(isChanged: boolean, isThere = false): CallDecision {
     const policyVersion = this.version;
-    const decision = this.#verdict(isChanged);
-    return this.asksProvider
+    const decision = this.#verdict(isChanged, isThere);
+    return this.asksProvider || (isThere && this.policy.there === "asks")
       ? { kind: "ask", providers: [{ provider: PROVIDER, rule: RULE }], decision, policyVersion }
       : decision;
   }
 
-  #verdict(isChanged: boolean): Decision {
+  #verdict(isChanged: boolean, isThere: boolean): Decision {
     const policyVersion = this.version;
     const deny = (code: "E_POLICY_DENIED_BY_RULE" | "E_POLICY_DENIED_BY_DEFAULT"): Decision => ({
       kind: "deny",
@@ -126,7 +129,7 @@ export class ModelWorld {
       nearest: undefined,
       policyVersion,
     });
-    if (this.denies) return deny("E_POLICY_DENIED_BY_RULE");
+    if (this.denies || (isThere && this.policy.there === "denies")) return deny("E_POLICY_DENIED_BY_RULE");
     if (this.policy.needsChange && !isChanged) return deny("E_POLICY_DENIED_BY_DEFAULT");
     return { kind: "allow", permit: { policyVersion, rule: undefined } as unknown as Permit, reason: "rule" };
   }
