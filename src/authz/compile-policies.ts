@@ -11,7 +11,7 @@ import { buildPathIndex } from "./path-index.ts";
 import type { FieldModel, PolicyModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
 import { portsWithoutHttpRules } from "./port-reach.ts";
-import { looksIntoTunnels } from "./request-rules.ts";
+import { buildRequestRules } from "./request-rules.ts";
 import type { IndexLayout } from "./rule-index.ts";
 import { homeTrustDomains } from "./trust-domains.ts";
 
@@ -72,7 +72,7 @@ export function* compilePolicies(all: PolicyDocuments, options: PolicyOptions): 
     comparesHosts: rules.some(readsHost),
     readsHttp: hasTokens || httpRules.length > 0,
     portsWithoutHttpRules: hasTokens ? new Set() : portsWithoutHttpRules(httpRules, options),
-    requestRules: outbound.filter(looksIntoTunnels).map(({ order }) => order),
+    requestRules: yield* buildRequestRules(outbound, memory),
     dependsOnTime: rules.some(({ expression }) => expression?.dependsOnTime === true),
     paths: yield* buildPathIndex(pathValues(inbound), memory.words, inbound.some(asksPath)),
     outboundPaths: yield* buildPathIndex(pathValues(outbound), memory.words, outbound.some(asksPath)),

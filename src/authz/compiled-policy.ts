@@ -7,6 +7,7 @@ import type { PathIndex } from "./path-index.ts";
 import type { PackedMemory, PolicyMemory } from "./policy-memory.ts";
 import type { FieldModel, PolicyAction, PolicyModel, RuleModel } from "./policy-model.ts";
 import type { PolicyOptions } from "./policy-options.ts";
+import type { RequestRules } from "./request-rules.ts";
 import type { IndexLayout, RuleIndex } from "./rule-index.ts";
 
 /** The question of a field. Rules whose fields ask the same share it. */
@@ -84,8 +85,8 @@ interface PolicySummary {
   readonly readsHttp: boolean;
   /** Those of the listeners' ports that no such rule applies to. */
   readonly portsWithoutHttpRules: ReadonlySet<number>;
-  /** Rules about outbound calls that look at more than a tunnel tells, by number. */
-  readonly requestRules: readonly number[];
+  /** Those about outbound calls that decide about tunnels whose bytes nobody reads. */
+  readonly requestRules: RequestRules;
   /** Some rule's verdict changes with time: open connections must be decided again as it passes. */
   readonly dependsOnTime: boolean;
   /** Every path value of the policies about inbound calls, to see whether two spellings of a path would be matched differently. */

@@ -1,0 +1,54 @@
+import fc from "fast-check";
+import { expect, it } from "vitest";
+
+import { loadPolicies } from "../../../src/authz/load-policies.ts";
+
+import { ruleAboutRequests } from "../../../src/authz/request-rules.ts";
+import type { CallFacts } from "../../../src/core/call-facts.ts";
+import { decideLinear, type LinearDecision } from "./decide-linear.ts";
+import { call, meanings, optionsOf, outboundPolicies, textOf } from "./generate-policies.ts";
+import "../../../src/authz/use-cel.ts";
+
+/** Pairs of policies and a call for each mode; AUTHZ_PAIRS asks for more. */
+const PAIRS = Number(process.env["AUTHZ_PAIRS"] ?? 6_000);
+const CALLS = 10;
+
+/** A call's own tunnel. */
+const tunnelOf = (facts: CallFacts, authority: string): CallFacts => ({
+  ...facts,
+  request: { method: "CONNECT", authority, path: "", headers: [] },
+});
+
+it.each(["strict", "istio"] as const)(
+  "in %s mode what goes unread in a tunnel is refused by no rule, were it read, and asked about by none that was not asked",
+  { timeout: 3_600_000 },
+  (mode) => {
+    const counted = { named: 0, free: 0 };
+    const property = fc.property(
+      outboundPolicies,
+      fc.array(call, { minLength: CALLS, maxLength: CALLS }),
+      (made, all) => {
+        const files = made.length === 0 ? [] : [{ file: "p.yaml", text: textOf(made) }];
+        const { policy } = loadPolicies(files, optionsOf(mode, "deny"));
+        const decide = (facts: CallFacts): LinearDecision =>
+          decideLinear(policy, facts, { direction: "outbound", fallback: "deny", meanings });
+        for (const facts of all) {
+          if (facts.request === undefined) continue;
+          const tunnel = tunnelOf(facts, facts.request.authority);
+          const admitted = decide(tunnel);
+          if (admitted.kind === "deny") continue;
+          const rule = ruleAboutRequests(policy, tunnel);
+          counted[rule === undefined ? "free" : "named"]++;
+          if (rule !== undefined) continue;
+          const read = decide(facts);
+          expect([
+            read.kind === "deny" ? read.rule : undefined,
+            read.ask.filter((one) => !admitted.ask.includes(one)),
+          ]).toEqual([undefined, []]);
+        }
+      },
+    );
+    fc.assert(property, { numRuns: Math.ceil(PAIRS / CALLS) });
+    expect(Math.min(counted.named, counted.free)).toBeGreaterThan((counted.named + counted.free) / 10);
+  },
+);
