@@ -1,23 +1,25 @@
+import { formatIpAddress, parseIpAddress } from "../core/ip-address.ts";
 import type { Findings } from "./findings.ts";
 import type { FieldGroup, FieldModel, PolicyModel, RuleModel } from "./policy-model.ts";
-import type { PolicyOptions } from "./policy-options.ts";
+import type { PolicyMode, PolicyOptions } from "./policy-options.ts";
 import { takesPort } from "./port-reach.ts";
 import { inTextSet, parseTextPattern, textSet } from "./text-pattern.ts";
 
 /** As what tunnels of an egress proxy are decided, without a path. */
 const TUNNEL = "CONNECT";
 
-/** Reports OUTBOUND rules that mean something else for tunnels of the workload's egress proxy than for requests. `policies` are those that apply. */
+/** Reports OUTBOUND rules that mean something else for tunnels of the workload's egress proxy than for requests, or for both than they seem to.
+ *  `policies` are those that apply. */
 export function* checkTunnels(
   policies: readonly PolicyModel[],
   options: PolicyOptions,
   findings: Findings,
 ): Generator<void, void> {
   const { tunnelPorts = [] } = options;
-  if (tunnelPorts.length === 0) return;
   for (const policy of policies) {
     if (policy.direction !== "OUTBOUND") continue;
     for (const rule of policy.rules) {
+      for (const group of [...rule.operations, rule.conditions]) warnOfSpellings(group, options, findings);
       const tunnels = tunnelPorts.flatMap((port) => groupsForTunnels(rule, port));
       if (tunnels.length > 0) {
         const name = `policy ${policy.namespace}/${policy.name}, rule ${rule.index}`;
@@ -68,4 +70,29 @@ function warnOfLimits(tunnels: readonly FieldGroup[], name: string, findings: Fi
     findings.warn("W_POLICY_CONNECT", limit.at, message, fix);
     return;
   }
+}
+
+/** The egress proxy knows each host by one spelling. */
+function warnOfSpellings(group: FieldGroup, { mode }: PolicyOptions, findings: Findings): void {
+  for (const { kind, values, label, at } of group) {
+    if (kind !== "host") continue;
+    for (const value of values) {
+      const known = spellingOf(value, mode);
+      if (known === undefined) continue;
+      const message = `${label}: the egress proxy knows this host as ${known}, so ${JSON.stringify(value)} never matches there`;
+      findings.warn("W_POLICY_NEVER_MATCHES", at, message, `write ${JSON.stringify(known)}`);
+    }
+  }
+}
+
+/** How the egress proxy spells the host of a value, where the value does otherwise: addresses in their shortest form, IPv4-mapped ones as IPv4, names
+ *  without a dot at their end, which strict mode removes itself. */
+function spellingOf(value: string, mode: PolicyMode): string | undefined {
+  const [, bracketed, name = "", port = ""] = /^(?:\[([0-9A-Fa-f:.]+)\]|([^[\]:*]+))(:\d+)?$/.exec(value) ?? [];
+  if (bracketed === undefined) return mode === "istio" && name.endsWith(".") ? name.slice(0, -1) + port : undefined;
+  const address = parseIpAddress(bracketed);
+  if (address === undefined) return undefined;
+  const text = formatIpAddress(address);
+  const known = (address.family === 4 ? text : `[${text}]`) + port;
+  return known === value.toLowerCase() ? undefined : known;
 }
