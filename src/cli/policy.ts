@@ -43,7 +43,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     .option("--curl <line>", "the request as one types it for curl")
     .option("--id <id>", "a call of the audit log")
     .option("--audit <files...>", "audit files to look for it (default: the configuration's)")
-    .option("--requests <file>", "a file of requests, a JSON line each: one line is the answer to each")
+    .option("--requests <file>", "a file of requests (- for stdin), a JSON line each: one line is the answer to each")
     .option("--all", "show every rule")
     .option("--json", "as JSON")
     .action(
@@ -70,7 +70,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   program
     .command("lint")
     .description("what is wrong with policies, or probably not meant")
-    .argument("[files...]", "policy files or folders (default: those of the configuration)")
+    .argument("[files...]", "policy files or folders, - for stdin (default: those of the configuration)")
     .requiredOption(...config)
     .option(...trustDomain)
     .option("--fix", "change the files where the fix is certain")
@@ -89,9 +89,9 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     .option(...config)
     .option(...trustDomain)
     .option("--audit <files...>", "calls of these audit files (default: of the configuration's, if there are any)")
-    .option("--requests <file>", "calls of a file of request lines")
+    .option("--requests <file>", "calls of a file of request lines (- for stdin)")
     .option("--generate <count>", "calls made from what the policies say (the default without any other)")
-    .option("--outbound", "generate calls that this app makes")
+    .option("--outbound", "generate calls that this app makes, not those that it gets")
     .option("--json", "as JSON")
     .action(
       act(async (before: string, after: string, options: import("./policy-diff.ts").DiffArguments) => {
@@ -102,7 +102,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   program
     .command("suggest")
     .description("the least-privilege policies that allow exactly the calls of an audit log")
-    .argument("[files...]", "audit files, rotated ones too (default: those of the configuration)")
+    .argument("[files...]", "audit files, rotated ones too, - for stdin (default: those of the configuration)")
     .requiredOption(...config)
     .option(...trustDomain)
     .option("--outbound", "of calls that this app makes, not of those that it gets")
