@@ -16,9 +16,15 @@ export const FITS_ALL = 2;
 const least = (fits: readonly Fit[]): Fit => fits.reduce<Fit>((a, b) => (a < b ? a : b), FITS_ALL);
 const most = (fits: readonly Fit[]): Fit => fits.reduce<Fit>((a, b) => (a > b ? a : b), FITS_NONE);
 
+/** Whether a field asks for something that a tunnel has as well as a request. */
+function isOfTunnel({ kind, header }: FieldModel): boolean {
+  return !isHttpOnly(kind) || kind === "host" || (kind === "header" && header === "host");
+}
+
 /** What a field fits whatever the tunnel is; undefined: the tunnel tells. */
-function fixedFit({ kind, values, negated }: FieldModel): Fit | undefined {
-  if (!isHttpOnly(kind) || kind === "host") return undefined;
+function fixedFit(model: FieldModel): Fit | undefined {
+  const { kind, values, negated } = model;
+  if (isOfTunnel(model)) return undefined;
   if (kind !== "method" && kind !== "path") return FITS_SOME;
   if (values.includes("*")) return negated ? FITS_NONE : FITS_ALL;
   if (kind === "method" && values.every((value) => value === TUNNEL)) return negated ? FITS_ALL : FITS_NONE;
@@ -32,8 +38,8 @@ function isEnforced({ action, policy }: CompiledRule): boolean {
 
 /** Whether an enforced rule asks more of an outbound call than a tunnel tells. */
 export function looksIntoTunnels(rule: CompiledRule): boolean {
-  const asks = ({ model: { kind, values, negated } }: CompiledField): boolean =>
-    isHttpOnly(kind) && kind !== "host" && !(kind === "method" && !negated && values.includes("*"));
+  const asks = ({ model }: CompiledField): boolean =>
+    !isOfTunnel(model) && !(model.kind === "method" && !model.negated && model.values.includes("*"));
   return isEnforced(rule) && (rule.expression?.readsHttp === true || fieldsOf(rule).some(asks));
 }
 

@@ -142,6 +142,17 @@ describe("the rule about requests that may apply to a tunnel", () => {
     expect(ruleAboutRequests(policy, facts)).toBe(expected);
   });
 
+  it.each([
+    ["orders.test:15006", REFUSED],
+    ["a.test:15006", undefined],
+  ])("is found by Host as a header too, which istio mode has: %s", (host, expected) => {
+    const rule = `{ to: [{ operation: { methods: [GET] } }], when: [{ key: "request.headers[host]", values: ["${host}"] }] }`;
+    const only = `{ when: [{ key: "request.headers[host]", values: [x.test] }] }`;
+    const text = textOf([ALLOW_ALL, ["DENY", rule], ["DENY", only]]);
+    const { policy } = loadPolicies([{ file: "p.yaml", text }], { ...options, mode: "istio" });
+    expect(ruleAboutRequests(policy, tunnel("orders"))).toBe(expected);
+  });
+
   it("is found in a set that was compiled elsewhere", () => {
     const text = textOf([ALLOW_ALL, ["DENY", to("hosts: [orders.test], methods: [GET]")]]);
     const { packed } = structuredClone(loadPackedPolicies([{ file: "p.yaml", text }], options));

@@ -159,4 +159,12 @@ describe("conditions", () => {
     expect(codeIn(await getUrl(made, `http://${wanted}/`))).toBe(DENIED);
     expect(codeIn((await connectTo(made.egress, wanted)).received)).toBe(DENIED);
   });
+
+  it.each(MODES)("about the header Host see it so, too, whatever its line says, in mode %s", async (mode) => {
+    const rule = (port: number): string => `{ when: [{ key: "request.headers[host]", values: ["api.test:${port}"] }] }`;
+    const made = await world((port) => [ALLOW_ALL, ["DENY", rule(port)]], "127.0.0.1", mode);
+    const authority = `api.test:${made.app.port}`;
+    expect(codeIn(await getUrl(made, `http://API.test.:${made.app.port}/`))).toBe(DENIED);
+    expect(codeIn((await connectTo(made.egress, authority, "X: y\r\n")).received)).toBe(DENIED);
+  });
 });
