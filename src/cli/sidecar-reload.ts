@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { RunningAuditLog } from "../audit/audit-log.ts";
 import type { SwappableSource } from "../certs/swappable-source.ts";
 import { parseSidecarConfig } from "../config/load-sidecar-config.ts";
-import { newestThatFit } from "../config/newest-that-fit.ts";
+import { newestThatFit, type PolicyChoice } from "../config/newest-that-fit.ts";
 import type { PolicySet } from "../config/policy-set.ts";
 import type { PolicySourceState } from "../config/policy-set-source.ts";
 import type { OpenedPolicyUrl } from "../config/policy-url-source.ts";
@@ -14,6 +14,7 @@ import { type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import type { createLogger } from "../telemetry/logger.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
+import { createConfigReloads } from "./config-reloads.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { identityOptionsOf } from "./identity-options.ts";
 import { loggedErrors, logPolicyWarnings } from "./log-findings.ts";
@@ -78,19 +79,12 @@ export function createReloads(parts: ReloadParts): Reloads {
   let stop: AbortSignal | undefined;
   let configError: CountersignErrors | undefined;
   let policyError: CountersignErrors | undefined;
-  /** A configuration that failed for its policies alone: it is tried again when policies change. */
-  let heldText: string | undefined;
   let configWatch: FilesWatch | undefined;
   let policyWatch: FilesWatch | undefined;
   let { set } = parts;
   const sources = createPolicySourceReports(log, telemetry, audit);
   /** Why newest sets were held back, as it was last spoken of. */
   let heldBack: string | undefined;
-  /** Calls off a configuration that waits for its sources of policies. */
-  let superseded = new AbortController();
-  /** Of the newest configuration. */
-  let latest = superseded;
-  let applying: Promise<void> = Promise.resolve();
   let watching = new AbortController();
   /** Of our SVID: every set that is made from now on is made for it. */
   let wanted: TrustDomain | undefined;
@@ -222,61 +216,25 @@ export function createReloads(parts: ReloadParts): Reloads {
     sayStates();
     keepPolicies();
   }
-  /** Opens what a configuration names before its turn comes: a server that is slow to answer holds back nothing else. Never rejects. */
-  async function applyConfig(text: string): Promise<void> {
-    heldText = undefined;
-    superseded.abort();
-    const mine = new AbortController();
-    superseded = mine;
-    latest = mine;
-    let isOfPolicies = false;
-    const failed = (error: unknown): void => {
-      if (mine.signal.aborted || parts.signal.aborted) return;
-      mine.abort();
-      if (isOfPolicies && latest === mine) heldText = text;
-      configFailed(asErrors(error));
-    };
-    try {
-      const { config: next } = parseSidecarConfig(text, file, env);
-      const problems = restartProblems(config, next);
-      if (problems.length > 0) throw new CountersignErrors(problems);
-      isOfPolicies = true;
-      const opened = await set.openNew(next, AbortSignal.any([mine.signal, parts.signal]));
-      await takeTurn(async () => {
-        if (mine.signal.aborted) return;
-        // nothing calls off any more what comes into use now
-        superseded = new AbortController();
-        try {
-          const prepared = await prepareConfig(next, opened);
-          isOfPolicies = false;
-          if (prepared !== undefined) await adoptConfig(next, prepared);
-          else if (latest === mine) void applyConfig(text);
-        } catch (error) {
-          failed(error);
-        }
-      });
-    } catch (error) {
-      failed(error);
-    }
-  }
-  /** Undefined: it needs a source of policies that was not opened. Rejects with CountersignErrors. */
-  async function prepareConfig(next: SidecarConfig, opened: readonly OpenedPolicyUrl[]) {
-    if (isDeepStrictEqual(next, config)) return "unchanged";
+  async function prepareConfig(
+    next: SidecarConfig,
+    opened: readonly OpenedPolicyUrl[],
+  ): Promise<(() => Promise<void> | void) | undefined> {
+    if (isDeepStrictEqual(next, config))
+      return () => {
+        configError = undefined;
+        log.info({ event: "config.loaded" }, "configuration unchanged");
+      };
     const nextSet = await set.follow(next, opened);
     if (nextSet === undefined) return undefined;
     const choice = await newestThatFit(nextSet.candidates, (files) => policies.prepare(forUs({ config: next, files })));
-    return { nextSet, choice };
+    return () => adoptConfig(next, nextSet, choice);
   }
   async function adoptConfig(
     next: SidecarConfig,
-    prepared: Exclude<Awaited<ReturnType<typeof prepareConfig>>, undefined>,
+    nextSet: PolicySet,
+    choice: PolicyChoice<PreparedPolicies>,
   ): Promise<void> {
-    if (prepared === "unchanged") {
-      configError = undefined;
-      log.info({ event: "config.loaded" }, "configuration unchanged");
-      return;
-    }
-    const { nextSet, choice } = prepared;
     await bringIntoForce(next, choice.compiled);
     choice.compiled.commit();
     choice.settle();
@@ -318,13 +276,12 @@ export function createReloads(parts: ReloadParts): Reloads {
   function onPolicies(): void {
     void takeTurn(async () => {
       await adoptNewest();
-      // beside the turn, which it waits for
-      if (heldText !== undefined) void applyConfig(heldText);
+      configs.tryAgain();
     });
   }
   function onConfigFile(change: FilesChange): void {
     if (change.kind === "failed") configFailed(change.error);
-    else applying = applyConfig(change.files[0]?.text ?? "");
+    else configs.apply(change.files[0]?.text ?? "");
   }
   function watchPolicies(): void {
     watching.abort();
@@ -334,6 +291,19 @@ export function createReloads(parts: ReloadParts): Reloads {
     policyWatch = set.watch({ onChange: onPolicies, onFailed, onState: onSourceState, signal });
     onSourceState();
   }
+  const configs = createConfigReloads({
+    read: (text) => {
+      const { config: next } = parseSidecarConfig(text, file, env);
+      const problems = restartProblems(config, next);
+      if (problems.length > 0) throw new CountersignErrors(problems);
+      return next;
+    },
+    open: (next, signal) => set.openNew(next, signal),
+    takeTurn,
+    prepare: prepareConfig,
+    failed: (error) => configFailed(asErrors(error)),
+    signal: parts.signal,
+  });
   return {
     get config() {
       return config;
@@ -375,7 +345,7 @@ export function createReloads(parts: ReloadParts): Reloads {
       const late = new Promise<void>((resolve) => void systemClock.after(CONFIG_PATIENCE_MS, resolve));
       void configWatch
         ?.reloadNow()
-        .then(() => Promise.race([applying, late]))
+        .then(() => Promise.race([configs.settled, late]))
         .then(() => turn)
         .then(() => policyWatch?.reloadNow());
     },

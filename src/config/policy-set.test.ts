@@ -12,7 +12,7 @@ let root: string;
 let clock: FakeClock;
 let stop: AbortController;
 /** By URL; a URL without one is away. */
-let served: Map<string, string>;
+let served: Map<string, string | Promise<string>>;
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "countersign-set-"));
   clock = fakeClock();
@@ -25,10 +25,10 @@ afterEach(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-const fetch: PolicyFetch = (url) => {
-  const text = served.get(url);
-  if (text === undefined) return Promise.reject(new CountersignError("E_POLICY_FETCH", `${url} is away`));
-  return Promise.resolve({ kind: "content", text, etag: undefined });
+const fetch: PolicyFetch = async (url) => {
+  const text = await served.get(url);
+  if (text === undefined) throw new CountersignError("E_POLICY_FETCH", `${url} is away`);
+  return { kind: "content", text, etag: undefined };
 };
 const url = (name: string, over: Partial<PolicyUrlConfig> = {}): PolicyUrlConfig => ({
   url: `https://${name}.example/p`,
@@ -137,4 +137,28 @@ it("says why files are not in force: refused, or not to be read, until they are"
   writeFileSync(join(root, "p.yaml"), "files");
   await reload();
   expect([seen, set.refused]).toEqual([["failed", "change"], undefined]);
+});
+
+it("reads files on SIGHUP after 2 s, however long a server takes", async () => {
+  served.set("https://a.example/p", "a");
+  const set = await open(url("a", { refreshMs: 3_600_000 }));
+  served.set("https://a.example/p", new Promise(() => undefined));
+  const watch = set.watch({
+    onChange: () => undefined,
+    onFailed: () => undefined,
+    onState: () => undefined,
+    signal: stop.signal,
+  });
+  const since = clock.nowMs();
+  let doneMs: number | undefined;
+  void watch.reloadNow().then(() => {
+    doneMs = clock.nowMs() - since;
+  });
+  await vi.waitFor(
+    () => {
+      clock.advance(100);
+      expect(doneMs).toBeGreaterThanOrEqual(2_000);
+    },
+    { interval: 2 },
+  );
 });

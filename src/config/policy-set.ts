@@ -37,6 +37,9 @@ export interface PolicySetWatcher {
   readonly signal: AbortSignal;
 }
 
+/** How long SIGHUP waits for servers before files are read. */
+const LOOKS_PATIENCE_MS = 2_000;
+
 type SetParts = Omit<UrlSourceParts, "signal" | "taken">;
 
 /** Reads the policies of a configuration for the first time. Rejects with CountersignErrors with everything that cannot be had. */
@@ -82,9 +85,13 @@ function policySet(files: FilesSource, urls: readonly OpenedPolicyUrl[], parts: 
         },
       });
       return {
-        // the report comes with the files, so it has what the others have found
+        // the report comes with the files, so it has what the others have found in time
         reloadNow: async () => {
-          await Promise.all(watches.map((watch) => watch.reloadNow()));
+          const looks = Promise.all(watches.map((watch) => watch.reloadNow()));
+          const late = Promise.withResolvers<undefined>();
+          const cancel = clock.after(LOOKS_PATIENCE_MS, () => late.resolve(undefined));
+          await Promise.race([looks, late.promise]);
+          cancel();
           await ofFiles.reloadNow();
         },
       };
