@@ -94,6 +94,7 @@ export async function runSidecar(file: string, io: CliIo): Promise<number> {
     identity,
     openIdentity,
     pages: () => pages,
+    clock: systemClock,
     onPolicies: () => {
       serveByNewest();
       sayReady();

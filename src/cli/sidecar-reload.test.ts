@@ -1,20 +1,22 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { createTestCa, testSvid } from "../../test/support/cert-factory.ts";
 import { controlledIdentity } from "../../test/support/controlled-identity.ts";
+import { fakeClock } from "../../test/support/fake-clock.ts";
 import type { RunningAuditLog } from "../audit/audit-log.ts";
 import { createSwappableSource } from "../certs/swappable-source.ts";
 import { parseSidecarConfig } from "../config/load-sidecar-config.ts";
 import { newestThatFit } from "../config/newest-that-fit.ts";
 import { openPolicySet } from "../config/policy-set.ts";
+import { CountersignError, CountersignErrors } from "../core/errors.ts";
 import type { IdentityState } from "../core/identity.ts";
 import { systemClock } from "../sys/system-clock.ts";
 import { createLogger } from "../telemetry/logger.ts";
 import { createTelemetry } from "../telemetry/telemetry.ts";
 import type { DataPlane } from "./data-plane.ts";
-import { createSidecarPolicies } from "./sidecar-policies.ts";
+import { createSidecarPolicies, type SidecarPolicies } from "./sidecar-policies.ts";
 import { createReloads } from "./sidecar-reload.ts";
 
 let dir: string;
@@ -90,6 +92,7 @@ it("has the files of a new configuration and the trust domain of an SVID that ca
     identity: createSwappableSource(controlledIdentity()),
     openIdentity: controlledIdentity,
     pages: () => undefined,
+    clock: systemClock,
     onPolicies: () => undefined,
     signal: new AbortController().signal,
   });
@@ -106,4 +109,89 @@ it("has the files of a new configuration and the trust domain of an SVID that ca
   expect(enforced.policies.map(({ name }) => name)).toEqual(["new"]);
   expect(enforced.options.localTrustDomain).toBe("other.example");
   expect([policies.state.policy, loaded.at(-1)]).toEqual([enforced, enforced.version]);
+});
+
+it("compiles newest policies again, though nothing changes, after the process for it was lost", async () => {
+  const file = join(dir, "countersign.yaml");
+  const text = configText("p.yaml");
+  writeFileSync(join(dir, "p.yaml"), policy("old"));
+  writeFileSync(file, text);
+  const { config } = parseSidecarConfig(text, file, {});
+  const clock = fakeClock();
+  const set = await openPolicySet(config, clock);
+  const { compiled: held, settle } = await newestThatFit(set.candidates, (files) =>
+    createSidecarPolicies(config, files, () => 0),
+  );
+  settle();
+  const inForce = (): readonly string[] => held.state.policy.policies.map(({ name }) => name);
+  let losses = 2;
+  const policies: SidecarPolicies = {
+    get state() {
+      return held.state;
+    },
+    get compiled() {
+      return held.compiled;
+    },
+    get files() {
+      return held.files;
+    },
+    get localTrustDomain() {
+      return held.localTrustDomain;
+    },
+    get isLarge() {
+      return held.isLarge;
+    },
+    prepareNow: (trustDomain) => held.prepareNow(trustDomain),
+    prepare(change) {
+      const isNew = change.files?.some((one) => one.text.includes("new")) === true;
+      if (!isNew || losses-- <= 0) return held.prepare(change);
+      return Promise.reject(new CountersignErrors([new CountersignError("E_POLICY_PROCESS", "lost")]));
+    },
+  };
+  const events: string[] = [];
+  const log = createLogger("info", {
+    write: (line) => void events.push((JSON.parse(line) as { readonly event: string }).event),
+  });
+  const stop = new AbortController();
+  const reloads = createReloads({
+    file,
+    env: {},
+    config,
+    text,
+    policies,
+    set,
+    log,
+    telemetry: createTelemetry(),
+    audit: { event: () => undefined } as Partial<RunningAuditLog> as RunningAuditLog,
+    identity: createSwappableSource(controlledIdentity()),
+    openIdentity: controlledIdentity,
+    pages: () => undefined,
+    clock,
+    onPolicies: () => undefined,
+    signal: stop.signal,
+  });
+  const plane: Partial<DataPlane> = { hasWorkers: false, setPolicy: () => undefined };
+  reloads.start(plane as DataPlane, stop.signal);
+
+  writeFileSync(join(dir, "p.yaml"), policy("new"));
+  reloads.reloadNow();
+  const rejections = (count: number): Promise<void> =>
+    vi.waitFor(
+      () => {
+        clock.advance(count === 1 ? 100 : 10_000);
+        expect(events.filter((event) => event === "policy.rejected")).toHaveLength(count);
+      },
+      { interval: 2, timeout: 10_000 },
+    );
+  await rejections(1);
+  expect([inForce(), reloads.error?.errors.map(({ code }) => code)]).toEqual([["old"], ["E_POLICY_PROCESS"]]);
+  await rejections(2);
+  await vi.waitFor(
+    () => {
+      clock.advance(10_000);
+      expect([inForce(), reloads.error]).toEqual([["new"], undefined]);
+    },
+    { interval: 2, timeout: 10_000 },
+  );
+  stop.abort();
 });

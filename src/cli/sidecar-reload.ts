@@ -8,10 +8,10 @@ import type { PolicySourceState } from "../config/policy-set-source.ts";
 import type { OpenedPolicyUrl } from "../config/policy-url-source.ts";
 import type { SidecarConfig } from "../config/sidecar-config.ts";
 import { type FilesChange, type FilesWatch, watchConfigFile } from "../config/watch-files.ts";
+import type { Clock } from "../core/clock.ts";
 import { CountersignError, CountersignErrors } from "../core/errors.ts";
 import type { IdentitySource, IdentityState } from "../core/identity.ts";
 import { type TrustDomain, trustDomainOf } from "../core/spiffe-id.ts";
-import { systemClock } from "../sys/system-clock.ts";
 import type { createLogger } from "../telemetry/logger.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import { createConfigReloads } from "./config-reloads.ts";
@@ -39,6 +39,7 @@ export interface ReloadParts {
   /** Starts the source that a configuration names. Throws CountersignError E_WORKLOAD_API_ADDRESS. */
   readonly openIdentity: (config: SidecarConfig) => IdentitySource;
   readonly pages: () => OperationPages | undefined;
+  readonly clock: Clock;
   /** Other policies are in force, or the same for another trust domain. */
   readonly onPolicies: () => void;
   /** The sidecar stops: what fails then failed for that. */
@@ -48,6 +49,8 @@ export interface ReloadParts {
 /** Pauses before policies are made for our trust domain once more, after they could not be. */
 const [FIRST_RETRY_MS, LAST_RETRY_MS] = [1_000, 30_000];
 
+/** Pause before newest policies are compiled once more, after the process that compiles was lost. */
+const LOST_RETRY_MS = 60_000;
 /** How long SIGHUP waits for a new configuration before it has the policies read again. */
 const CONFIG_PATIENCE_MS = 3_000;
 
@@ -73,7 +76,7 @@ export interface Reloads {
 }
 
 export function createReloads(parts: ReloadParts): Reloads {
-  const { file, env, policies, log, telemetry, audit, identity } = parts;
+  const { file, env, policies, log, telemetry, audit, identity, clock } = parts;
   let { config } = parts;
   let sidecar: DataPlane | undefined;
   let stop: AbortSignal | undefined;
@@ -92,7 +95,15 @@ export function createReloads(parts: ReloadParts): Reloads {
   let adopting: TrustDomain | undefined;
   let retryMs = FIRST_RETRY_MS;
   let callOffRetry = (): void => undefined;
-  parts.signal.addEventListener("abort", () => callOffRetry(), { once: true });
+  let callOffLost = (): void => undefined;
+  parts.signal.addEventListener(
+    "abort",
+    () => {
+      callOffRetry();
+      callOffLost();
+    },
+    { once: true },
+  );
   /** Reloads one after another: two at once could interleave their listeners. */
   let turn: Promise<void> = Promise.resolve();
   /** How many have not had theirs. */
@@ -153,6 +164,10 @@ export function createReloads(parts: ReloadParts): Reloads {
     const { refused } = set;
     if (refused !== undefined && (anew || refused.message !== heldBack)) policyRejected(refused);
     heldBack = refused?.message;
+    // that what compiles was lost says nothing about policies: they may do although nothing changes
+    callOffLost();
+    if (refused?.errors.some(({ code }) => code === "E_POLICY_PROCESS") === true)
+      callOffLost = clock.after(LOST_RETRY_MS, onPolicies);
   }
   async function adoptPolicies(change: PolicyChange): Promise<void> {
     try {
@@ -187,7 +202,7 @@ export function createReloads(parts: ReloadParts): Reloads {
   /** Without policies for our trust domain nothing is served (see createFittingIdentity). */
   function retryLater(): void {
     callOffRetry();
-    callOffRetry = systemClock.after(retryMs, () => {
+    callOffRetry = clock.after(retryMs, () => {
       if (wanted !== undefined && wanted !== policies.localTrustDomain && !parts.signal.aborted)
         void adoptTrustDomain(wanted);
     });
@@ -332,7 +347,7 @@ export function createReloads(parts: ReloadParts): Reloads {
       stop = signal;
       configWatch = watchConfigFile(file, {
         initial: [{ file, text: parts.text }],
-        clock: systemClock,
+        clock,
         signal,
         onChange: onConfigFile,
       });
@@ -342,7 +357,7 @@ export function createReloads(parts: ReloadParts): Reloads {
     reloadNow() {
       log.info({ event: "reload" }, "SIGHUP");
       // the policies' watch may be a new one once the configuration is in, unless that waits for a server
-      const late = new Promise<void>((resolve) => void systemClock.after(CONFIG_PATIENCE_MS, resolve));
+      const late = new Promise<void>((resolve) => void clock.after(CONFIG_PATIENCE_MS, resolve));
       void configWatch
         ?.reloadNow()
         .then(() => Promise.race([configs.settled, late]))
