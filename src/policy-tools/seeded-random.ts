@@ -10,3 +10,21 @@ export function seededRandom(seed: number): Random {
     return (state >>> 0) % below;
   };
 }
+
+/** undefined: there is none. */
+export function pick<T>(items: readonly T[], random: Random): T | undefined {
+  return items.length === 0 ? undefined : items[random(items.length)];
+}
+
+/** Every order is equally likely. */
+export function shuffled<T>(items: readonly T[], random: Random): readonly T[] {
+  const all = [...items];
+  for (let i = all.length - 1; i > 0; i--) {
+    const j = random(i + 1);
+    const [a, b] = [all[i], all[j]];
+    if (a === undefined || b === undefined) continue;
+    all[i] = b;
+    all[j] = a;
+  }
+  return all;
+}
