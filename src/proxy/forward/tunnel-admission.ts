@@ -53,7 +53,11 @@ export class TunnelAdmission {
     if (decision.kind === "ask") {
       this.wait(
         (signal) => this.#authority.ask(decision, facts, this.#outcome, signal),
-        (asked) => this.settle(asked, next),
+        (asked) => {
+          // time has passed since rules about it were looked at; whoever has allowed it is not asked again
+          if (!(asked instanceof Refusal) && this.#runtime.inForce.policy.dependsOnTime) this.decide(facts, next);
+          else this.settle(asked, next);
+        },
         () => this.decide(facts, next),
       );
     } else this.#decided(decision, next);
