@@ -1,4 +1,4 @@
-import type { ASTNode } from "@marcbachmann/cel-js";
+import type { ASTNode, Environment } from "@marcbachmann/cel-js";
 import { celLibraries } from "../authz/cel-libraries.ts";
 import { addressSamples } from "./address-samples.ts";
 import { identityOf, type Setter, set, setClaim } from "./call-draft.ts";
@@ -26,10 +26,13 @@ interface Comparison {
 
 const MAX_SETTERS = 400;
 
+/** Types were checked when the policy was loaded. */
+let parser: Environment | undefined;
+
 /** Makes calls of an expression's own literals: what it compares them with gets them as values. The expression was checked. */
 export function conditionSamples(text: string, home: string): ConditionSamples {
-  const { Environment } = celLibraries();
-  const { ast } = new Environment({ unlistedVariablesAreDyn: true }).parse(text);
+  parser ??= new (celLibraries().Environment)({ unlistedVariablesAreDyn: true });
+  const { ast } = parser.parse(text);
   const comparisons: Comparison[] = [];
   look(ast, comparisons);
   const wanted = new Map<string, Setter[]>();

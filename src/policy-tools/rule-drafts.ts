@@ -15,6 +15,8 @@ export interface World {
   readonly odd: readonly Setter[];
   readonly ports: readonly Setter[];
   readonly allows: readonly RuleModel[];
+  /** How many of them a changed rule looks at. */
+  readonly looksOfChanged: number;
   /** Values and groups of changed rules that are not in every set. */
   readonly isNew: (key: string) => boolean;
   readonly samplesOf: (rule: RuleModel) => ConditionSamples;
@@ -39,6 +41,7 @@ export function worldOf(policies: readonly CompiledPolicy[], rules: readonly Com
       peerAuthentications.flatMap(({ portLevel }) => [...portLevel.keys()]),
     ),
   ]);
+  const changed = rules.filter(isChanged);
   const samples = new WeakMap<RuleModel, ConditionSamples>();
   return {
     home,
@@ -46,7 +49,8 @@ export function worldOf(policies: readonly CompiledPolicy[], rules: readonly Com
     odd: oddSetters(home, aliases),
     ports: [...ports].slice(0, 64).map((port) => set("port", port)),
     allows: rules.flatMap(({ policy, rule }) => (policy.action === "ALLOW" && !policy.dryRun ? [rule] : [])),
-    isNew: newKeys(rules),
+    looksOfChanged: Math.max(LOOKED_AT.byEach, Math.floor(LOOKED_AT.byChanged / Math.max(1, changed.length))),
+    isNew: newKeys(changed, policies.length),
     samplesOf: (rule) => {
       if (rule.expression === undefined) return NO_SAMPLES;
       const known = samples.get(rule) ?? conditionSamples(rule.expression.text, home);
@@ -57,10 +61,9 @@ export function worldOf(policies: readonly CompiledPolicy[], rules: readonly Com
 }
 
 /** Of a changed rule what most likely makes the difference: what no changed rule of some other set has. */
-function newKeys(rules: readonly ComparedRule[]): World["isNew"] {
+function newKeys(changed: readonly ComparedRule[], sides: number): World["isNew"] {
   const seen = new Map<string, Set<number>>();
-  const sides = rules[0]?.ids.length ?? 0;
-  for (const { rule, ids } of rules.filter(isChanged)) {
+  for (const { rule, ids } of changed) {
     const here = ids.flatMap((those, side) => (those.length === 0 ? [] : [side]));
     for (const group of groupsOf(rule))
       for (const key of [
@@ -91,9 +94,9 @@ interface Step {
 
 /** How many values of a long list that is nothing new are tried. */
 const MAX_VALUES = 64;
-/** How many ALLOW rules a rule that takes away is tried with, and how many are looked at for them. */
+/** How many ALLOW rules a rule that takes away is tried with; how many are looked at for them by all changed rules, and by any one. */
 const MAX_PARTNERS = 6;
-const LOOKED_AT = { changed: 20_000, same: 100 };
+const LOOKED_AT = { byChanged: 2_000_000, byEach: 100 };
 /** Each time other alternatives and values are drawn. */
 const ROUNDS = 3;
 
@@ -103,7 +106,7 @@ export function* draftsOf(compared: ComparedRule, quota: number, world: World): 
   const { policy, rule } = compared;
   const changed = isChanged(compared);
   const partners =
-    policy.action === "ALLOW" ? [] : partnersOf(rule, changed ? LOOKED_AT.changed : LOOKED_AT.same, world);
+    policy.action === "ALLOW" ? [] : partnersOf(rule, changed ? world.looksOfChanged : LOOKED_AT.byEach, world);
   const steps = changed ? changedSteps(rule, world) : steadySteps(rule, quota, world);
   let made = 0;
   for (let round = 0; round < (changed ? ROUNDS : 1); round++)
