@@ -3,6 +3,7 @@ import { celLibraries } from "../authz/cel-libraries.ts";
 import { addressSamples } from "./address-samples.ts";
 import { identityOf, type Setter, set, setClaim } from "./call-draft.ts";
 import { headerSetters, pathSetter, trustDomainSetter } from "./field-setters.ts";
+import { patternSamples } from "./pattern-samples.ts";
 
 /** What an expression compares. */
 export interface ConditionSamples {
@@ -70,6 +71,8 @@ function look(node: ASTNode, found: Comparison[]): void {
     const attributes: (readonly string[])[] = [];
     const literals: Literal[] = [];
     collect(node, attributes, literals);
+    const isPattern = node.op === "rcall" && node.args[0] === "matches";
+    if (isPattern) literals.push(...literals.splice(0).flatMap((one) => patternSamples(String(one))));
     const inexact = node.op !== "==" && node.op !== "!=" && node.op !== "in";
     for (const one of attributes) found.push({ attribute: one, literals, inexact, wanted: node.op !== "!=" });
     return;
