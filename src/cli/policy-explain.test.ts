@@ -340,6 +340,18 @@ policy is not asked about such a connection
     expect([await ask(), await ask("--port", "8080"), await ask("--port", "9090")]).toEqual([1, 1, 1]);
   });
 
+  it("is a note beside what policy makes of a line of a file", async () => {
+    const line = '{"source": {"spiffeId": null}, "request": {"method": "GET", "path": "/health"}}';
+    const { policy } = policyWorkspace({ "policies/p.yaml": policies("STRICT"), "calls.jsonl": line });
+    const { code, out } = await policy("explain", "-c", "c.yaml", "--requests", "calls.jsonl", "--json");
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({
+      decision: "allow",
+      rule: "ns[shop]-policy[health]-rule[0]",
+      notes: [expect.stringContaining("refused before policy is asked, with E_PLAINTEXT_REFUSED")],
+    });
+  });
+
   it("leaves nobody an identity where only plaintext is taken", async () => {
     const { policy } = policyWorkspace({ ...files, "c.yaml": listener("disable") });
     const { code, out } = await policy("explain", "-c", "c.yaml", "--from", WEB, "--path", "/orders/7");

@@ -1,6 +1,6 @@
 import type { CompiledPolicy } from "../authz/compiled-policy.ts";
 import { asciiJson, printable } from "../core/safe-text.ts";
-import { askPolicy } from "../policy-tools/ask-policy.ts";
+import { type AskContext, askPolicy } from "../policy-tools/ask-policy.ts";
 import type { AuditedCall } from "../policy-tools/audited-call.ts";
 import { type ExplainedCall, explainCall } from "../policy-tools/explain-call.ts";
 import { type AuditRecord, member } from "./audit-lines.ts";
@@ -51,7 +51,7 @@ function explainOther(record: AuditRecord, { json }: ExplainArguments, io: CliIo
   return 1;
 }
 
-/** One line for each line. */
+/** One line for each line. A line names no transport, so it is a call that a listener has taken. */
 async function explainFile(
   file: string,
   { policy, ask }: PolicyContext,
@@ -59,10 +59,11 @@ async function explainFile(
   io: CliIo,
 ): Promise<number> {
   const traced = json === true && (all === true || policy.ruleCount <= MAX_TRACED_RULES);
+  const taken: AskContext = { ...ask, handshake: "noted" };
   await readRequestLines(file, io, (call) => {
     const explained: ExplainedCall = traced
-      ? explainCall(policy, call, ask)
-      : { answer: askPolicy(policy, call, ask), trace: undefined };
+      ? explainCall(policy, call, taken)
+      : { answer: askPolicy(policy, call, taken), trace: undefined };
     if (json === true) io.out(explainedJson(explained));
     else {
       const { decision, rule, reason, detail, providers } = explained.answer;

@@ -47,8 +47,9 @@ export interface AskContext {
   readonly outboundDefault: (call: AskedCall) => "allow" | "deny";
   /** The time of calls that name none, in milliseconds since the epoch. */
   readonly nowMs: number;
-  /** "passed": the call came through a handshake, whatever the listener takes now. Absent: the handshake is asked about too. */
-  readonly handshake?: "passed";
+  /** "passed": the call came through a handshake, whatever the listener takes now; "noted": policy alone decides, and a note says what the
+   *  handshake would have made of it. Absent: the handshake is asked about too. */
+  readonly handshake?: "passed" | "noted";
 }
 
 const STANDARD_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
@@ -69,12 +70,22 @@ export function askPolicy(policy: CompiledPolicy, call: AskedCall, context: AskC
       facts: undefined,
       notes: [],
     };
-  return answerOf(decisionOf(policy, call, facts, context), facts, notesOf(policy, call, facts));
+  return answerOf(decisionOf(policy, call, facts, context), facts, notesOf(policy, call, facts, context));
 }
 
-function notesOf(policy: CompiledPolicy, call: AskedCall, facts: CallFacts): readonly string[] {
+function notesOf(
+  policy: CompiledPolicy,
+  call: AskedCall,
+  facts: CallFacts,
+  { handshake }: AskContext,
+): readonly string[] {
   const notes: string[] = [];
-  if (call.source.spiffeId !== undefined && facts.connection.peer === undefined && call.direction === "inbound")
+  const shaken = handshake === "noted" ? askHandshake(policy, call, facts.connection.destinationPort) : undefined;
+  if (shaken?.kind === "refused")
+    notes.push(`such a caller is refused before policy is asked, with ${shaken.refused}: ${shaken.why}`);
+  const countsAsNobody =
+    call.source.spiffeId !== undefined && facts.connection.peer === undefined && call.direction === "inbound";
+  if (countsAsNobody || (shaken?.kind === "taken" && shaken.noIdentity))
     notes.push("the listener takes plaintext alone, so the caller counts as nobody");
   if (facts.request?.identity !== undefined && call.direction === "inbound" && jwtRulesFor(policy).length === 0)
     notes.push(
@@ -130,7 +141,7 @@ function factsOf(
 ): CallFacts | { readonly refused: ErrorCode; readonly why: string } {
   const { request, source, destination } = call;
   const destinationPort = destination.port ?? defaultPort(call);
-  const shaken = handshake === "passed" ? undefined : askHandshake(policy, call, destinationPort);
+  const shaken = handshake === undefined ? askHandshake(policy, call, destinationPort) : undefined;
   if (shaken?.kind === "refused") return shaken;
   const spiffeId = shaken?.noIdentity === true ? undefined : source.spiffeId;
   const seen = see(call);
