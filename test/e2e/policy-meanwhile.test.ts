@@ -261,14 +261,15 @@ describe("while a provider is asked about an open call", () => {
   });
 });
 
-describe.each(Object.entries(callers))("a call by %s", (_, start) => {
-  const rsa = tokenKey("RS256", "rsa");
-  const authentication = (more: string, jwks = `jwks: '${jwkSet(rsa)}'`): string => `---
+const rsa = tokenKey("RS256", "rsa");
+const authentication = (more: string, jwks = `jwks: '${jwkSet(rsa)}'`): string => `---
 apiVersion: security.istio.io/v1
 kind: RequestAuthentication
 metadata: { name: idp, namespace: shop }
 spec: { jwtRules: [{ issuer: ${ISSUER}, audiences: [orders], ${jwks}${more} }] }
 `;
+
+describe.each(Object.entries(callers))("a call by %s", (_, start) => {
   const bearer = { authorization: `Bearer ${token(rsa)}` };
 
   async function meshTo(app: TestApp, more: string, policies = ALLOW_WEB): Promise<Mesh> {
@@ -367,6 +368,23 @@ it("a call whose body a provider waits for is decided at once by a new policy", 
   mesh.inbound.setPolicies(ALLOW_WEB + DENY);
   await client.until((text) => text.includes("E_POLICY_DENIED_BY_RULE"));
   expect(provider.seen).toEqual([]);
+});
+
+it("trailers that came before a new policy lose what that one keeps for verified tokens", async () => {
+  const provider = await startProvider();
+  const app = await startApp((request, response) => void request.resume().on("end", () => response.end("served")));
+  cleanups.push(() => app.close());
+  const mesh = await startMesh({ appPort: app.port, policies: ALLOW_WEB + CUSTOM, inboundSide: provider.yaml() });
+  cleanups.push(() => mesh.close());
+  const client = await rawClient(mesh.port);
+  cleanups.push(() => client.socket.destroy());
+  const head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+  client.send(`${head}1\r\na\r\n0\r\nX-User: evil\r\nX-Other: 1\r\n\r\n`);
+  await eventually(() => expect(provider.seen).toHaveLength(1));
+  mesh.inbound.setPolicies(ALLOW_WEB + authentication(", outputClaimToHeaders: [{ header: x-user, claim: sub }]"));
+  provider.allow();
+  await client.until((text) => text.includes("served"));
+  expect(app.requests.map(({ trailers }) => trailers)).toEqual([{ "x-other": "1" }]);
 });
 
 it("a TCP connection that waits for a provider is decided at once by a new policy", async () => {
