@@ -9,8 +9,9 @@ import { CountersignError } from "../core/errors.ts";
 import { Deadlines } from "./deadlines.ts";
 import { OutputBuffer } from "./http1/output-buffer.ts";
 import type { PolicyInForce, Runtime } from "./runtime.ts";
-import { type ReachedTcp, TcpRelay } from "./tcp-relay.ts";
+import { TcpRelay } from "./tcp-relay.ts";
 import { NOBODY, type Transport, type TransportOwner } from "./transport.ts";
+import type { ReachedTcp } from "./upstream/reached-tcp.ts";
 
 const nothing = (): void => undefined;
 const BYTES = "transfer 100;";

@@ -12,8 +12,9 @@ import { Refusal } from "./refusal.ts";
 import { sinksOf } from "./refusals.ts";
 import type { Runtime } from "./runtime.ts";
 import { TcpCall } from "./tcp-call.ts";
-import { NOBODY, SocketTransport, type Transport } from "./transport.ts";
+import type { Transport } from "./transport.ts";
 import type { Dialed } from "./upstream/dial.ts";
+import type { ReachedTcp } from "./upstream/reached-tcp.ts";
 import { asksNobodyNew, whoWasAsked } from "./who-was-asked.ts";
 
 export interface TcpRelayParts {
@@ -34,17 +35,6 @@ export interface TcpRelayParts {
   ) => Promise<Asked<CallFacts> | Refusal>;
   /** Reaches the upstream and calls `done` once. Asked once the connection is allowed. */
   readonly reach: (permit: Permit, done: (reached: ReachedTcp | CountersignError) => void) => void;
-}
-
-/** The upstream's side of a connection. */
-export interface ReachedTcp {
-  readonly transport: Transport;
-  readonly destination: CallOutcome["destination"];
-  readonly address: string;
-  /** As of Dialed; undefined where somebody else watches over the identities. */
-  readonly verifyAgain: Dialed["verifyAgain"];
-  /** Wall clock at which the identities that opened it are over. */
-  readonly expiresMs: number;
 }
 
 /** How long an open connection waits between its progress records. */
@@ -334,19 +324,4 @@ const NOT_ASKED = new Refusal(
 
 function couldNotBeAsked(error: unknown): Refusal {
   return new Refusal(asCountersignError(error, "E_EXT_AUTHZ_FAILED", NOT_ASKED.error.message), 403, []);
-}
-
-/** A connection that was dialled for one call. `ownUntilMs`: expiry of our own SVID. */
-export function reachedByDial(dialed: Dialed, address: string, ownUntilMs: number | undefined): ReachedTcp {
-  const { peer, verifyAgain } = dialed;
-  return {
-    transport: new SocketTransport(dialed.socket, NOBODY),
-    destination: peer === undefined ? undefined : { spiffeId: peer.spiffeId, serial: peer.serial },
-    address,
-    verifyAgain,
-    expiresMs:
-      peer === undefined || ownUntilMs === undefined
-        ? Number.POSITIVE_INFINITY
-        : Math.min(peer.validUntilMs, ownUntilMs),
-  };
 }

@@ -3,12 +3,12 @@ import type { Permit } from "../../core/decision.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { IdentitySnapshot } from "../../core/identity.ts";
 import type { OutgoingRequest, UpstreamStream } from "../http-streams.ts";
-import { type ReachedTcp, reachedByDial } from "../tcp-relay.ts";
 import type { Http1ClientConnection } from "./http1-client-connection.ts";
 import type { Http2ClientConnection } from "./http2-client-connection.ts";
 import { OwnConnections } from "./own-connections.ts";
 import { PoolConnections } from "./pool-connections.ts";
 import type { PoolOptions, PoolTuning } from "./pool-options.ts";
+import { type ReachedTcp, reachedByDial } from "./reached-tcp.ts";
 import { NOT_HTTP2, SharedConnections } from "./shared-connections.ts";
 import type { SharedWaiter } from "./shared-dials.ts";
 

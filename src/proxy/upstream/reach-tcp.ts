@@ -1,7 +1,7 @@
 import type { Permit } from "../../core/decision.ts";
 import { CountersignError } from "../../core/errors.ts";
-import type { ReachedTcp } from "../tcp-relay.ts";
 import type { HttpPool } from "./http-pool.ts";
+import type { ReachedTcp } from "./reached-tcp.ts";
 
 /** One address's side of a TCP connection: a stream of a shared connection to `inbound` where the other side is a sidecar of our kind, else a
  *  connection of its own. `reached` returns false if nobody wants it any more. */
