@@ -112,6 +112,8 @@ export class ServerStream implements StreamUser, DownstreamStream, CallOwner {
   }
 
   onConnectionGone(reason: string): void {
+    // an answer that is whole still leaves; half of one must not look like it
+    if (!this.call.done) this.#codec.resetStream(this.#stream, INTERNAL_ERROR);
     this.call.onCallerGone(reason);
   }
 

@@ -11,9 +11,9 @@ import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import { startApp, startTcpApp } from "../support/app.ts";
 import { atEnd } from "../support/at-end.ts";
-import { FLAG, FRAME, headers, requestFields } from "../support/http2-frames.ts";
-import { http2RawClient } from "../support/http2-raw-client.ts";
-import { ALLOW_WEB, type Mesh, type MeshOptions, startMesh } from "../support/mesh.ts";
+import { FLAG, FRAME, frame, headers, requestFields } from "../support/http2-frames.ts";
+import { type Http2RawClient, http2RawClient } from "../support/http2-raw-client.ts";
+import { ALLOW_WEB, type Mesh, type MeshOptions, startMesh, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
 
 type Http2Handler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
@@ -279,6 +279,25 @@ describe("a call that is given up", () => {
     });
     const { port: outPort } = await mesh({ appPort: port });
     await expect(answerOf(session(outPort).request({ ":path": "/" }))).rejects.toThrow(/2|INTERNAL_ERROR/);
+  });
+
+  it.each<[string, (client: Http2RawClient) => void]>([
+    ["a breach of HTTP/2", ({ send }) => send(frame(FRAME.DATA, 0, 0))],
+    ["the caller's end", ({ socket }) => socket.end()],
+  ])("by its connection, through %s, has no end that looks like that of a whole response", async (_, end) => {
+    const app = await startApp((_request, response) => void response.write("half"));
+    atEnd(() => app.close());
+    const { meshPort, inbound, ca } = await mesh({ appPort: app.port });
+    const client = await http2RawClient(meshPort, { identity: ca.issue({ spiffeId: WEB }) });
+    atEnd(() => client.destroy());
+    client.send(headers(1, requestFields("/")));
+    await client.next(({ type, stream }) => type === FRAME.DATA && stream === 1);
+    end(client);
+    await client.end();
+    const said = client.frames.filter(({ stream }) => stream === 1);
+    expect(said.map(({ type }) => type)).toEqual([FRAME.HEADERS, FRAME.DATA, FRAME.RST_STREAM]);
+    expect(said.some(({ flags }) => (flags & FLAG.END_STREAM) !== 0)).toBe(false);
+    expect(await inbound.audit.next(({ path }) => path === "/")).toMatchObject({ reason: "E_CALLER_GONE" });
   });
 
   it("by a new policy ends alone on its connection", async () => {
