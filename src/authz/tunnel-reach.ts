@@ -24,7 +24,7 @@ export function* checkTunnels(
       if (tunnels.length > 0) {
         const name = `policy ${policy.namespace}/${policy.name}, rule ${rule.index}`;
         if (policy.action === "CUSTOM") checkProvider(policy, rule, name, options, findings);
-        if (policy.action === "ALLOW") warnOfLimits(tunnels, name, findings);
+        if (policy.action === "ALLOW" && !namesServers(rule.conditions)) warnOfLimits(tunnels, name, findings);
       }
       yield;
     }
@@ -41,6 +41,11 @@ function groupsForTunnels({ operations, conditions }: RuleModel, port: number): 
 function takesTunnel({ kind, negated, values }: FieldModel): boolean {
   if (kind === "path") return negated;
   return kind !== "method" || inTextSet(textSet(values.map(parseTextPattern)), TUNNEL) !== negated;
+}
+
+/** Whether only servers that must prove who they are fit: those of configured destinations, and of tunnels that the proxy looks into. */
+function namesServers(group: FieldGroup): boolean {
+  return group.some(({ kind, negated }) => kind === "destinationPrincipal" && !negated);
 }
 
 /** A provider that is asked over HTTP: of a tunnel there is nothing to ask so. */
@@ -63,7 +68,7 @@ function warnOfLimits(tunnels: readonly FieldGroup[], name: string, findings: Fi
   for (const group of tunnels) {
     const limit = group.find(({ kind, negated }) => negated && (kind === "path" || kind === "method"));
     const isNamed = group.some(({ kind, negated, values }) => kind === "method" && !negated && values.includes(TUNNEL));
-    if (limit === undefined || isNamed) continue;
+    if (limit === undefined || isNamed || namesServers(group)) continue;
     const message = `${name}: ${limit.label} limits what is allowed, and the rule allows CONNECT too: a tunnel of the egress proxy, which carries anything in its TLS`;
     const fix =
       "put CONNECT into `notMethods`, or name the methods that are allowed, CONNECT among them if tunnels are meant";
