@@ -19,7 +19,7 @@ export function* checkTunnels(
   for (const policy of policies) {
     if (policy.direction !== "OUTBOUND") continue;
     for (const rule of policy.rules) {
-      for (const group of [...rule.operations, rule.conditions]) warnOfSpellings(group, options, findings);
+      if (options.tunnelPorts !== undefined) warnOfSpellings(policy, rule, options, findings);
       const tunnels = tunnelPorts.flatMap((port) => groupsForTunnels(rule, port));
       if (tunnels.length > 0) {
         const name = `policy ${policy.namespace}/${policy.name}, rule ${rule.index}`;
@@ -77,9 +77,18 @@ function warnOfLimits(tunnels: readonly FieldGroup[], name: string, findings: Fi
   }
 }
 
-/** The egress proxy knows each host by one spelling. */
-function warnOfSpellings(group: FieldGroup, { mode }: PolicyOptions, findings: Findings): void {
-  for (const { kind, values, label, at } of group) {
+/** The egress proxy knows each host by one spelling. A configured destination gets the one that the app writes. */
+function warnOfSpellings(
+  { action }: PolicyModel,
+  { operations, conditions }: RuleModel,
+  { mode }: PolicyOptions,
+  findings: Findings,
+): void {
+  // what refuses in strict mode takes a server that need not prove anything for any
+  const mayFit = (group: FieldGroup): boolean => (mode === "strict" && action !== "ALLOW") || !namesServers(group);
+  const groups = operations.length === 0 ? [[]] : operations.filter(mayFit);
+  if (groups.length === 0 || !mayFit(conditions)) return;
+  for (const { kind, values, label, at } of [...groups, conditions].flat()) {
     if (kind !== "host") continue;
     for (const value of values) {
       const known = spellingOf(value, mode);

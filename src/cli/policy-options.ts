@@ -24,8 +24,9 @@ export function policyOptionsOf(config: PolicyPart, localTrustDomain: TrustDomai
 }
 
 function tunnelPorts(proxies: readonly ForwardConfig[]): Pick<PolicyOptions, "tunnelPorts"> {
+  if (proxies.length === 0) return {};
   const ports = proxies.flatMap(({ forward }) => [...forward.ports, ...forward.hosts.values().map(({ port }) => port)]);
-  return ports.length === 0 ? {} : { tunnelPorts: [...new Set(ports)].toSorted((a, b) => a - b) };
+  return { tunnelPorts: [...new Set(ports)].toSorted((a, b) => a - b) };
 }
 
 /** Policies only ask whether a port speaks HTTP, not which version. */
