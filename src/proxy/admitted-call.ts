@@ -227,7 +227,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
       this.#admitAnew();
       return;
     }
-    const problem = this.service.openProblem(prepared);
+    const problem = this.service.openProblem(prepared, this.head);
     if (problem === undefined) this.#admit(prepared);
     else this.#endUndecided(problem);
   }

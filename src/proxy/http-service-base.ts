@@ -79,7 +79,7 @@ export abstract class HttpServiceBase {
   }
 
   /** Inbound asks more. */
-  openProblem({ request: { path } }: PreparedCall): CountersignError | undefined {
+  openProblem({ request: { path } }: PreparedCall, _head: RequestHead): CountersignError | undefined {
     return openPathProblem(path, outboundPath(this.runtime.inForce.policy, path, ""));
   }
 

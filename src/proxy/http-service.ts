@@ -53,7 +53,7 @@ export interface HttpService extends OutcomeSinks {
   /** Checks that come before policy, and the facts for it; or why the call is refused. */
   prepare(head: RequestHead, outcome: CallOutcome): PreparedCall | CountersignError;
   /** Why prepare() would refuse an open call by the policy in force now. */
-  openProblem(call: PreparedCall): CountersignError | undefined;
+  openProblem(call: PreparedCall, head: RequestHead): CountersignError | undefined;
   /** Proves what the request says about its end user, before policy looks. At once, but where a token has to be verified. A promise never
    *  rejects. */
   authenticate(head: RequestHead, call: PreparedCall): PreparedCall | Promise<PreparedCall | Refusal>;

@@ -134,9 +134,13 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     return cert === undefined ? always : [...always, XFCC, cert];
   }
 
-  override openProblem({ request: { authority, path } }: PreparedCall): CountersignError | undefined {
+  override openProblem(
+    { request: { authority, path } }: PreparedCall,
+    head: RequestHead,
+  ): CountersignError | undefined {
     const { policy } = this.runtime.inForce;
-    const normalized = normalizeForPolicy(policy, path, "");
+    // as received: Istio's normal forms may have other normal forms themselves
+    const normalized = normalizeForPolicy(policy, head.path, head.query);
     const now = normalized.ok ? normalized.path : new CountersignError(normalized.code, normalized.reason);
     return hostlessProblem(policy, authority) ?? openPathProblem(path, now);
   }

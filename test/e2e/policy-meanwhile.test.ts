@@ -1,5 +1,6 @@
 import { type EventEmitter, once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import type { ServerResponse } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -386,6 +387,30 @@ it("trailers that came before a new policy lose what that one keeps for verified
   await client.until((text) => text.includes("served"));
   expect(app.requests.map(({ trailers }) => trailers)).toEqual([{ "x-other": "1" }]);
 });
+
+it.each(["/%2e;x", "/a/%2E%2e;x"])(
+  "an open call to %s goes on, normalised once as Istio does, under a policy that changes nothing for it",
+  async (path) => {
+    const responses: ServerResponse[] = [];
+    const app = await startApp((_, response) => {
+      responses.push(response);
+      response.write("begun");
+    });
+    cleanups.push(() => app.close());
+    const mesh = await startMesh({ appPort: app.port, inboundSide: "authorization: { mode: istio }" });
+    cleanups.push(() => mesh.close());
+    const client = await rawClient(mesh.port);
+    client.send(get(path, "Connection: close\r\n"));
+    await client.until((text) => text.includes("begun"));
+    mesh.inbound.setPolicies(
+      ALLOW_WEB + policy("other", 'rules: [{ to: [{ operation: { ports: ["1"] } }] }]', "security.istio.io/v1"),
+    );
+    expect(mesh.inbound.audit.ended).toEqual([]);
+    responses[0]?.end("done");
+    expect(await client.closed()).toContain("done");
+    expect(mesh.inbound.audit.ended).toMatchObject([{ decision: "allow" }]);
+  },
+);
 
 it("a TCP connection that waits for a provider is decided at once by a new policy", async () => {
   const provider = await startProvider();
