@@ -1,7 +1,7 @@
 import { addressDigits } from "./address-digits.ts";
 import type { CallView } from "./call-view.ts";
 import { claimTexts } from "./claim-texts.ts";
-import { isPseudoHeader, joinedHeader, lineJoints, nextHeaderLine } from "./header-lines.ts";
+import { isPseudoHeader, joinedHeader, lineJoints, nextHeaderLine, otherSpelling } from "./header-lines.ts";
 import { FIELD_KINDS, type FieldKind } from "./policy-model.ts";
 
 /** What texts a call is asked for: those of a kind of fields, or, where a field's meaning depends on more than its kind, just those that it
@@ -105,7 +105,7 @@ export function collectTexts(dimension: Dimension, call: CallView, out: string[]
     case "hostName":
       return add(out, count, call.hostName);
     case "hostAndPort":
-      return add(out, count, call.host);
+      return addBoth(out, count, call.host, call.otherHost ?? call.host);
     case "method":
       return request === undefined ? count : add(out, count, request.method);
     case "path":
@@ -170,7 +170,10 @@ function addHeader(
   const second = first === -1 ? -1 : nextHeaderLine(request, header, first + 1);
   if (second === -1) {
     const only = joinedHeader(request, header);
-    return only === undefined ? count : add(out, count, only);
+    if (only === undefined) return count;
+    // as istio mode reads headers
+    const other = kind === "headerLine" ? otherSpelling(request, header) : undefined;
+    return addBoth(out, count, only, other ?? only);
   }
   if (kind === "headerAlone") return count;
   let next = count;

@@ -59,6 +59,8 @@ export interface CallView {
   readonly host: string;
   /** The same without its port. */
   readonly hostName: string;
+  /** istio: what the same host is called as well, compared like `host`. */
+  readonly otherHost: string | undefined;
   /** The client's address of this call. */
   readonly remoteIp: IpAddress | undefined;
   /** Outbound: the principal that the server must prove; "" when it need not. */
@@ -81,6 +83,7 @@ export function viewCall(facts: CallFacts, hosts: PolicyMode | undefined, destin
     views.set(connection, view);
   }
   const host = request === undefined || hosts === undefined ? "" : canonicalHost(request.authority, hosts === "strict");
+  const short = hosts === "istio" ? request?.shortAuthority : undefined;
   const own = request?.remoteIp;
   const isOpen = destination !== "" && destination.endsWith("*");
   return {
@@ -88,6 +91,7 @@ export function viewCall(facts: CallFacts, hosts: PolicyMode | undefined, destin
     request,
     host,
     hostName: hostWithoutPort(host),
+    otherHost: short === undefined ? undefined : canonicalHost(short, false),
     remoteIp: own === undefined || own === view.remoteIpText ? view.remoteIp : parseIpAddress(own),
     destination: isOpen ? destination.slice(0, -1) : destination,
     isOpen,

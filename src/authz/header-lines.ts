@@ -46,6 +46,11 @@ function pseudoHeader({ method, authority, path, target, scheme }: RequestFacts,
   }
 }
 
+/** What Host is as well (RequestFacts.shortAuthority); undefined for other names. */
+export function otherSpelling({ shortAuthority }: RequestFacts, name: string): string | undefined {
+  return shortAuthority !== undefined && (name === "host" || name === ":authority") ? shortAuthority : undefined;
+}
+
 const LIST_JOINTS: readonly string[] = [",", ", "];
 const COOKIE_JOINTS: readonly string[] = [...LIST_JOINTS, "; "];
 

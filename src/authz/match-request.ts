@@ -1,6 +1,6 @@
 import type { RequestFacts } from "../core/call-facts.ts";
 import type { CallView } from "./call-view.ts";
-import { isPseudoHeader, joinedHeader, lineJoints, nextHeaderLine } from "./header-lines.ts";
+import { isPseudoHeader, joinedHeader, lineJoints, nextHeaderLine, otherSpelling } from "./header-lines.ts";
 import { canonicalHost, namesPort } from "./host-name.ts";
 import { compilePathTemplate, isPathTemplate, matchesPathTemplate } from "./path-template.ts";
 import type { PolicyMode } from "./policy-options.ts";
@@ -16,12 +16,12 @@ export function hostPattern(value: string, mode: PolicyMode): TextPattern {
   return pattern;
 }
 
-/** strict: a value without port stands for the host at any port. */
+/** strict: a value without port stands for the host at any port. istio: one that has two spellings is meant by either. */
 export function matchHost(values: readonly string[], mode: PolicyMode): (call: CallView) => boolean {
   const patterns = (some: readonly string[]) => textSet(some.map((value) => hostPattern(value, mode)));
   if (mode === "istio") {
     const all = patterns(values);
-    return (call) => inTextSet(all, call.host);
+    return ({ host, otherHost }) => inTextSet(all, host) || (otherHost !== undefined && inTextSet(all, otherHost));
   }
   const withPort = patterns(values.filter(namesPort));
   const withoutPort = patterns(values.filter((value) => !namesPort(value)));
@@ -58,7 +58,10 @@ export function matchHeader(
     if (joined === undefined) return negated;
     const first = isPseudoHeader(name) ? -1 : nextHeaderLine(request, name, 0);
     const second = first === -1 ? -1 : nextHeaderLine(request, name, first + 1);
-    if (second === -1) return fits(joined) !== negated;
+    if (second === -1) {
+      const other = careful === undefined ? otherSpelling(request, name) : undefined;
+      return (fits(joined) || (other !== undefined && fits(other))) !== negated;
+    }
     if (careful === "ALLOW") return false;
     const wanted = careful === undefined || !negated;
     const isFound =

@@ -26,6 +26,9 @@ export interface RequestFacts {
   readonly method: string;
   /** Host or :authority as received. */
   readonly authority: string;
+  /** Through an egress proxy: `authority` without its port, where the app may leave that out. Only istio mode compares it, beside the other: a
+   *  field fits if it fits either. */
+  readonly shortAuthority?: string;
   /** Normalised path without query (authorization section 10); "*" for `OPTIONS *`. */
   readonly path: string;
   /** The same with the query, as the app gets it; absent: there is no query. Only istio mode compares it. */

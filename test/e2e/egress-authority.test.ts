@@ -141,6 +141,32 @@ describe("port 80, which URLs leave out,", () => {
     for (const url of URLS) expect(codeIn(await getUrl(made, url))).toBe(expected);
   });
 
+  const operation = (fields: string): string => `{ to: [{ operation: { ${fields} } }] }`;
+  const condition = (values: string): string => `{ when: [{ key: "request.headers[host]", ${values} }] }`;
+  const BOTH = 'hosts: ["*.test", "*.test:80"]';
+  const not = (value: string): string => operation(`${BOTH}, notHosts: ["${value}"]`);
+
+  it.each([
+    ["excludes a host that an ALLOW leaves out", "ALLOW", not("api.test"), DEFAULT],
+    ["excludes one that an ALLOW leaves out with its port", "ALLOW", not("api.test:80"), DEFAULT],
+    ["excludes no host but those", "ALLOW", not("other.test"), PASSED],
+    ["excludes none at another port", "ALLOW", not("api.test:8080"), PASSED],
+    ["spares a host that a DENY leaves out", "DENY", operation('notHosts: ["api.test"]'), PASSED],
+    ["spares one that a DENY leaves out with its port", "DENY", operation('notHosts: ["api.test:80"]'), PASSED],
+    ["spares no host but those", "DENY", operation('notHosts: ["other.test"]'), DENIED],
+    ["excludes a header Host that an ALLOW leaves out", "ALLOW", condition('notValues: ["api.test"]'), DEFAULT],
+    ["spares a header Host that a DENY leaves out", "DENY", condition('notValues: ["api.test"]'), PASSED],
+    ["fits a header Host without a port", "DENY", condition('values: ["api.test"]'), DENIED],
+    ["fits a header Host with it", "DENY", condition('values: ["api.test:80"]'), DENIED],
+    ["excludes a host of a condition", "ALLOW", `{ conditions: 'request.host != "api.test"' }`, DEFAULT],
+    ["fits a host of a condition", "ALLOW", `{ conditions: 'request.host == "api.test"' }`, PASSED],
+  ])("is there and is not, in istio mode: either spelling %s", async (_, action, rule, expected) => {
+    const all = action === "DENY" ? [ALLOW_ALL] : [];
+    const made = await world(() => [...all, [action, rule]], "127.0.0.1", "istio");
+    made.egress.names.set("api.test", ["10.1.2.3"]);
+    for (const url of URLS) expect(codeIn(await getUrl(made, url))).toBe(expected);
+  });
+
   it("is no other port, in istio mode: an ALLOW without a port is for port 80 alone", async () => {
     const made = await world(() => [["ALLOW", hosts("api.test")]], "127.0.0.1", "istio");
     expect(codeIn(await getUrl(made, `http://api.test:${made.app.port}/`))).toBe(DEFAULT);

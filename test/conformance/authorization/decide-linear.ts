@@ -206,7 +206,7 @@ function valueHolds(field: FieldModel, value: string, group: FieldGroup, setting
     case "sni":
       return patternOf(value, setting.strict ? "iu" : "u").test(connection.sni.toLowerCase());
     case "host":
-      return hostHolds(value, request?.authority ?? "", setting.strict);
+      return spellings(request, setting.strict).some((authority) => hostHolds(value, authority, setting.strict));
     case "method":
       return patternOf(value).test(request?.method ?? "");
     case "path":
@@ -264,6 +264,12 @@ function addressHolds(block: string, address: string): boolean {
   return isIPv6(base) === isIPv6(address) && list.check(address, family(address));
 }
 
+/** A host that may be written with its port or without: strict mode knows what a port is, istio mode means both texts. */
+function spellings(request: CallFacts["request"], strict: boolean): readonly string[] {
+  const { authority = "", shortAuthority } = request ?? {};
+  return strict || shortAuthority === undefined ? [authority] : [authority, shortAuthority];
+}
+
 function hostHolds(value: string, authority: string, strict: boolean): boolean {
   if (authority === "") return false;
   if (!strict) return patternOf(value, "iu").test(authority);
@@ -319,15 +325,15 @@ function requestPrincipalHolds(value: string, { issuer, subject }: RequestIdenti
 }
 
 /** What Envoy shows of a request as its pseudo-headers, with Host as another name of one. */
-function pseudoHeaders(request: CallFacts["request"]): Readonly<Record<string, string | undefined>> {
-  const authority = request?.authority === "" ? undefined : request?.authority;
-  const path = request?.target ?? request?.path;
+function pseudoHeaders(request: CallFacts["request"], strict: boolean): Readonly<Record<string, readonly string[]>> {
+  const hosts = spellings(request, strict).filter((authority) => authority !== "");
+  const some = (text: string | undefined) => (text === undefined ? [] : [text]);
   return {
-    host: authority,
-    ":authority": authority,
-    ":method": request?.method,
-    ":path": path,
-    ":scheme": request?.scheme,
+    host: hosts,
+    ":authority": hosts,
+    ":method": some(request?.method),
+    ":path": some(request?.target ?? request?.path),
+    ":scheme": some(request?.scheme),
   };
 }
 
@@ -335,7 +341,7 @@ function headerHolds(field: FieldModel, { action, facts, strict }: Setting): boo
   const headers = [...(facts.request?.headers ?? []), ...(facts.request?.written ?? [])];
   const isPseudo = /^(?::.*|host)$/.test(field.header);
   const lines = isPseudo
-    ? [pseudoHeaders(facts.request)[field.header]].filter((text) => text !== undefined)
+    ? (pseudoHeaders(facts.request, strict)[field.header] ?? [])
     : headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === field.header);
   if (lines.length === 0) return field.negated;
   const readings = (text: string) => [

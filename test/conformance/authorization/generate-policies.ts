@@ -411,11 +411,14 @@ export const call: fc.Arbitrary<CallFacts> = fc.record(
             identity,
             /** The sidecar's own, where the caller sends none. */
             own: fc.constantFrom("a", "bb"),
+            /** Whether the app may leave out the port. */
+            omitsPort: fc.boolean(),
           },
           { requiredKeys: ["method", "authority", "path", "query", "headers"] },
         )
-        .map(({ query, own, ...rest }) => ({
+        .map(({ query, own, omitsPort = false, ...rest }) => ({
           ...rest,
+          ...(omitsPort ? { shortAuthority: rest.authority.replace(/:[0-9]+$/, "") } : {}),
           target: rest.path + query,
           ...(own === undefined || rest.headers.length > 0 ? {} : { written: ["x-tenant", own] }),
         })),
