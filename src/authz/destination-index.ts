@@ -2,7 +2,7 @@ import { addPattern, type BuildingMemory, listOf, type PatternEntries, writeTrie
 import { collectTexts, dimensionOf } from "./call-dimension.ts";
 import type { CallView } from "./call-view.ts";
 import type { CompiledRule } from "./compiled-policy.ts";
-import { listAt, type PolicyMemory } from "./policy-memory.ts";
+import type { PolicyMemory } from "./policy-memory.ts";
 import { ruleKeys } from "./rule-keys.ts";
 import type { TextPattern } from "./text-pattern.ts";
 import { collectValues } from "./text-trie.ts";
@@ -56,18 +56,17 @@ export function* buildDestinationIndex(
   return { tries, byPrincipal: listOf(byPrincipal, memory), others: listOf(others, memory) };
 }
 
-/** Numbers of the rules that may be about a call's destination, in the order of the files: all that match it are among them. */
-export function rulesForDestination(
+/** The number of the first rule, in the order of the files, that may be about a call's destination and that `fits`: all that match the destination
+ *  are asked about, in no order, until one fits and none before it can. undefined: there is none. */
+export function firstForDestination(
   index: DestinationIndex,
   { words }: PolicyMemory,
   call: CallView,
-): readonly number[] {
-  const found = new Set(listAt(words, index.others));
-  const addAll = (place: number): void => {
-    for (const rule of listAt(words, place)) found.add(rule);
-  };
+  fits: (rule: number) => boolean,
+): number | undefined {
+  let first = firstIn(words, index.others, Number.POSITIVE_INFINITY, fits);
   // one that may prove any of a beginning, or need not prove any, has no text to be found by
-  if (call.isOpen || call.destination === "") addAll(index.byPrincipal);
+  if (call.isOpen || call.destination === "") first = firstIn(words, index.byPrincipal, first, fits);
   const texts: string[] = [];
   const places: number[] = [];
   for (const [i, roots] of index.tries.entries()) {
@@ -78,9 +77,20 @@ export function rulesForDestination(
       if (root === 0) continue;
       for (const text of texts.slice(0, textCount)) {
         const count = collectValues(words, root, side === 1, text, places, 0);
-        for (const place of places.slice(0, count)) addAll(place);
+        for (const place of places.slice(0, count)) first = firstIn(words, place, first, fits);
       }
     }
   }
-  return [...found].toSorted((a, b) => a - b);
+  return Number.isFinite(first) ? first : undefined;
+}
+
+/** The first rule of a list that fits, if it comes before `limit`; else `limit`. Lists are in the order of the files, and most end at once. */
+function firstIn(words: Int32Array, place: number, limit: number, fits: (rule: number) => boolean): number {
+  const end = place + (words[place] ?? 0);
+  for (let i = place + 1; i <= end; i++) {
+    const rule = words[i] ?? limit;
+    if (rule >= limit) break;
+    if (fits(rule)) return rule;
+  }
+  return limit;
 }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { strictPolicyOptions } from "../../test/support/strict-policy-options.ts";
 import type { CallFacts } from "../core/call-facts.ts";
 import { parseTrustDomain } from "../core/spiffe-id.ts";
@@ -157,5 +157,31 @@ describe("the rule about requests that may apply to a tunnel", () => {
     const text = textOf([ALLOW_ALL, ["DENY", to("hosts: [orders.test], methods: [GET]")]]);
     const { packed } = structuredClone(loadPackedPolicies([{ file: "p.yaml", text }], options));
     expect(ruleAboutRequests(openPackedPolicy(packed), tunnel("orders"))).toBe(REFUSED);
+  });
+
+  it.each<readonly [string, (i: number) => Rule]>([
+    ["limited by paths", (i) => ["ALLOW", to(`paths: [/p${i}/*]`)]],
+    ["limited by paths on the tunnel's port", (i) => ["ALLOW", to(`ports: ['15006'], paths: [/p${i}/*]`)]],
+    ["limited by paths at the tunnel's host", (i) => ["ALLOW", to(`hosts: ["*.test"], paths: [/p${i}/*]`)]],
+    ["open", () => ["ALLOW", to('hosts: ["*.test"]')]],
+    ["refused elsewhere", (i) => ["DENY", to(`hosts: [h${i}.test], methods: [GET]`)]],
+    ["refused here", (i) => ["DENY", to(`paths: [/p${i}/*]`)]],
+  ])("is found among many: %s", (_name, rule) => {
+    const many = Array.from({ length: 300 }, (_, i) => rule(i));
+    for (const more of [[ALLOW_ALL], []]) {
+      const policy = load(...many, ["ALLOW", to("methods: [CONNECT]")], ...more);
+      const looks = vi.spyOn(policy.memory.rules, "ruleAt");
+      ruleAboutRequests(policy, tunnel("orders"));
+      expect(looks.mock.calls.length).toBeLessThan(10);
+    }
+  });
+
+  it("is the first one, whatever finds it", () => {
+    const limit: Rule = ["ALLOW", to("ports: ['15006'], notPaths: [/x]")];
+    const refusal: Rule = ["DENY", to('hosts: ["*.test"], methods: [GET]')];
+    const nothing: Rule = ["DENY", to("methods: [CONNECT]")];
+    expect(ruleAboutRequests(load(nothing, limit, refusal), tunnel())).toBe("ns[shop]-policy[allow-1]-rule[0]");
+    expect(ruleAboutRequests(load(nothing, refusal, limit), tunnel())).toBe(REFUSED);
+    expect(ruleAboutRequests(load(limit, refusal, ALLOW_ALL), tunnel())).toBe(REFUSED);
   });
 });
