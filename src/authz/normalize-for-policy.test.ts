@@ -46,7 +46,7 @@ function resolve(path: string, keepEmpty: boolean): string {
 
 const decodeDots = (path: string) => path.replaceAll(/%2e/gi, ".");
 const decodeSlashes = (path: string) => decodeDots(path).replaceAll(/%2f/gi, "/");
-const decodeAll = (path: string) => decodeSlashes(path).replaceAll(/%5c/gi, "/");
+const decodeAll = (path: string) => decodeSlashes(path).replaceAll(/%5c|\\/gi, "/");
 const withoutParameters = (path: string) => path.replaceAll(/;[^/]*/g, "");
 
 /** What servers make of a path. A backslash that is one character of a segment stays encoded here: no value has one. */
@@ -56,6 +56,9 @@ const APPS: Readonly<Record<string, (path: string) => string>> = {
   nginx: (path) => resolve(decodeSlashes(path), false),
   "nginx, slashes not merged": (path) => resolve(decodeSlashes(path), true),
   WSGI: (path) => decodeSlashes(path),
+  "WHATWG, then a servlet": (path) => resolve(decodeDots(withoutParameters(path.replaceAll("\\", "/"))), false),
+  "WHATWG that resolves, then a servlet": (path) =>
+    resolve(withoutParameters(resolve(decodeDots(path.replaceAll("\\", "/")), true)), false),
   IIS: (path) => resolve(decodeAll(path), false),
   "IIS, which removes nothing": (path) => decodeAll(path),
   Tomcat: (path) => resolve(decodeDots(withoutParameters(path)), false),
@@ -64,12 +67,26 @@ const APPS: Readonly<Record<string, (path: string) => string>> = {
 };
 
 const piece = fc.constantFrom(
-  ..."/ / / .. . a b admin public x.secret %2F %2f %5C %5c ; ;v=1 %2e %2E. %252F".split(" "),
+  ..."/ / / .. . a b admin public x.secret %2F %2f %5C %5c \\ \\ ; ;v=1 %2e %2E. %252F %25 %32 %66 2 f e %2532".split(
+    " ",
+  ),
 );
 const paths = fc.tuple(
   fc.constantFrom("/", "/admin", "/public/", "/a/"),
   fc.array(piece, { minLength: 1, maxLength: 9 }),
 );
+
+/** Decoded until nothing is left to decode. */
+function decodeToTheEnd(path: string): string {
+  const decoded = path.replaceAll(/%([0-7][0-9a-f])/gi, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 16)),
+  );
+  return decoded === path ? path : decodeToTheEnd(decoded);
+}
+
+function dotSegments(path: string): number {
+  return path.split(/[/\\]/).filter((segment) => /^\.\.?$/.test(segment)).length;
+}
 
 function expectReadAlike(values: readonly string[], seen: string): void {
   for (const [name, read] of Object.entries(APPS))
@@ -77,6 +94,8 @@ function expectReadAlike(values: readonly string[], seen: string): void {
       expect(matches(value, read(seen)), `${value} for ${name}, which reads ${read(seen)} in ${seen}`).toBe(
         matches(value, seen),
       );
+  const end = decodeToTheEnd(seen);
+  expect(dotSegments(end), `${end} in ${seen}`).toBe(dotSegments(decodeDots(seen)));
 }
 
 describe("what passes in strict mode", () => {
@@ -121,6 +140,26 @@ describe("what passes in strict mode", () => {
       { numRuns: 50 },
     );
     expect(Math.min(seen.odd, seen.refused)).toBeGreaterThan(150);
+  });
+
+  it.each([
+    ["/admin;\\users", "/admin/*"],
+    ["/admin;x=1\\users", "/admin/*"],
+    ["/;\\admin/users", "/admin/*"],
+    ["/;x\\admin", "/admin"],
+    ["/x/..%252fadmin", "/admin"],
+    ["/x/..%25%32fadmin", "/admin"],
+    ["/x/..%252%66admin", "/admin"],
+    ["/x/%25%32e%25%32e/admin", "/admin"],
+    ["/x/..%25%2532fadmin", "/admin"],
+    ["/x/..%252%2566admin", "/admin"],
+    ["/x/..%25%25%33%32fadmin", "/admin"],
+    ["/x/..%25%35cadmin", "/admin"],
+  ])("does not go out where an app may read it past a value: %s, %s", (path, value) => {
+    const refused = { ok: false, code: "E_PATH_AMBIGUOUS" };
+    expect(checkOutboundPath(policyAbout([value], "OUTBOUND"), path, "")).toMatchObject(refused);
+    if (!path.includes("\\"))
+      expect(normalizeForPolicy(policyAbout([value], "INBOUND"), path, "")).toMatchObject(refused);
   });
 
   it("is what came, where no policy reads paths", () => {

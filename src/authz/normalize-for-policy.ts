@@ -26,12 +26,21 @@ export function checkOutboundPath(policy: CompiledPolicy, path: string, query: s
   const isStrict = mode === "strict";
   const compared = comparedOutboundPath(policy, path);
   if (!index.isRead) return { ok: true, path: compared };
-  const isAmbiguous = isStrict && isAmbiguousPath(compared);
-  const readings = isAmbiguous ? otherReadings(compared) : [];
-  if (isAmbiguous && hidesDotSegments(compared, readings)) return HIDDEN_DOTS;
-  const all = [compared, ...readings];
+  const all = [compared];
+  // An app may normalise it before it reads it in another way, or the other way round.
+  for (const text of isStrict ? new Set([compared, normal.path]) : []) {
+    if (!isAmbiguousPath(text) && !text.includes("\\")) continue;
+    const readings = otherReadings(text);
+    if (hidesDotSegments(text, readings)) return HIDDEN_DOTS;
+    all.push(...readings);
+  }
+  if (isStrict && compared.includes("\\")) {
+    // To some a backslash is a character like others.
+    const kept = normalizePath(compared.replaceAll("\\", "%5C"), "", pathNormalization, mode);
+    if (kept.ok) all.push(kept.path);
+  }
   // Nobody normalises it before the destination, which may remove empty segments before dot segments.
-  const merged = isStrict ? all.filter(hasEmptySegment).map((reading) => reading.replaceAll(/[/\\]{2,}/g, "/")) : [];
+  const merged = isStrict ? all.filter(hasEmptySegment).flatMap(withoutEmptySegments) : [];
   return isReadAlike(policy, index, compared, [...all, ...merged]) ? { ok: true, path: compared } : NOT_PLAIN;
 }
 
@@ -59,12 +68,19 @@ const NOT_PLAIN: NormalizedPath = {
 /** Whether each path value matches the path and all readings, as they are and normalised, or none of these. */
 function isReadAlike(policy: CompiledPolicy, index: PathIndex, path: string, readings: readonly string[]): boolean {
   const { mode, pathNormalization } = policy.options;
-  const isAlike = (reading: string) => !matchedDifferently(index, policy.memory.words, mode, path, reading);
-  return readings.every((reading) => {
+  const texts = new Set<string>();
+  for (const reading of new Set(readings)) {
     const normal = normalizePath(reading, "", pathNormalization, mode);
+    if (!normal.ok) return false;
     // Not every app merges what became two slashes.
-    return normal.ok && isAlike(normal.path) && (reading === normal.path || isAlike(reading));
-  });
+    texts.add(normal.path).add(reading);
+  }
+  return !matchedDifferently(index, policy.memory.words, mode, path, [...texts]);
+}
+
+/** Whether a backslash is a slash or not. */
+function withoutEmptySegments(path: string): readonly string[] {
+  return [path.replaceAll(/\/{2,}/g, "/"), path.replaceAll(/[/\\]{2,}/g, "/")];
 }
 
 function hasEmptySegment(path: string): boolean {

@@ -13,7 +13,7 @@ function compareBy(values: readonly string[], isAsked = false): Compare {
   words.add(7, 7, 7); // others stand before it
   const index = atOnce(buildPathIndex(values, words, isAsked));
   const taken = words.take();
-  return (mode, one, other) => matchedDifferently(index, taken, mode, one, other);
+  return (mode, one, other) => matchedDifferently(index, taken, mode, one, [other]);
 }
 
 function matches(value: string, mode: "strict" | "istio", path: string): boolean {

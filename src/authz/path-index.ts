@@ -96,16 +96,16 @@ function collect(words: Int32Array, root: number, fromEnd: boolean, path: string
   return values.slice(0, count);
 }
 
-/** Whether some value matches one of the two paths and not the other, or an expression might. */
+/** Whether some value matches the path and not one of the others, or the other way round, or an expression might. */
 export function matchedDifferently(
   index: PathIndex,
   words: Int32Array,
   mode: PolicyMode,
-  one: string,
-  other: string,
+  path: string,
+  others: readonly string[],
 ): boolean {
-  if (one === other || index.isAsked) return one !== other;
-  const left = matchingValues(index, words, mode, one);
-  const right = matchingValues(index, words, mode, other);
-  return left.symmetricDifference(right).size > 0;
+  const different = others.filter((other) => other !== path);
+  if (different.length === 0 || index.isAsked) return different.length > 0;
+  const matching = matchingValues(index, words, mode, path);
+  return different.some((other) => matching.symmetricDifference(matchingValues(index, words, mode, other)).size > 0);
 }
