@@ -7,7 +7,7 @@ import { EarlyBodyCall } from "./early-body-call.ts";
 import type { PreparedCall } from "./http-service.ts";
 import { PolicyWait } from "./policy-wait.ts";
 import { Refusal } from "./refusal.ts";
-import { asksNobodyNew, whoWasAsked } from "./who-was-asked.ts";
+import { asksNobodyNew } from "./who-was-asked.ts";
 
 /** How far a call has come: nothing of it is under way to an upstream; one is being looked for, once; one has it, or its response has begun. */
 type Stage = "held" | "acquiring" | "open";
@@ -34,7 +34,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   /** What the request was made of, and under which version of the policy. */
   #madeOf: PreparedCall | undefined;
   #madeBy = "";
-  /** Who had a say in the permit, whatever they said. */
+  /** Who was asked for the permit. */
   #asked = NOBODY;
   /** Set while somebody is asked. */
   #wait: PolicyWait<Answer> | undefined;
@@ -114,21 +114,17 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   #askProviders(decision: AskDecision, facts: PreparedCall): void {
     // what providers made of an open call is known of it
     const known = this.isOpen && this.#asked.size > 0 ? this.facts : facts;
-    this.#ask((signal) => this.service.ask(decision, this.head, facts, this.outcome, signal, this), known, decision);
+    this.#ask((signal) => this.service.ask(decision, this.head, facts, this.outcome, signal, this), known);
   }
 
   /** Holds a call that is not open until the answer: a body meanwhile stays with the caller, but for one read and what a provider wants of
    *  it. */
-  #ask(
-    answer: Promise<Answer> | ((signal: AbortSignal) => Promise<Answer>),
-    known: PreparedCall | undefined,
-    decision?: AskDecision,
-  ): void {
+  #ask(answer: Promise<Answer> | ((signal: AbortSignal) => Promise<Answer>), known: PreparedCall | undefined): void {
     this.stopWaiting();
     const wait = new PolicyWait<Answer>(
       this.service.policyVersion,
       (signal) => (answer instanceof Promise ? answer : answer(signal)).catch(couldNotBeAsked),
-      (result) => this.#answered(result, wait.version, decision),
+      (result) => this.#answered(result, wait.version),
     );
     this.#known = known;
     this.#wait = wait;
@@ -136,7 +132,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
     if (this.done) this.stopWaiting();
   }
 
-  #answered(answer: Answer, version: string, decision: AskDecision | undefined): void {
+  #answered(answer: Answer, version: string): void {
     this.#wait = undefined;
     this.#known = undefined;
     if (this.done) return;
@@ -146,10 +142,9 @@ export abstract class AdmittedCall extends EarlyBodyCall {
     else {
       const { call, providers } = answer;
       this.outcome.principal = requestPrincipal(call);
-      const asked = whoWasAsked(decision, providers);
       // time has passed since rules about it were looked at
-      if (this.service.dependsOnTime) this.#decideNow(call, asked);
-      else this.#decided(answer.decision, call, asked);
+      if (this.service.dependsOnTime) this.#decideNow(call, providers);
+      else this.#decided(answer.decision, call, providers);
     }
   }
 

@@ -15,7 +15,7 @@ import { TcpCall } from "./tcp-call.ts";
 import type { Transport } from "./transport.ts";
 import type { Dialed } from "./upstream/dial.ts";
 import type { ReachedTcp } from "./upstream/reached-tcp.ts";
-import { asksNobodyNew, whoWasAsked } from "./who-was-asked.ts";
+import { asksNobodyNew } from "./who-was-asked.ts";
 
 export interface TcpRelayParts {
   readonly runtime: Runtime;
@@ -61,7 +61,7 @@ export class TcpRelay {
   #reachedBy = "";
   /** Bytes of the caller that came before the upstream was reached. */
   readonly #early: Uint8Array[] = [];
-  /** Who had a say in the permit, whatever they said. */
+  /** Who was asked for the permit. */
   #asked = NOBODY_ASKED;
   /** Set while a provider is asked. */
   #wait: PolicyWait<Answer> | undefined;
@@ -234,7 +234,7 @@ export class TcpRelay {
       outcome.decision = "deny";
       this.cut(answer.error.code, answer.error.message);
     } else {
-      const asked = whoWasAsked(first, answer.providers);
+      const asked = answer.providers;
       // time has passed since rules about it were looked at
       const decision = dependsOnTime ? this.#decisionNow(asked) : answer.decision;
       if (decision.kind === "ask") this.#ask(decision);

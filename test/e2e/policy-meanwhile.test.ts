@@ -10,7 +10,7 @@ import { startApp, startTcpApp, type TestApp } from "../support/app.ts";
 import { createTestCa, type TestCa } from "../support/cert-factory.ts";
 import { allowOutbound, startEgress, startTlsApp } from "../support/egress.ts";
 import { eventually } from "../support/eventually.ts";
-import { startExtAuthzServer } from "../support/ext-authz-server.ts";
+import { type CheckReply, header, startExtAuthzServer } from "../support/ext-authz-server.ts";
 import type { MemoryAudit } from "../support/memory-audit.ts";
 import { ALLOW_WEB, type Mesh, ORDERS, startMesh, startTestSidecar, TRUST_DOMAIN, WEB } from "../support/mesh.ts";
 import { rawClient } from "../support/raw-client.ts";
@@ -430,6 +430,68 @@ it("a TCP connection that waits for a provider is decided at once by a new polic
   await client.closed();
   expect(mesh.inbound.audit.ended).toMatchObject([DENIED]);
   expect(app.sockets).toEqual([]);
+});
+
+describe("a provider that becomes needed as time passes is asked about an open call, and ends it,", () => {
+  /** Conditions that hold from soon on. */
+  const soon = (): string => `time > timestamp('${new Date(Date.now() + 700).toISOString()}')`;
+  const asking = (name: string, when: string, direction = "INBOUND"): string =>
+    policy(`ask-${name}`, `direction: ${direction}, action: CUSTOM, provider: { name: ${name} }, rules: [{ ${when} }]`);
+  const listed = (...providers: readonly (readonly [name: string, port: number])[]): string =>
+    `extensionProviders: [${providers
+      .map(([name, port]) => `{ name: ${name}, envoyExtAuthzGrpc: { service: 127.0.0.1, port: ${port} } }`)
+      .join(", ")}]`;
+  const startAnswering = async (reply: CheckReply) => {
+    const server = await startExtAuthzServer(() => reply);
+    cleanups.push(() => server.close());
+    return server;
+  };
+  const BY_B = { reason: "E_EXT_AUTHZ_DENIED", rule: "ns[shop]-policy[ask-b]-rule[0]", close: "policy-changed" };
+
+  it("though a rule named it at first, before another one changed the call", async () => {
+    const a = await startAnswering({ status: { code: 0 }, okResponse: { headers: [header("x-level", "1")] } });
+    const b = await startAnswering({ status: { code: 7 } });
+    const app = await startApp((_, response) => void response.write("begun"));
+    cleanups.push(() => app.close());
+    const later = `conditions: ${JSON.stringify(`!("x-level" in request.headers) || ${soon()}`)}`;
+    const mesh = await startMesh({
+      appPort: app.port,
+      policies: ALLOW_WEB + asking("a", "") + asking("b", later),
+      inboundSide: listed(["a", a.port], ["b", b.port]),
+    });
+    cleanups.push(() => mesh.close());
+    const client = await rawClient(mesh.port);
+    client.send(get("/x"));
+    await client.until((text) => text.includes("begun"));
+    expect([a.seen.length, b.seen.length]).toEqual([1, 0]);
+    await client.closed();
+    expect(b.seen).toHaveLength(1);
+    expect(mesh.inbound.audit.ended).toMatchObject([BY_B]);
+  });
+
+  it.each(["api.test", "127.0.0.1"])("by the address of %s", async (host) => {
+    const b = await startAnswering({ status: { code: 7 } });
+    const app = await startApp((_, response) => void response.write("begun"));
+    cleanups.push(() => app.close());
+    const there = 'when: [{ key: destination.ip, values: ["127.0.0.0/8"] }]';
+    const egress = await startEgress({
+      ca: createTestCa(TRUST_DOMAIN),
+      forward: `addresses: [127.0.0.0/8], ports: [${app.port}]`,
+      policies:
+        policy("allow", "direction: OUTBOUND, action: ALLOW, rules: [{}]") +
+        asking("b", `${there}, conditions: ${JSON.stringify(soon())}`, "OUTBOUND"),
+      names: { "api.test": ["127.0.0.1"] },
+      more: listed(["b", b.port]),
+    });
+    cleanups.push(() => egress.close());
+    const client = await rawClient(egress.port);
+    client.send(`GET http://${host}:${app.port}/x HTTP/1.1\r\nHost: ${host}:${app.port}\r\n\r\n`);
+    await client.until((text) => text.includes("begun"));
+    expect(b.seen).toEqual([]);
+    await client.closed();
+    expect(b.seen).toHaveLength(1);
+    expect(egress.sidecar.audit.ended).toMatchObject([BY_B]);
+  });
 });
 
 /** What is open, with the side whose policies are to change. */

@@ -37,7 +37,8 @@ export interface RequestAsking {
  *  they have allowed it, then, where rules about addresses name more of them, by what the name stands for. */
 export async function askAboutRequest(call: ForwardCall, asking: RequestAsking): Promise<Asked<ForwardCall> | Refusal> {
   const { inForce, pools, signal } = asking;
-  const named = await ask(call, decideForward(inForce.policy, call, call.shortAuthority), asking);
+  const byName = stillToAsk(decideForward(inForce.policy, call, call.shortAuthority), call.allowed);
+  const named = await ask(call, byName, asking);
   if (named instanceof Refusal || named.decision.kind === "deny") return named;
   const { call: current } = named;
   if (current.connection.destinationIp !== "" || !asksByAddress(inForce.policy)) return named;
@@ -76,9 +77,12 @@ async function ask(
   { inForce, listenPort, context, head, outcome, body, signal }: RequestAsking,
 ): Promise<Asked<ForwardCall> | Refusal> {
   const { policy, providers } = inForce;
-  if (first.kind !== "ask") return { call, decision: first, providers: call.allowed };
   // what they say is not known of the call as it came: by that it is decided anew under another policy
-  const asked = await askProviders(first, call.as({}), {
+  const own = call.as({});
+  // it waits no more for whom rules about addresses might name: those that do are asked where it goes, or when
+  own.allowedBy = policy.version;
+  if (first.kind !== "ask") return { call: own, decision: first, providers: call.allowed };
+  const asked = await askProviders(first, own, {
     providers: askableProviders(listenPort(), providers),
     question: (current) => {
       const principals = current.destinationPrincipals ?? [];
@@ -95,7 +99,6 @@ async function ask(
   });
   if (asked instanceof Refusal) return asked;
   asked.call.allowed = new Set([...call.allowed, ...asked.providers]);
-  asked.call.allowedBy = policy.version;
   return asked;
 }
 
