@@ -83,7 +83,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   #authorize(facts: PreparedCall): void {
     if (facts.request.identity !== undefined) this.outcome.principal = requestPrincipal(facts);
     const decision = this.service.decide(facts);
-    if (decision.kind === "ask") this.#askProviders(decision, facts);
+    if (decision.kind === "ask") this.#askProviders(decision, facts, this.#changedAsBefore(facts));
     else this.#decided(decision, facts, NOBODY);
   }
 
@@ -111,9 +111,14 @@ export abstract class AdmittedCall extends EarlyBodyCall {
 
   // ── questions ──
 
-  #askProviders(decision: AskDecision, facts: PreparedCall): void {
-    // what providers made of an open call is known of it
-    const known = this.isOpen && this.#asked.size > 0 ? this.facts : facts;
+  /** What providers have made of an open call is known of it, whoever its end user is by now. */
+  #changedAsBefore(facts: PreparedCall): PreparedCall {
+    const { service, head } = this;
+    const changes = this.isOpen ? this.facts?.edited?.changes : undefined;
+    return changes?.reduce((call, one) => service.changed(head, call, one), facts) ?? facts;
+  }
+
+  #askProviders(decision: AskDecision, facts: PreparedCall, known: PreparedCall): void {
     this.#ask((signal) => this.service.ask(decision, this.head, facts, this.outcome, signal, this), known);
   }
 
@@ -265,7 +270,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
     const decision = this.service.decide(facts);
     if (decision.kind !== "ask") this.#decided(decision, facts, asked);
     else if (asksNobodyNew(decision, asked)) this.#decided(decision.decision, facts, asked);
-    else this.#askProviders(decision, facts);
+    else this.#askProviders(decision, facts, facts);
   }
 
   #countPatience(): void {

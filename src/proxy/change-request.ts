@@ -5,7 +5,10 @@ import { ownHeaderName } from "./request-auth/token-rules.ts";
 
 /** A request's fields as a provider changed them: what is removed or set goes first, in either spelling, then what is set or appended
  *  follows. */
-export function changeRequest({ fields, query, own = [] }: EditedFields, changes: AnswerChanges): EditedFields {
+export function changeRequest(
+  { fields, query, own = [], changes: before = [] }: EditedFields,
+  changes: AnswerChanges,
+): EditedFields {
   const put = [...changes.set, ...changes.append].map(([name]) => name);
   const gone = new Set([...changes.remove, ...changes.set.map(([name]) => name)].map(ownHeaderName));
   const raw: string[] = [];
@@ -19,7 +22,7 @@ export function changeRequest({ fields, query, own = [] }: EditedFields, changes
   });
   for (const [name, value] of changes.set) add(name, value);
   for (const [name, value] of changes.append) add(name, value);
-  return { fields: { raw, lower }, query, own: [...own, ...put] };
+  return { fields: { raw, lower }, query, own: [...own, ...put], changes: [...before, changes] };
 }
 
 /** Which of the names in the caller's Connection still take a field away. */

@@ -15,8 +15,9 @@ import type { CallFacts } from "../core/call-facts.ts";
 import type { Permit } from "../core/decision.ts";
 import { CountersignError } from "../core/errors.ts";
 import { newOutcome } from "./call-outcomes.ts";
+import type { AnswerChanges } from "./ext-authz/provider.ts";
 import { HttpCall } from "./http-call.ts";
-import type { HttpService, PreparedCall } from "./http-service.ts";
+import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
 import type {
   DownstreamStream,
   OutgoingRequest,
@@ -45,6 +46,8 @@ function okHead(): ResponseHead {
 }
 const OK = okHead();
 
+const CHANGES: AnswerChanges = { set: [], append: [], remove: [], responseFields: [] };
+
 /** A call that knows by which policies it was read. */
 class ModelCall implements PreparedCall {
   readonly connection = {
@@ -61,11 +64,13 @@ class ModelCall implements PreparedCall {
   readonly preparedBy: string;
   readonly authenticatedBy: string;
   readonly isChanged: boolean;
+  readonly edited: EditedFields | undefined;
 
   constructor(preparedBy: string, authenticatedBy: string, isChanged: boolean) {
     this.preparedBy = preparedBy;
     this.authenticatedBy = authenticatedBy;
     this.isChanged = isChanged;
+    this.edited = isChanged ? { fields: GET.fields, query: "", changes: [CHANGES] } : undefined;
   }
 }
 
@@ -191,6 +196,10 @@ class Model {
         const changed = new ModelCall(preparedBy, authenticatedBy, true);
         const asked = world.asked<PreparedCall>(changed, world.decide(true));
         return world.ask(signal, () => asked);
+      },
+      changed: (_, call) => {
+        const { preparedBy, authenticatedBy } = modelCall(call);
+        return new ModelCall(preparedBy, authenticatedBy, true);
       },
       outgoing: (_, call): ModelRequest => {
         expect(world.denies, "a request is made while policy denies").toBe(false);

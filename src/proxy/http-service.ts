@@ -5,6 +5,7 @@ import type { CountersignError } from "../core/errors.ts";
 import type { Asked } from "./ask-providers.ts";
 import type { OutcomeSinks } from "./call-outcomes.ts";
 import type { BodySource } from "./ext-authz/check-with-body.ts";
+import type { AnswerChanges } from "./ext-authz/provider.ts";
 import type { OutgoingRequest } from "./http-streams.ts";
 import type { HeadLines } from "./http1/head-lines.ts";
 import type { Fields, RequestHead, ResponseHead } from "./http1/http1-events.ts";
@@ -33,6 +34,8 @@ export interface EditedFields {
   readonly query: string;
   /** Lower-cased names of fields that were put in: what the caller's Connection names is only what it sent itself. */
   readonly own?: readonly string[] | undefined;
+  /** What providers made of it, one after the other. */
+  readonly changes?: readonly AnswerChanges[] | undefined;
 }
 
 /** What differs between inbound and outbound HTTP, seen from one downstream connection. */
@@ -67,6 +70,8 @@ export interface HttpService extends OutcomeSinks {
     signal: AbortSignal,
     body: BodySource,
   ): Promise<Asked<PreparedCall> | Refusal>;
+  /** The call as a provider's answer changes it. */
+  changed(head: RequestHead, call: PreparedCall, changes: AnswerChanges): PreparedCall;
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest;
   /** Taking a Permit is what keeps a call without one from ever reaching an upstream. */
   upstream(permit: Permit, facts: CallFacts | undefined): CallUpstream;

@@ -11,6 +11,7 @@ import { changeCall, stillNamed } from "./change-request.ts";
 import { decideInboundNow, openPathProblem } from "./decide-call.ts";
 import { connectionQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import type { BodySource } from "./ext-authz/check-with-body.ts";
+import type { AnswerChanges } from "./ext-authz/provider.ts";
 import { isTrustedProxy, requestFacts } from "./http-facts.ts";
 import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
 import { HttpServiceBase } from "./http-service-base.ts";
@@ -205,12 +206,15 @@ export class InboundHttp extends HttpServiceBase implements HttpService {
     return askProviders(decision, call, {
       providers,
       question: (asked) => requestQuestion(connection, context.tlsVersion !== undefined, head, asked, outcome),
-      changed: (asked, changes) =>
-        changeCall(head, asked, changes, (edited) => this.#again(head, asked, edited, asked.request.identity)),
+      changed: (asked, changes) => this.changed(head, asked, changes),
       decide: (asked) => decideInboundNow(policy, asked),
       body,
       signal,
     });
+  }
+
+  changed(head: RequestHead, call: PreparedCall, changes: AnswerChanges): PreparedCall {
+    return changeCall(head, call, changes, (edited) => this.#again(head, call, edited, call.request.identity));
   }
 
   /** What only a verified token may say cannot come behind the body either. */

@@ -9,6 +9,7 @@ import { decideConfiguredNow, outboundPath } from "./decide-call.ts";
 import { askableProviders } from "./ext-authz/askable-providers.ts";
 import { outboundQuestion, requestQuestion } from "./ext-authz/check-question.ts";
 import type { BodySource } from "./ext-authz/check-with-body.ts";
+import type { AnswerChanges } from "./ext-authz/provider.ts";
 import { requestFacts } from "./http-facts.ts";
 import type { EditedFields, HttpService, PreparedCall } from "./http-service.ts";
 import { FROM_HTTP1_APP, HttpServiceBase } from "./http-service-base.ts";
@@ -121,7 +122,7 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     const asked = await askProviders(decision, call, {
       providers: askableProviders(listenPort, providers),
       question: (current) => requestQuestion(connection, false, this.#sent(head), current, outcome),
-      changed: (current, changes) => changeCall(head, current, changes, (edited) => this.#again(head, current, edited)),
+      changed: (current, changes) => this.changed(head, current, changes),
       decide: (current) => decideConfiguredNow(policy, current, principals),
       body,
       signal,
@@ -130,6 +131,10 @@ export class OutboundHttp extends HttpServiceBase implements HttpService {
     // a provider is no more than the app: it sets no second token
     const problem = this.#ownToken(asked.call.scanned.kept);
     return problem instanceof CountersignError ? new Refusal(problem, OWN_TOKEN_STATUS, []) : asked;
+  }
+
+  changed(head: RequestHead, call: PreparedCall, changes: AnswerChanges): PreparedCall {
+    return changeCall(head, call, changes, (edited) => this.#again(head, call, edited));
   }
 
   /** The call with other fields, looked through as if the app had sent them so. */

@@ -44,14 +44,14 @@ const customOut = (rules = "[{}]"): string =>
   policy("ask", `direction: OUTBOUND, action: CUSTOM, provider: { name: p }, rules: ${rules}`);
 const DENIED = { decision: "deny", reason: "E_POLICY_DENIED_BY_RULE", rule: "ns[shop]-policy[deny]-rule[0]" };
 
-/** A provider that answers when it is told to. */
-async function startProvider() {
+/** A provider that allows calls when it is told to. */
+async function startProvider(allowing: CheckReply = { status: { code: 0 } }) {
   const waiting: (() => void)[] = [];
   let isPatient = true;
   const server = await startExtAuthzServer(
     () =>
       new Promise((resolve) => {
-        const answer = (): void => resolve({ status: { code: 0 } });
+        const answer = (): void => resolve(allowing);
         if (isPatient) waiting.push(answer);
         else answer();
       }),
@@ -351,6 +351,57 @@ describe.each(Object.entries(callers))("a call by %s", (_, start) => {
     return { mesh, keys: { policy: keysPolicy, opened } };
   }
 });
+
+it.each([
+  [
+    "denies a proven one",
+    "denied",
+    `${ALLOW_WEB}${policy("deny", 'action: DENY, rules: [{ from: [{ source: { requestPrincipals: ["*"] } }] }]')}`,
+    DENIED,
+  ],
+  [
+    "needs a proven one",
+    "allowed",
+    policy(
+      "web",
+      'rules: [{ from: [{ source: { requestPrincipals: ["*"] } }], when: [{ key: "request.headers[x-level]", values: ["1"] }] }]',
+    ),
+    { decision: "deny", reason: "E_POLICY_DENIED_BY_DEFAULT" },
+  ],
+] as const)(
+  "an open call that a provider changed is known by its new end user while one is asked under a policy that %s",
+  async (_, withToken, rules, denial) => {
+    const provider = await startProvider({ status: { code: 0 }, okResponse: { headers: [header("x-level", "1")] } });
+    const responses: ServerResponse[] = [];
+    const app = await startApp((_request, response) => {
+      responses.push(response);
+      response.write("begun");
+    });
+    cleanups.push(() => app.close());
+    const mesh = await startMesh({ appPort: app.port, policies: ALLOW_WEB + CUSTOM, inboundSide: provider.yaml() });
+    cleanups.push(() => mesh.close());
+    const open = async (lines: string) => {
+      const client = await rawClient(mesh.port);
+      client.send(get("/x", `Connection: close\r\n${lines}`));
+      await eventually(() => expect(provider.seen).toHaveLength(responses.length + 1));
+      provider.answer();
+      await client.until((text) => text.includes("begun"));
+      return client;
+    };
+    const proven = await open(`Authorization: Bearer ${token(rsa)}\r\n`);
+    const nobody = await open("");
+    const [denied, allowed] = withToken === "denied" ? [proven, nobody] : [nobody, proven];
+    const began = performance.now();
+    mesh.inbound.setPolicies(rules + authentication("") + CUSTOM);
+    await denied.closed();
+    expect(performance.now() - began).toBeLessThan(WITHIN_MS);
+    expect(mesh.inbound.audit.ended).toMatchObject([{ ...denial, close: "policy-changed" }]);
+    provider.allow();
+    for (const response of responses) response.end("done");
+    expect(await allowed.closed()).toContain("done");
+    expect(mesh.inbound.audit.ended).toMatchObject([denial, { decision: "allow" }]);
+  },
+);
 
 it("a call whose body a provider waits for is decided at once by a new policy", async () => {
   const provider = await startProvider();

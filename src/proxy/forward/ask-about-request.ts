@@ -6,6 +6,7 @@ import { changeCall, stillNamed } from "../change-request.ts";
 import { askableProviders } from "../ext-authz/askable-providers.ts";
 import { outboundQuestion, requestQuestion } from "../ext-authz/check-question.ts";
 import type { BodySource } from "../ext-authz/check-with-body.ts";
+import type { AnswerChanges } from "../ext-authz/provider.ts";
 import { requestFacts } from "../http-facts.ts";
 import type { EditedFields, PreparedCall } from "../http-service.ts";
 import type { RequestHead } from "../http1/http1-events.ts";
@@ -79,7 +80,7 @@ async function ask(
   const { policy, providers } = inForce;
   // what they say is not known of the call as it came: by that it is decided anew under another policy
   const own = call.as({});
-  // it waits no more for whom rules about addresses might name: those that do are asked where it goes, or when
+  // from now on rules about addresses have somebody asked only once they match
   own.allowedBy = policy.version;
   if (first.kind !== "ask") return { call: own, decision: first, providers: call.allowed };
   const asked = await askProviders(first, own, {
@@ -91,8 +92,7 @@ async function ask(
       const asked = { ...head, authority: current.request.authority };
       return requestQuestion(connection, false, asked, current, outcome);
     },
-    changed: (current, changes) =>
-      current.as(changeCall(head, current, changes, (edited) => lookedThrough(head, current, edited, inForce))),
+    changed: (current, changes) => changedForward(head, current, changes, inForce),
     decide: (current) => stillToAsk(decideForward(policy, current, current.shortAuthority), current.allowed),
     body,
     signal,
@@ -100,6 +100,16 @@ async function ask(
   if (asked instanceof Refusal) return asked;
   asked.call.allowed = new Set([...call.allowed, ...asked.providers]);
   return asked;
+}
+
+/** The call as a provider's answer changes it. */
+export function changedForward(
+  head: RequestHead,
+  call: ForwardCall,
+  changes: AnswerChanges,
+  inForce: PolicyInForce,
+): ForwardCall {
+  return call.as(changeCall(head, call, changes, (edited) => lookedThrough(head, call, edited, inForce)));
 }
 
 /** The call with other fields, as if the app had sent them so. */

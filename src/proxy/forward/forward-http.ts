@@ -2,11 +2,13 @@ import { decisionAfter } from "../../authz/decide.ts";
 import type { CallFacts, ConnectionFacts } from "../../core/call-facts.ts";
 import type { CallOutcome, ConnectionContext } from "../../core/call-outcome.ts";
 import type { AskDecision, CallDecision, Permit } from "../../core/decision.ts";
+import { destinationText, hostText } from "../../core/egress-target.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { Asked } from "../ask-providers.ts";
 import { browserPage } from "../browser-page.ts";
 import { outboundPath } from "../decide-call.ts";
 import type { BodySource } from "../ext-authz/check-with-body.ts";
+import type { AnswerChanges } from "../ext-authz/provider.ts";
 import { requestFacts } from "../http-facts.ts";
 import type { HttpService, PreparedCall } from "../http-service.ts";
 import { FROM_HTTP1_APP, HttpServiceBase } from "../http-service-base.ts";
@@ -18,9 +20,9 @@ import type { Refusal } from "../refusal.ts";
 import { responseLines, scanRequestFields } from "../request-fields.ts";
 import type { Runtime } from "../runtime.ts";
 import type { CallUpstream } from "../upstream/upstream.ts";
-import { askAboutRequest } from "./ask-about-request.ts";
+import { askAboutRequest, changedForward } from "./ask-about-request.ts";
 import { decideForward, stillToAsk, untilAddressIsKnown } from "./decide-forward.ts";
-import { type Destination, destinationText, hostText, readDestination } from "./destination.ts";
+import { type Destination, readDestination } from "./destination.ts";
 import { ForwardCall } from "./forward-call.ts";
 import type { ForwardListenerParts } from "./forward-listener-parts.ts";
 import { isOtherProtocolsPort } from "./other-protocols-ports.ts";
@@ -156,6 +158,11 @@ export class ForwardHttp extends HttpServiceBase implements HttpService {
     const { listenPort, parts } = this.#forward;
     const question = { inForce: runtime.inForce, pools: parts.pools, listenPort, context, head, outcome, signal, body };
     return askAboutRequest(call, question);
+  }
+
+  changed(head: RequestHead, call: PreparedCall, changes: AnswerChanges): PreparedCall {
+    if (!(call instanceof ForwardCall)) throw new TypeError("a call that was not prepared here");
+    return changedForward(head, call, changes, this.runtime.inForce);
   }
 
   outgoing(head: RequestHead, call: PreparedCall, outcome: CallOutcome): OutgoingRequest {
