@@ -10,6 +10,7 @@ import type { Peer } from "../core/identity.ts";
 import { principalOf, type SpiffeId, trustDomainOf } from "../core/spiffe-id.ts";
 import { askHandshake } from "./ask-handshake.ts";
 import type { AskedCall } from "./asked-call.ts";
+import { egressPlace } from "./egress-call.ts";
 
 /** What a sidecar would answer to a call. */
 export interface PolicyAnswer {
@@ -77,9 +78,13 @@ function notesOf(
   policy: CompiledPolicy,
   call: AskedCall,
   facts: CallFacts,
-  { handshake }: AskContext,
+  { handshake, outboundDefault }: AskContext,
 ): readonly string[] {
   const notes: string[] = [];
+  const place = egressPlace(policy, call, outboundDefault(call));
+  const { destinationPort } = facts.connection;
+  if (place !== undefined && "port" in place && place.port !== destinationPort)
+    notes.push(`the host names port ${place.port}: the egress proxy takes no such request to port ${destinationPort}`);
   const shaken = handshake === "noted" ? askHandshake(policy, call, facts.connection.destinationPort) : undefined;
   if (shaken?.kind === "refused")
     notes.push(`such a caller is refused before policy is asked, with ${shaken.refused}: ${shaken.why}`);
@@ -137,10 +142,12 @@ function allowText({ permit, reason }: Extract<Decision, { kind: "allow" }>): st
 function factsOf(
   policy: CompiledPolicy,
   call: AskedCall,
-  { see, defaultPort, nowMs, handshake }: AskContext,
+  { see, defaultPort, outboundDefault, nowMs, handshake }: AskContext,
 ): CallFacts | { readonly refused: ErrorCode; readonly why: string } {
   const { request, source, destination } = call;
-  const destinationPort = destination.port ?? defaultPort(call);
+  const place = egressPlace(policy, call, outboundDefault(call));
+  if (place !== undefined && "refused" in place) return place;
+  const destinationPort = destination.port ?? place?.port ?? defaultPort(call);
   const shaken = handshake === undefined ? askHandshake(policy, call, destinationPort) : undefined;
   if (shaken?.kind === "refused") return shaken;
   const spiffeId = shaken?.noIdentity === true ? undefined : source.spiffeId;
@@ -152,7 +159,7 @@ function factsOf(
     peer: spiffeId === undefined ? undefined : peerOf(spiffeId),
     sourceIp: source.ip,
     remoteIp,
-    destinationIp: destination.ip,
+    destinationIp: destination.ip === "" && place !== undefined ? place.ip : destination.ip,
     destinationPort,
     sni: call.sni,
   };
@@ -185,9 +192,11 @@ function factsOf(
   const target = normal.path + query;
   // of what the app gets from the sidecar, only this does not depend on more than the call
   const written = call.direction === "inbound" ? ["x-forwarded-proto", scheme] : undefined;
+  const { authority = host ?? "", shortAuthority } = place ?? {};
+  const short = shortAuthority === undefined ? {} : { shortAuthority };
   return {
     ...about,
-    request: { method, authority: host ?? "", path: normal.path, target, scheme, headers, written, ...identity },
+    request: { method, authority, ...short, path: normal.path, target, scheme, headers, written, ...identity },
   };
 }
 

@@ -1,6 +1,7 @@
 import type { CallFacts, ConnectionFacts } from "../../core/call-facts.ts";
+import { destinationText } from "../../core/egress-target.ts";
 import type { Fields } from "../http1/http1-events.ts";
-import { type Destination, destinationText } from "./destination.ts";
+import type { Destination } from "./destination.ts";
 
 /** The principals of which the server must prove one, as policies write them; undefined outside the mesh. */
 export function principalsOf({ mesh }: Destination): readonly string[] | undefined {

@@ -1,3 +1,4 @@
+import { destinationText } from "../../core/egress-target.ts";
 import type { CountersignError } from "../../core/errors.ts";
 import { monotonicMs } from "../monotonic.ts";
 import type { CheckedAddresses } from "../upstream/checked-lookup.ts";
@@ -6,7 +7,7 @@ import { addressText } from "../upstream/dial.ts";
 import { Ejection } from "../upstream/ejection.ts";
 import { EndpointLoad, type LoadObserver, type UpstreamCounts } from "../upstream/endpoint-load.ts";
 import type { DestinationsStatus } from "../upstream/upstream-status.ts";
-import { type Destination, destinationText } from "./destination.ts";
+import type { Destination } from "./destination.ts";
 
 /** Destinations whose health is remembered; beyond it the one that was met first is forgotten. */
 const MOST_DESTINATIONS = 1024;

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { meshHostKey } from "../../config/forward-shape.ts";
+import { destinationText } from "../../core/egress-target.ts";
 import { CountersignError } from "../../core/errors.ts";
-import { type Destination, destinationText, makeDestination, readDestination } from "./destination.ts";
+import { type Destination, makeDestination, readDestination } from "./destination.ts";
 
 const NO_RULES = { hosts: new Map(), addresses: [], ports: [] };
 const read = (authority: string, port?: number) => readDestination(authority, port, NO_RULES);

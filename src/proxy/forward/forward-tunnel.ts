@@ -1,6 +1,7 @@
 import type { AuditSlot } from "../../core/audit-log.ts";
 import type { CallFacts } from "../../core/call-facts.ts";
 import type { CallOutcome } from "../../core/call-outcome.ts";
+import { destinationText } from "../../core/egress-target.ts";
 import type { ErrorCode } from "../../core/error-codes.ts";
 import { CountersignError } from "../../core/errors.ts";
 import { finishOutcome, newOutcome } from "../call-outcomes.ts";
@@ -8,7 +9,6 @@ import { monotonicMs } from "../monotonic.ts";
 import type { Refusal } from "../refusal.ts";
 import { sinksOf } from "../refusals.ts";
 import { TcpCall } from "../tcp-call.ts";
-import { destinationText } from "./destination.ts";
 import { tunnelFacts } from "./destination-facts.ts";
 import { HeldCaller } from "./held-caller.ts";
 import { TunnelAdmission } from "./tunnel-admission.ts";

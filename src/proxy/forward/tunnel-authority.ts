@@ -1,6 +1,7 @@
 import type { CallFacts } from "../../core/call-facts.ts";
 import type { CallOutcome } from "../../core/call-outcome.ts";
 import type { AskDecision, CallDecision } from "../../core/decision.ts";
+import { destinationText } from "../../core/egress-target.ts";
 import { asCountersignError } from "../../core/errors.ts";
 import { type Asked, askProviders } from "../ask-providers.ts";
 import { askableProviders } from "../ext-authz/askable-providers.ts";
@@ -8,7 +9,6 @@ import { outboundQuestion } from "../ext-authz/check-question.ts";
 import type { CheckQuestion } from "../ext-authz/provider.ts";
 import { Refusal } from "../refusal.ts";
 import { decideForward, stillToAsk } from "./decide-forward.ts";
-import { destinationText } from "./destination.ts";
 import { principalsOf } from "./destination-facts.ts";
 import type { TunnelParts } from "./tunnel-parts.ts";
 
