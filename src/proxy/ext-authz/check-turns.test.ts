@@ -1,6 +1,10 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
+import { startExtAuthzServer } from "../../../test/support/ext-authz-server.ts";
 import { fakeClock } from "../../../test/support/fake-clock.ts";
 import { inTurns } from "./check-turns.ts";
+import { createGrpcProvider } from "./grpc-provider.ts";
 import type { AuthorizationProvider, CheckAnswer, CheckQuestion } from "./provider.ts";
 
 const PARTY = { ip: "127.0.0.1", port: 1, principal: "" };
@@ -24,6 +28,8 @@ interface Bench {
   readonly clock: ReturnType<typeof fakeClock>;
   /** Checks that the provider has been asked and not answered, in order. */
   readonly underWay: UnderWay[];
+  /** How many it was asked and then told that nobody waits. */
+  readonly cancelled: () => number;
   /** An open call, which is not asked about yet. */
   call(): Call;
   open(count: number): Call[];
@@ -36,6 +42,7 @@ interface Bench {
 function bench(timeoutMs = TIMEOUT_MS): Bench {
   const clock = fakeClock();
   const underWay: UnderWay[] = [];
+  let cancelled = 0;
   const asked: AuthorizationProvider = {
     name: "p",
     service: { host: "127.0.0.1", port: 1 },
@@ -50,7 +57,10 @@ function bench(timeoutMs = TIMEOUT_MS): Bench {
           resolve(answer);
         };
         underWay.push(one);
-        signal.addEventListener("abort", () => end({ kind: "deny", status: 403, fields: [], body: Buffer.alloc(0) }));
+        signal.addEventListener("abort", () => {
+          cancelled++;
+          end({ kind: "deny", status: 403, fields: [], body: Buffer.alloc(0) });
+        });
       }),
     close: () => undefined,
   };
@@ -74,6 +84,7 @@ function bench(timeoutMs = TIMEOUT_MS): Bench {
     provider,
     clock,
     underWay,
+    cancelled: () => cancelled,
     call() {
       const identity = {};
       let controller = new AbortController();
@@ -236,7 +247,8 @@ describe("open calls that are asked about anew before there is an answer", () =>
     const [answered, released] = b.open(2);
     await b.answer(1);
     released?.abort();
-    await settle();
+    // it runs out
+    await b.answer(1);
     b.clock.advance(4900);
     await settle();
     answered?.check();
@@ -246,7 +258,118 @@ describe("open calls that are asked about anew before there is an answer", () =>
     answered?.check();
     released?.check();
     await settle();
-    await b.answer(2);
+    // the older checks have their answers first
+    await b.answer(4);
     expect([answered?.result, released?.result]).toEqual(["allow", "allow"]);
   });
+});
+
+describe("checks of open calls that nobody waits for any more", () => {
+  it("run out at the provider, in their turn, and their answers count for nothing", async () => {
+    const b = bench();
+    const calls = b.open(3);
+    for (let at = 0; at < 50; at++) for (const call of calls) call.check();
+    await settle();
+    expect([b.underWay.length, b.cancelled()]).toEqual([AT_ONCE, 0]);
+    await b.answer(AT_ONCE);
+    expect(results(calls)).toEqual([undefined, undefined, undefined]);
+    await b.answer(3);
+    expect([results(calls), b.underWay.length]).toEqual([["allow", "allow", "allow"], 0]);
+  });
+
+  it("are over at once for who asked, so that no further provider is asked", async () => {
+    const b = bench();
+    const controller = new AbortController();
+    const question = {
+      source: PARTY,
+      destination: PARTY,
+      sni: "",
+      startedUs: 0,
+      clientCert: undefined,
+      request: undefined,
+    };
+    const answer = b.provider.check({ ...question, openCall: {} }, controller.signal);
+    controller.abort();
+    expect((await answer).kind).toBe("failed");
+    expect(b.underWay).toHaveLength(1);
+  });
+
+  it("leave a gRPC provider's connection as it is, however often policies change", async () => {
+    let isHeld = true;
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const server = await startExtAuthzServer(async () => {
+      if (isHeld) await held;
+      return { status: { code: 0 } };
+    });
+    const failures: unknown[] = [];
+    const config = { kind: "grpc", name: "p", host: "127.0.0.1", port: server.port, timeoutMs: 20_000 } as const;
+    const grpc = createGrpcProvider({ ...config, statusOnError: 403, body: undefined, at: { file: "" } }, true);
+    const provider = inTurns(grpc, 20_000, fakeClock());
+    const question = {
+      source: PARTY,
+      destination: PARTY,
+      sni: "",
+      startedUs: 0,
+      clientCert: undefined,
+      request: undefined,
+    };
+    const calls = Array.from({ length: 64 }, () => ({}));
+    let before = new AbortController();
+    let answers: Promise<CheckAnswer>[] = [];
+    // each change would cancel 64 of them; Node's server ends a connection at the thousandth
+    for (let change = 0; change < 40; change++) {
+      before.abort();
+      before = new AbortController();
+      const { signal } = before;
+      answers = calls.map(async (openCall) => {
+        const answer = await provider.check({ ...question, openCall }, signal);
+        if (answer.kind === "failed" && !signal.aborted) failures.push(answer.error.message);
+        return answer;
+      });
+      // oxlint-disable-next-line no-await-in-loop -- one change after the other, each seen by the server
+      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+    }
+    isHeld = false;
+    release();
+    const kinds = (await Promise.all(answers)).map(({ kind }) => kind);
+    provider.close();
+    server.close();
+    expect([new Set(failures), new Set(kinds)]).toEqual([new Set(), new Set(["allow"])]);
+  });
+});
+
+it("what has left the line while nobody had a turn is not kept", async () => {
+  const b = bench();
+  b.open(AT_ONCE);
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const left: WeakRef<object>[] = [];
+  const comeAndLeave = (): void => {
+    const controllers = Array.from({ length: 200 }, () => {
+      const controller = new AbortController();
+      const question: CheckQuestion = {
+        source: PARTY,
+        destination: PARTY,
+        sni: "",
+        startedUs: 0,
+        clientCert: undefined,
+        request: undefined,
+        openCall: {},
+      };
+      left.push(new WeakRef(question));
+      void b.provider.check(question, controller.signal);
+      return controller;
+    });
+    for (const controller of controllers) controller.abort();
+  };
+  // somebody has to have waited before
+  for (let at = 0; at < 10; at++) {
+    comeAndLeave();
+    // oxlint-disable-next-line no-await-in-loop -- one change after the other
+    await new Promise(setImmediate);
+  }
+  await new Promise(setImmediate);
+  collect();
+  expect(left.filter((one) => one.deref() !== undefined)).toHaveLength(0);
 });

@@ -2,6 +2,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { ErrorCode } from "../../core/error-codes.ts";
 import { CountersignError } from "../../core/errors.ts";
 import type { AuthorizationProvider, CheckAnswer, CheckQuestion } from "./provider.ts";
+import { type Place, WaitingLine } from "./waiting-line.ts";
 
 /** Checks of new calls under way; beyond it calls are denied at once instead of piling up. */
 const MAX_NEW = 1024;
@@ -26,37 +27,20 @@ interface Waiting {
   readonly signal: AbortSignal;
   /** When it ends unless it is asked about. */
   readonly untilMs: number;
-  readonly answer: (answer: CheckAnswer | Promise<CheckAnswer>) => void;
-}
-
-/** Calls that wait, each until it is taken out. */
-class Line {
-  readonly waiting = new Set<Waiting>();
-  /** Kept from turn to turn: a new one would pass all those that have left, each time. */
-  #turns = this.waiting.values();
-
-  takeFirst(): Waiting | undefined {
-    if (this.waiting.size === 0) return undefined;
-    let { value } = this.#turns.next();
-    if (value === undefined) {
-      this.#turns = this.waiting.values();
-      ({ value } = this.#turns.next());
-    }
-    if (value !== undefined) this.waiting.delete(value);
-    return value;
-  }
+  readonly answer: (answer: CheckAnswer) => void;
 }
 
 /** A provider that is asked about new calls at once, up to 1024, and about open ones in turn, `openAtOnce` at a time: a change of policies has all of
  *  them asked about in one moment. An open call has its turn within the provider's timeout, at least 1 s, or its check has failed; that
  *  time counts from when it was first to be asked about and had no answer, whatever made it be asked about anew since, and who has waited so goes
- *  first. Up to 32 768 wait. */
+ *  first. Up to 32 768 wait. A check of an open call that has begun runs out, in its turn, when nobody waits for it any more: policies may change
+ *  often, and a provider's server ends a connection on which many requests are taken back, with all the checks that are under way there. */
 export function inTurns(provider: AuthorizationProvider, timeoutMs: number, clock: Clock): AuthorizationProvider {
   const maxWaitMs = Math.max(timeoutMs, MIN_WAIT_MS);
   const unanswered = new WeakMap<object, Unanswered>();
   /** Those that were to be asked about before, without an answer. */
-  const again = new Line();
-  const first = new Line();
+  const again = new WaitingLine<Waiting>();
+  const first = new WaitingLine<Waiting>();
   let fresh = 0;
   let asking = 0;
   let wakesMs = Number.POSITIVE_INFINITY;
@@ -72,55 +56,59 @@ export function inTurns(provider: AuthorizationProvider, timeoutMs: number, cloc
     }
   }
 
-  async function askOpen(call: object, question: CheckQuestion, signal: AbortSignal): Promise<CheckAnswer> {
+  async function askOpen({ call, question, signal, answer }: Waiting): Promise<void> {
     asking++;
-    try {
-      return await provider.check(question, signal);
-    } finally {
-      if (signal.aborted) leave(call);
-      else unanswered.delete(call);
-      asking--;
-      askNext();
+    const given = await provider.check(question, new AbortController().signal);
+    asking--;
+    if (!signal.aborted) {
+      unanswered.delete(call);
+      answer(given);
     }
+    askNext();
   }
 
   function askNext(): void {
     while (asking < provider.openAtOnce) {
       const one = again.takeFirst() ?? first.takeFirst();
       if (one === undefined) return;
-      one.answer(askOpen(one.call, one.question, one.signal));
+      void askOpen(one);
     }
   }
 
-  function wait(call: object, question: CheckQuestion, signal: AbortSignal): Promise<CheckAnswer> {
+  async function wait(call: object, question: CheckQuestion, signal: AbortSignal): Promise<CheckAnswer> {
+    if (signal.aborted) return abandoned();
     const nowMs = clock.monotonicMs();
     const known = unanswered.get(call);
     const isAgain = known !== undefined && (known.checks > 0 || nowMs - known.leftMs <= SAME_CHANGE_MS);
     const entry = isAgain ? known : { sinceMs: nowMs, checks: 0, leftMs: 0 };
     const untilMs = entry.sinceMs + maxWaitMs;
-    if (untilMs <= nowMs) return Promise.resolve(late(maxWaitMs));
+    if (untilMs <= nowMs) return late(maxWaitMs);
+    const hasTurn = asking < provider.openAtOnce;
     entry.checks++;
     unanswered.set(call, entry);
-    if (asking < provider.openAtOnce) return askOpen(call, question, signal);
-    if (again.waiting.size + first.waiting.size >= MAX_WAITING) {
+    if (!hasTurn && again.size + first.size >= MAX_WAITING) {
       leave(call);
-      return Promise.resolve(failed("E_EXT_AUTHZ_FAILED", `${MAX_WAITING} open calls wait to be asked about already`));
+      return failed("E_EXT_AUTHZ_FAILED", `${MAX_WAITING} open calls wait to be asked about already`);
     }
-    const { waiting: line } = isAgain ? again : first;
     return new Promise((resolve) => {
+      const line = isAgain ? again : first;
+      let place: Place<Waiting> | undefined;
       const onAbort = (): void => {
-        line.delete(waiting);
+        if (place !== undefined) line.leave(place);
         leave(call);
-        resolve(failed("E_EXT_AUTHZ_FAILED", "nobody waits for the answer any more"));
+        resolve(abandoned());
       };
       const answer: Waiting["answer"] = (given) => {
         signal.removeEventListener("abort", onAbort);
         resolve(given);
       };
       const waiting: Waiting = { call, question, signal, untilMs, answer };
-      line.add(waiting);
       signal.addEventListener("abort", onAbort, { once: true });
-      wakeAt(untilMs);
+      if (hasTurn) void askOpen(waiting);
+      else {
+        place = line.add(waiting);
+        wakeAt(untilMs);
+      }
     });
   }
 
@@ -143,12 +131,13 @@ export function inTurns(provider: AuthorizationProvider, timeoutMs: number, cloc
     wakesMs = Number.POSITIVE_INFINITY;
     const nowMs = clock.monotonicMs();
     let nextMs = wakesMs;
-    for (const { waiting } of [again, first]) {
-      for (const one of waiting) {
-        if (one.untilMs > nowMs) nextMs = Math.min(nextMs, one.untilMs);
+    for (const line of [again, first]) {
+      for (const place of line) {
+        const { untilMs, answer } = place.value;
+        if (untilMs > nowMs) nextMs = Math.min(nextMs, untilMs);
         else {
-          waiting.delete(one);
-          one.answer(late(maxWaitMs));
+          line.leave(place);
+          answer(late(maxWaitMs));
         }
       }
     }
@@ -163,9 +152,11 @@ export function inTurns(provider: AuthorizationProvider, timeoutMs: number, cloc
     },
     close() {
       cancelWake();
-      for (const { waiting } of [again, first]) {
-        for (const one of waiting) one.answer(failed("E_EXT_AUTHZ_FAILED", "the provider is not configured any more"));
-        waiting.clear();
+      for (const line of [again, first]) {
+        for (const place of line) {
+          line.leave(place);
+          place.value.answer(failed("E_EXT_AUTHZ_FAILED", "the provider is not configured any more"));
+        }
       }
       provider.close();
     },
@@ -174,6 +165,10 @@ export function inTurns(provider: AuthorizationProvider, timeoutMs: number, cloc
 
 function late(maxWaitMs: number): CheckAnswer {
   return failed("E_EXT_AUTHZ_TIMEOUT", `no answer, or no turn to be asked about, within ${maxWaitMs} ms`);
+}
+
+function abandoned(): CheckAnswer {
+  return failed("E_EXT_AUTHZ_FAILED", "nobody waits for the answer any more");
 }
 
 function failed(code: ErrorCode, message: string): CheckAnswer {
