@@ -11,6 +11,7 @@ import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import { startApp, startTcpApp } from "../support/app.ts";
 import { atEnd } from "../support/at-end.ts";
+import { type CheckReply, startExtAuthzServer } from "../support/ext-authz-server.ts";
 import { FLAG, FRAME, frame, headers, requestFields } from "../support/http2-frames.ts";
 import { type Http2RawClient, http2RawClient } from "../support/http2-raw-client.ts";
 import { ALLOW_WEB, type Mesh, type MeshOptions, startMesh, WEB } from "../support/mesh.ts";
@@ -279,6 +280,53 @@ describe("a call that is given up", () => {
     });
     const { port: outPort } = await mesh({ appPort: port });
     await expect(answerOf(session(outPort).request({ ":path": "/" }))).rejects.toThrow(/2|INTERNAL_ERROR/);
+  });
+
+  it("by a provider's denial leaves nothing of its connection's room, though its body came meanwhile", async () => {
+    let deny: () => void = () => undefined;
+    const asked = { next: Promise.withResolvers<undefined>() };
+    const provider = await startExtAuthzServer(() => {
+      const { promise, resolve } = Promise.withResolvers<CheckReply>();
+      deny = () => resolve({ status: { code: 7 } });
+      asked.next.resolve(undefined);
+      return promise;
+    });
+    atEnd(() => provider.close());
+    const app = await startApp((_request, response) => void response.end());
+    atEnd(() => app.close());
+    const ask = `---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: ask, namespace: shop }
+spec: { action: CUSTOM, provider: { name: p }, rules: [{}] }
+`;
+    const { meshPort, ca } = await mesh({
+      appPort: app.port,
+      policies: ALLOW_WEB + ask,
+      inboundSide: `limits: { streams: 2 }
+extensionProviders: [{ name: p, envoyExtAuthzGrpc: { service: 127.0.0.1, port: ${provider.port} } }]`,
+    });
+    const client = await http2RawClient(meshPort, { identity: ca.issue({ spiffeId: WEB }) });
+    atEnd(() => client.destroy());
+    for (const id of [1, 3, 5, 7]) {
+      asked.next = Promise.withResolvers<undefined>();
+      client.send(headers(id, requestFields("/", [], "POST"), FLAG.END_HEADERS));
+      client.send(frame(FRAME.DATA, 0, id, Buffer.alloc(10)));
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await asked.next.promise;
+      client.send(frame(FRAME.DATA, FLAG.END_STREAM, id, Buffer.alloc(10)));
+      // the answer to it says that the body has been read
+      const opaque = Buffer.alloc(8, id);
+      client.send(frame(FRAME.PING, 0, 0, opaque));
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await client.next(({ type, payload }) => type === FRAME.PING && payload.equals(opaque));
+      deny();
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      const last = await client.next(
+        ({ type, stream, flags }) => stream === id && (type === FRAME.RST_STREAM || (flags & FLAG.END_STREAM) !== 0),
+      );
+      expect([id, last.type === FRAME.RST_STREAM]).toEqual([id, false]);
+    }
   });
 
   it.each<[string, (client: Http2RawClient) => void]>([

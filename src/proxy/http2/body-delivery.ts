@@ -32,6 +32,11 @@ export class BodyDelivery<User> {
       return;
     }
     stream.remoteEnded = true;
+    if (stream.cancelAfterEnd) {
+      // its owner is done with it, and takes nothing that is held
+      this.#endings.closeIfEnded(stream);
+      return;
+    }
     if (this.#holdsEnd(stream)) {
       stream.endHeld = true;
       stream.heldTrailers = trailers;

@@ -257,6 +257,36 @@ describe("the end of a stream before its end", () => {
     expect(server.push(Buffer.from([0, 0, 1, 0, 0, 0, 0, 0, call.stream.id, 120]))).toBeUndefined();
   });
 
+  test.each([
+    ["before the answer", true],
+    ["while the answer waits for window", false],
+  ])("of a server that wants nothing of a held body leave no stream, whose end came %s", (_, isBefore) => {
+    const { client, server } = pair();
+    for (let i = 0; i < 3; i++) {
+      const call = client.request("POST", "/");
+      settle(client, server);
+      const seen = seenBy(server, call);
+      server.codec.pause(seen.stream);
+      client.codec.pauseData(call.stream);
+      const body = (): void => {
+        client.codec.data(call.stream, Buffer.alloc(1_000, 1));
+        client.codec.end(call.stream, undefined);
+        settle(client, server);
+      };
+      if (isBefore) body();
+      server.respond(seen, 403);
+      server.codec.data(seen.stream, Buffer.alloc(200_000, 1));
+      server.codec.endAndCancel(seen.stream);
+      if (!isBefore) body();
+      settle(client, server);
+      client.codec.resume(call.stream);
+      settle(client, server);
+      expect(call.body).toHaveLength(200_000);
+      expect([call.ended, call.reset, seen.body.length]).toEqual([true, undefined, 0]);
+      expect([client.codec.openStreams, server.codec.openStreams]).toEqual([0, 0]);
+    }
+  });
+
   test("that breaks content-length is told to both", () => {
     const { client, server } = pair();
     const call = client.request("POST", "/", ["content-length", "3"]);

@@ -36,10 +36,13 @@ export class SentHalves<User> {
    *  (RFC 9113 section 8.1). */
   endAndCancel(stream: Http2Stream<User>): void {
     if (stream.reset) return;
-    this.end(stream, undefined);
-    if (stream.reset || stream.remoteEnded) return;
+    // an end of theirs that is held for its owner, whom nothing more interests, holds the stream no longer
+    stream.endHeld = false;
     stream.cancelAfterEnd = true;
-    if (stream.localEnded) this.#endings.reset(stream, NO_ERROR);
+    this.end(stream, undefined);
+    if (stream.reset || !stream.localEnded) return;
+    if (stream.remoteEnded) this.#endings.closeIfEnded(stream);
+    else this.#endings.reset(stream, NO_ERROR);
   }
 
   /** What waited has left, and the end was to follow it. */
