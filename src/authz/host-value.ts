@@ -26,7 +26,7 @@ export function deadHostValue(value: string): DeadHostValue | undefined {
   return emptyLabel(pattern, colon) ?? deadPort(pattern, -1);
 }
 
-/** The same for the name that a TLS client asks for (RFC 6066 section 3). */
+/** The same for the name that a TLS client asks for (RFC 6066 section 3). Nothing keeps a client from asking for one with an empty label. */
 export function deadServerName(value: string): DeadHostValue | undefined {
   const pattern = parseTextPattern(value);
   if (pattern.form === "any") return undefined;
@@ -34,7 +34,7 @@ export function deadServerName(value: string): DeadHostValue | undefined {
   if (foreign !== undefined) return foreign;
   if (/[:/\s]/.test(pattern.text))
     return { problem: "has a character that no server name has", fix: "write the name alone" };
-  return emptyLabel(pattern, -1);
+  return undefined;
 }
 
 type SomeText = Exclude<TextPattern, { readonly form: "any" }>;
@@ -78,7 +78,9 @@ function emptyLabel(pattern: SomeText, colon: number): DeadHostValue | undefined
   const begins = form !== "suffix" && name.startsWith(".");
   if (!begins && !name.includes("..")) return undefined;
   const fixed = name.replaceAll(/\.{2,}/g, ".").replace(begins ? /^\./ : /^$/, "") + text.slice(name.length);
-  return { problem: "has an empty label", fix: fixed === "" ? "write the name" : `write ${written(pattern, fixed)}` };
+  const names = form === "exact" && begins ? `${JSON.stringify(`*.${fixed}`)} for the names below it, or ` : "";
+  const fix = fixed === "" ? "write the name" : `write ${names}${written(pattern, fixed)}`;
+  return { problem: "has an empty label", fix };
 }
 
 /** `address`: the place of the bracket that ends one, or -1. */

@@ -52,7 +52,7 @@ const BACKSLASHES = [
 ];
 
 /** What escapes are written with. */
-const WRITES_ESCAPES: ReadonlySet<number> = new Set([..."%0123456789abcdefABCDEF"].map((char) => char.charCodeAt(0)));
+const WRITES_ESCAPES: ReadonlySet<number> = new Set(Buffer.from("%0123456789abcdefABCDEF"));
 
 function withoutParameters(text: string): string {
   return text.replaceAll(/;[^/]*/g, "");

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { normalizePath } from "./path-normalization.ts";
 import { compilePathTemplate, isPathTemplate, matchesPathTemplate, pathTemplateProblem } from "./path-template.ts";
-import { comparedPathValue, deadPathValue } from "./path-value.ts";
+import { comparedPathValue, cutEscapeValues, deadPathValue } from "./path-value.ts";
 import type { PathNormalization, PolicyMode } from "./policy-options.ts";
 import { inTextSet, parseTextPattern, textSet } from "./text-pattern.ts";
 
@@ -73,10 +73,13 @@ describe("a path value", () => {
   );
 
   it.each([
+    ["/a%2fb", 'write "/a/b"'],
     ["/a%2fb", '"/a*"'],
-    ["/repo/group%2F*", '"/repo/group*"'],
-    ["/p;v=1", '"/p*"'],
-    ["/a%5Cb/{*}", '"/a*"'],
+    ["/repo/group%2F*", 'write "/repo/group/*"'],
+    ["/p;v=1", 'write "/p", for paths without it'],
+    ["/p;v=1", 'only what is wider, "/p*", lets paths with it pass'],
+    ["/matrix;v=1/*", 'write "/matrix/*"'],
+    ["/a%5Cb/{*}", 'write "/a/b/{*}"'],
     ["/{*}/b;c", "without it"],
     ["*;v=1", "without it"],
     ["/a/%252e%252e/b", "remove it"],
@@ -92,6 +95,27 @@ describe("a path value", () => {
     expect(comparedPathValue("/caf%c3%a9/%e*", strict)).toBe("/caf%C3%A9/%E*");
     expect(comparedPathValue("/caf%c3", { ...strict, pathNormalization: "NONE" })).toBe("/caf%c3");
     expect(comparedPathValue("/caf%c3", istio)).toBe("/caf%c3");
+  });
+
+  it.each([
+    ["*a9", ["*%A9"]],
+    ["*c3%A9/x", ["*%C3%A9/x"]],
+    ["*%C3%A9", []],
+    ["*A9", []],
+    ["*61", []],
+    ["*6a", []],
+    ["*.secret", []],
+    ["/c3*", []],
+  ])("that may begin inside an escape is also compared as that: %s, %j", (value, others) => {
+    expect(cutEscapeValues(value, strict)).toEqual(others);
+    expect(cutEscapeValues(value, { ...strict, pathNormalization: "NONE" })).toEqual([]);
+    expect(cutEscapeValues(value, istio)).toEqual([]);
+  });
+
+  it("that begins with what may be an escape's second digit is compared as each of those", () => {
+    expect(cutEscapeValues("*a/x", strict)).toEqual(expect.arrayContaining(["*%0A/x", "*%AA/x", "*%FA/x"]));
+    expect(cutEscapeValues("*a/x", strict)).not.toContain("*%4A/x");
+    expect(cutEscapeValues("*able", strict)).toEqual(["*%ABle"]);
   });
 
   it("that is called dead matches no path that normalisation makes, and its plain form is not dead", () => {

@@ -19,6 +19,22 @@ export function comparedPathValue(value: string, { mode, pathNormalization }: Pa
   return mode === "strict" && pathNormalization !== "NONE" ? withCapitalEscapes(value) : value;
 }
 
+/** What else a value is compared as that ends paths, and may begin inside an escape: `*c3%A9` is also `*%C3%A9`, and `*a9` is `*%A9`. Compared by its text
+ *  alone it would match no such path, whose escapes have capitals. For what refuses: a grant is only what is written. */
+export function cutEscapeValues(value: string, options: PathOptions): readonly string[] {
+  const pattern = parseTextPattern(value);
+  if (pattern.form !== "suffix" || comparedPathValue("%aa", options) === "%aa") return [];
+  const { text } = pattern;
+  const capital = (digits: number): string => text.slice(0, digits).toUpperCase() + text.slice(digits);
+  const whole = /^(?:[0-9A-Fa-f][a-f]|[a-f][0-9A-F])/.test(text) ? [`%${capital(2)}`] : [];
+  // A lone digit is taken for the second one where the text does not go on like a word.
+  const halves = /^[a-f](?:$|[%/])/.test(text) ? HEX_DIGITS.map((high) => `%${high}${capital(1)}`) : [];
+  // Others are decoded.
+  return [...whole, ...halves]
+    .filter((some) => deadPathValue(`*${some}`, options) === undefined)
+    .map((some) => `*${some}`);
+}
+
 /** Why a valid path value can never match; undefined: some request has such a path. Of a prefix, a suffix and a template nothing is assumed about what
  *  goes on beside them: `/files/.*` also stands for `/files/.hidden`. */
 export function deadPathValue(value: string, options: PathOptions): DeadPathValue | undefined {
@@ -55,11 +71,12 @@ export function deadPathValue(value: string, options: PathOptions): DeadPathValu
       isPlain ? plain : undefined,
     );
   }
-  return mode === "strict" ? refusedValue(text, sample.path) : undefined;
+  return mode === "strict" ? refusedValue(value, text, sample.path, options) : undefined;
 }
 
 /** What a request target cannot have (RFC 9112 section 3.2). */
 const FORBIDDEN = /[^\x21-\x7e]/;
+const HEX_DIGITS: readonly string[] = "0123456789ABCDEF".split("");
 const STARTED_ESCAPE = /%[0-9A-Fa-f]?$/;
 
 function dead(problem: string, fix: string, plain: string | undefined): DeadPathValue {
@@ -98,18 +115,23 @@ const SAMPLES: Readonly<Record<"exact" | "prefix" | "suffix" | "template", (text
 };
 
 /** strict refuses a path with these where a value says something about them: without them it would not be matched. */
-function refusedValue(text: string, sample: string): DeadPathValue | undefined {
+function refusedValue(value: string, text: string, sample: string, options: PathOptions): DeadPathValue | undefined {
   const odd = /;|%2f|%5c/i.exec(text);
   if (odd === null && !(isAmbiguousPath(sample) && hidesDotSegments(sample, otherReadings(sample)))) return undefined;
   if (odd === null)
     return dead("has a dot segment that is encoded more than once (E_PATH_AMBIGUOUS)", "remove it", undefined);
   const before = text.slice(0, odd.index);
-  const fix = /^\/[^{}]*$/.test(before)
-    ? `name what stands before it: ${JSON.stringify(`${before}*`)} matches such paths however apps read them`
-    : "name the path without it";
+  const plain = value.replaceAll(/%2f|%5c/gi, "/").replaceAll(/;[^/]*/g, "");
+  const fix =
+    plain.startsWith("/") && deadPathValue(plain, options) === undefined
+      ? `write ${JSON.stringify(plain)}, for paths without it`
+      : "name the path without it";
+  const wider = /^\/[^{}]*$/.test(before)
+    ? `; only what is wider, ${JSON.stringify(`${before}*`)}, lets paths with it pass`
+    : "";
   return dead(
     "has an encoded slash, an encoded backslash or a ; parameter, and no path with these passes if a value names them (E_PATH_AMBIGUOUS)",
-    fix,
+    fix + wider,
     undefined,
   );
 }

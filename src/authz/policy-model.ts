@@ -24,6 +24,8 @@ export interface FieldModel {
   readonly negated: boolean;
   /** Never empty. Service accounts are always `<namespace>/<name>`. */
   readonly values: readonly string[];
+  /** The values as the file has them, where that is not how they are compared. Those that were added stand behind them and have none. */
+  readonly written?: readonly string[];
   /** Lower-case header name for kind "header", else "". */
   readonly header: string;
   /** For kind "claim": the names from the claims set inward. */

@@ -28,20 +28,37 @@ export function readExpression(rule: YamlMap, label: string, context: ReadContex
 }
 
 /** An escape as no path has it in strict mode, where normalisation gives its digits capitals. */
-const SMALL_ESCAPE = /%(?:[0-9A-Fa-f][a-f]|[a-f][0-9A-F])/;
+const SMALL_ESCAPE = /%(?:[0-9A-Fa-f][a-f]|[a-f][0-9A-F]|[a-f](?=['"([\\.]))/;
+/** Digits with which a text begins that may be those of an escape: another escape follows, or nothing. */
+const CUT_ESCAPE =
+  /(?<=\.path\s*\.\s*(?:endsWith|contains)\(\s*[rR]?["']{1,3})(?:(?:[0-9A-Fa-f]?[a-f]|[a-f][0-9A-F])(?=%)|(?:[0-9][a-f]|[a-f][0-9])(?=["']))/;
+/** An escape whose digits a pattern lists: in a group or in a class. */
+const LISTED_ESCAPE = /%([0-9A-Fa-f]?)(?:\((?:\?:)?([^()]*)\)|\[([^\]^][^\]]*)\])/g;
 
 /** What asks for such an escape would be false of every path, and a `!=` true: refused, for nobody means that. */
 function hasSmallEscape(value: YamlValue, text: string, label: string, { options, findings }: ReadContext): boolean {
-  const found = SMALL_ESCAPE.exec(text);
-  if (found === null || comparedPathValue(found[0], options) === found[0]) return false;
-  const message = `${label}.conditions: ${found[0]} stands in no request.path, whose escapes are in capitals`;
-  findings.error(
-    "E_POLICY_CONDITION",
-    placeInside(value, text, found.index),
-    message,
-    `write ${found[0].toUpperCase()}`,
-  );
+  if (comparedPathValue("%aa", options) === "%aa") return false;
+  const found = SMALL_ESCAPE.exec(text) ?? CUT_ESCAPE.exec(text) ?? listedSmallEscape(text);
+  if (found === undefined) return false;
+  const message = `${label}.conditions: ${found[0]} stands in no escape of request.path: they are in capitals`;
+  const fix = /^%[0-9A-Fa-f]+$/.test(found[0])
+    ? `write ${found[0].toUpperCase()}`
+    : "write whole escapes, in capitals; where none is meant, write more of what stands before it";
+  findings.error("E_POLICY_CONDITION", placeInside(value, text, found.index), message, fix);
   return true;
+}
+
+/** One with small letters that are not listed as capitals beside them. */
+function listedSmallEscape(text: string): RegExpExecArray | undefined {
+  if (!text.includes("matches")) return undefined;
+  return text.matchAll(LISTED_ESCAPE).find(([, first = "", group, letters]) => {
+    if (letters !== undefined) return /[a-f]/.test(letters.replaceAll(/\\./g, "")) && !/[A-F]/.test(letters);
+    const all = (group ?? "").split("|");
+    return all.some((one) => {
+      const digits = one.slice(0, 2 - first.length);
+      return /^[0-9A-Fa-f]?[a-f]|^[a-f]/.test(digits) && !all.includes(digits.toUpperCase() + one.slice(digits.length));
+    });
+  });
 }
 
 /** The place of an offset of the text in the file. Where escapes or folding hide it: of the text's beginning. */

@@ -2,6 +2,7 @@ import type { SourcePosition } from "../core/errors.ts";
 import { checkNotEmpty, checkWritten } from "./check-keys.ts";
 import { checkValue } from "./check-values.ts";
 import type { Findings } from "./findings.ts";
+import { cutEscapeValues } from "./path-value.ts";
 import {
   type FieldKind,
   type FieldModel,
@@ -116,6 +117,7 @@ export function readField(entry: YamlEntry, target: FieldTarget, context: ReadCo
   if (items.length > limit)
     findings.error("E_POLICY_LIMIT", entry.at, `${label} has more than ${limit} values`, "split the rule");
   const values: string[] = [];
+  const written: string[] = [];
   const requestPrincipals: RequestPrincipalPattern[] = [];
   for (const [index, item] of items.entries()) {
     const place = `${label}[${index}]`;
@@ -130,8 +132,19 @@ export function readField(entry: YamlEntry, target: FieldTarget, context: ReadCo
     const value: LocatedText | undefined = asText(item, place, findings);
     if (value === undefined) continue;
     const checked = checkValue(kind, context, { value, label: place, options, findings });
-    if (checked !== undefined) values.push(checked);
+    if (checked === undefined) continue;
+    values.push(checked);
+    written.push(value.text);
   }
   if (values.length === 0) return undefined;
-  return { ...target, values, ...(kind === "requestPrincipal" ? { requestPrincipals } : {}), at: entry.at };
+  const isGrant = (context.action === "ALLOW") !== target.negated;
+  if (kind === "path" && !isGrant) values.push(...new Set(values.flatMap((value) => cutEscapeValues(value, options))));
+  const isOther = kind === "path" && values.join("\n") !== written.join("\n");
+  return {
+    ...target,
+    values,
+    ...(isOther ? { written } : {}),
+    ...(kind === "requestPrincipal" ? { requestPrincipals } : {}),
+    at: entry.at,
+  };
 }

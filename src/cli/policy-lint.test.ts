@@ -59,6 +59,11 @@ describe("lint finds", () => {
       ["W_POLICY_BROAD 8:27"],
     ],
     [
+      "a path that begins a name of dots",
+      policyOf("p", `${WEB}\n      to: [{ operation: { paths: ["/.*"] } }]`),
+      ["W_POLICY_BROAD 8:27"],
+    ],
+    [
       "a principal that ends within a segment",
       policyOf("p", "    - from: [{ source: { principals: [example.org/ns/shop*] } }]"),
       ["W_POLICY_BROAD 7:26"],
@@ -188,6 +193,17 @@ describe("lint finds", () => {
   ])("nothing in %s", async (_, text) => {
     expect(await lintOf(text)).toEqual({ code: 0, found: [] });
   });
+});
+
+it.each([
+  ["/.*", 'paths "/.*" also matches "/.-other"', "write the whole names that are meant"],
+  ["/%2e*", '"/%2e*"', "write the whole names that are meant"],
+  ["/caf%c3%a9*", 'paths "/caf%c3%a9*" also matches', 'write "/caf%c3%a9" and "/caf%c3%a9/*"'],
+])("shows a path as it is written, and advises none that never matches: %s", async (path, message, fix) => {
+  const { found } = await lintOf(policyOf("p", `${WEB}\n      to: [{ operation: { paths: ["${path}"] } }]`));
+  const broad = found.find(({ code }) => code === "W_POLICY_BROAD");
+  expect(broad?.message).toContain(message);
+  expect(broad?.fix).toBe(fix);
 });
 
 it("shows findings to people by file, with place and fix", async () => {

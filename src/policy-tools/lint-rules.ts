@@ -1,6 +1,7 @@
 import { addressBits } from "../authz/address-bits.ts";
 import { ruleIdOf } from "../authz/compile-rule.ts";
 import { isPathTemplate } from "../authz/path-template.ts";
+import { deadPathValue } from "../authz/path-value.ts";
 import { type FieldModel, isIdentity, isToken, type PolicyModel, type RuleModel } from "../authz/policy-model.ts";
 import type { PolicyOptions } from "../authz/policy-options.ts";
 import { parseTextPattern, type TextPattern } from "../authz/text-pattern.ts";
@@ -17,7 +18,7 @@ export function lintRules(policies: readonly PolicyModel[], options: PolicyOptio
   for (const policy of policies)
     for (const rule of policy.rules) {
       found.push(...contradictions(policy, rule, options, home), ...repeatedValues(policy, rule, options.mode, home));
-      if (policy.action === "ALLOW" && !policy.dryRun) found.push(...broad(policy, rule));
+      if (policy.action === "ALLOW" && !policy.dryRun) found.push(...broad(policy, rule, options));
     }
   return found;
 }
@@ -114,7 +115,7 @@ function fieldsOf(rule: RuleModel): readonly FieldModel[] {
   return [...rule.sources.flat(), ...rule.operations.flat(), ...rule.conditions];
 }
 
-function broad(policy: PolicyModel, rule: RuleModel): readonly Warning[] {
+function broad(policy: PolicyModel, rule: RuleModel, options: PolicyOptions): readonly Warning[] {
   const id = ruleIdOf(policy, rule);
   const warn = (message: string, at: RuleModel["at"], fix: string): Warning => ({
     code: "W_POLICY_BROAD",
@@ -140,8 +141,8 @@ function broad(policy: PolicyModel, rule: RuleModel): readonly Warning[] {
   }
   for (const field of fieldsOf(rule)) {
     if (field.negated) continue;
-    for (const value of field.values) {
-      const wide = tooWide(field, value);
+    for (const value of field.written ?? field.values) {
+      const wide = tooWide(field, value, options);
       if (wide !== undefined)
         found.push(warn(`${field.label} ${JSON.stringify(value)} ${wide.why}`, field.at, wide.fix));
     }
@@ -168,7 +169,11 @@ function isEverywhere(block: string): boolean {
 }
 
 /** A star or block that stands for more than it seems to. */
-function tooWide({ kind }: FieldModel, value: string): { readonly why: string; readonly fix: string } | undefined {
+function tooWide(
+  { kind }: FieldModel,
+  value: string,
+  options: PolicyOptions,
+): { readonly why: string; readonly fix: string } | undefined {
   const pattern = parseTextPattern(value);
   if ((kind === "sourceIp" || kind === "remoteIp") && isEverywhere(value))
     return { why: "is every address", fix: "remove it, or write the block that is meant" };
@@ -176,7 +181,11 @@ function tooWide({ kind }: FieldModel, value: string): { readonly why: string; r
   if (kind === "path" && pattern.form === "prefix" && /[^/]$/.test(pattern.text))
     return {
       why: `also matches ${JSON.stringify(`${pattern.text}-other`)}`,
-      fix: `write ${JSON.stringify(pattern.text)} and ${JSON.stringify(`${pattern.text}/*`)}`,
+      // Of a name that begins with dots, and of an escape, the beginning alone is no path.
+      fix:
+        deadPathValue(pattern.text, options) === undefined
+          ? `write ${JSON.stringify(pattern.text)} and ${JSON.stringify(`${pattern.text}/*`)}`
+          : "write the whole names that are meant",
     };
   if (kind === "principal" && pattern.form === "prefix" && /[^/]$/.test(pattern.text))
     return {

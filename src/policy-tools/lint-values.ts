@@ -43,9 +43,10 @@ function repeatedIn(
   const anywhere = coveredValues(field, coverMaker([]).meanings(field, ours));
   const here = home.length === 0 ? anywhere : coveredValues(field, coverMaker(home).meanings(field, ours));
   return field.values.flatMap((value, i) => {
-    if (!here.has(i)) return [];
+    // One that was added stands in no file.
+    if (!here.has(i) || (field.written !== undefined && i >= field.written.length)) return [];
     const finding = (why: string, fix: string): Warning => {
-      const message = `${field.label}[${i}] ${JSON.stringify(value)} ${why}`;
+      const message = `${field.label}[${i}] ${JSON.stringify(field.written?.[i] ?? value)} ${why}`;
       return { code: "W_POLICY_VALUE_REPEATED", message, at: field.at, fix };
     };
     const isCopy = field.values.indexOf(value) < i;
