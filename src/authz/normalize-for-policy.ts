@@ -36,8 +36,8 @@ export function checkOutboundPath(policy: CompiledPolicy, path: string, query: s
   }
   if (isStrict && compared.includes("\\")) {
     // To some a backslash is a character like others.
-    const kept = normalizePath(compared.replaceAll("\\", "%5C"), "", pathNormalization, mode);
-    if (kept.ok) all.push(kept.path);
+    const kept = compared.replaceAll("\\", "%5C");
+    all.push(kept, ...otherReadings(kept));
   }
   // Nobody normalises it before the destination, which may remove empty segments before dot segments.
   const merged = isStrict ? all.filter(hasEmptySegment).flatMap(withoutEmptySegments) : [];

@@ -31,6 +31,8 @@ export function otherReadings(path: string): readonly string[] {
 /** Whether some reading has dot segments that the path does not show, even one for which what was encoded more than once is decoded to its end. No
  *  app needs such a path, and where it leads depends on who removes them. `readings`: those of the path. */
 export function hidesDotSegments(path: string, readings: readonly string[]): boolean {
+  // Nor can any come to light.
+  if (!/\.|%2[5e]/i.test(path)) return false;
   const shown = countDotSegments(path);
   const hides = (reading: string) => countDotSegments(reading) > shown;
   if (readings.some(hides)) return true;
