@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it, onTestFinished, vi } from "vitest";
@@ -87,7 +88,8 @@ function milliseconds(text: string): number {
 
 it.each(cases)("$spec", async ({ start = {}, url, kept, steps = [], expect: expected }) => {
   const root = mkdtempSync(join(tmpdir(), "countersign-sources-"));
-  onTestFinished(() => rmSync(root, { recursive: true, force: true }));
+  // a copy may be on its way into the folder when the test ends
+  onTestFinished(() => rm(root, { recursive: true, force: true, maxRetries: 10 }));
   const clock = fakeClock();
   let stop = new AbortController();
   onTestFinished(() => stop.abort());
