@@ -19,7 +19,7 @@ beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "countersign-kept-"));
   folder = join(root, "cache");
 });
-afterEach(() => rmSync(root, { recursive: true }));
+afterEach(() => rmSync(root, { recursive: true, maxRetries: 10 }));
 
 it("is read as it was written, by its owner alone, and leaves nothing beside it", async () => {
   await writeKeptPolicies(folder, copy("one"));

@@ -22,7 +22,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   stop.abort();
-  rmSync(root, { recursive: true, force: true });
+  rmSync(root, { recursive: true, force: true, maxRetries: 10 });
 });
 
 const fetch: PolicyFetch = async (url) => {

@@ -42,7 +42,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   stop.abort();
-  rmSync(root, { recursive: true, force: true });
+  rmSync(root, { recursive: true, force: true, maxRetries: 10 });
 });
 
 const fetch: PolicyFetch = (url, etag) => {

@@ -39,7 +39,7 @@ beforeEach(() => {
 });
 afterEach(async () => {
   await processes.close();
-  rmSync(dir, { recursive: true });
+  rmSync(dir, { recursive: true, maxRetries: 10 });
 });
 
 /** Orders' sidecar with these policies. */
