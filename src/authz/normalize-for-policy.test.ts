@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { strictPolicyOptions } from "../../test/support/strict-policy-options.ts";
 import type { CompiledPolicy } from "./compiled-policy.ts";
 import { loadPolicies } from "./load-policies.ts";
 import { checkOutboundPath, normalizeForPolicy } from "./normalize-for-policy.ts";
@@ -12,17 +13,7 @@ function policyAbout(paths: readonly string[], direction: "INBOUND" | "OUTBOUND"
   const spec = { direction, action: "DENY", rules: [{ to: [{ operation: { paths } }] }] };
   const metadata = { name: "p", namespace: "shop" };
   const text = JSON.stringify({ apiVersion: "countersign.dev/v1", kind: "AuthorizationPolicy", metadata, spec });
-  const { policy } = loadPolicies([{ file: "p.yaml", text }], {
-    mode: "strict",
-    default: "deny",
-    pathNormalization: "MERGE_SLASHES",
-    rootNamespace: "istio-system",
-    workload: { namespace: "shop", labels: new Map() },
-    localTrustDomain: undefined,
-    trustDomainAliases: [],
-    listeners: [],
-  });
-  return policy;
+  return loadPolicies([{ file: "p.yaml", text }], strictPolicyOptions()).policy;
 }
 
 function matches(value: string, path: string): boolean {

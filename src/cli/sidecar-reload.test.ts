@@ -43,6 +43,24 @@ function servingAs(trustDomain: string): IdentityState {
   return { kind: "serving", snapshot: { generation: 1, svids: [svid], bundles: new Map() } };
 }
 
+type ReloadParts = Parameters<typeof createReloads>[0];
+
+/** With an identity that nothing changes, and nobody who listens. */
+function reloadsOf(
+  own: Pick<ReloadParts, "file" | "config" | "text" | "policies" | "set" | "log" | "clock" | "signal">,
+): ReturnType<typeof createReloads> {
+  return createReloads({
+    ...own,
+    env: {},
+    telemetry: createTelemetry(),
+    audit: { event: () => undefined } as Partial<RunningAuditLog> as RunningAuditLog,
+    identity: createSwappableSource(controlledIdentity()),
+    openIdentity: controlledIdentity,
+    pages: () => undefined,
+    onPolicies: () => undefined,
+  });
+}
+
 it("has the files of a new configuration and the trust domain of an SVID that came meanwhile in force", async () => {
   const file = join(dir, "countersign.yaml");
   const text = configText("old.yaml");
@@ -79,23 +97,9 @@ it("has the files of a new configuration and the trust domain of an SVID that ca
     },
   });
   const stop = new AbortController();
-  const reloads = createReloads({
-    file,
-    env: {},
-    config,
-    text,
-    policies,
-    set,
-    log,
-    telemetry: createTelemetry(),
-    audit: { event: () => undefined } as Partial<RunningAuditLog> as RunningAuditLog,
-    identity: createSwappableSource(controlledIdentity()),
-    openIdentity: controlledIdentity,
-    pages: () => undefined,
-    clock: systemClock,
-    onPolicies: () => undefined,
-    signal: new AbortController().signal,
-  });
+  const clock = systemClock;
+  const { signal } = new AbortController();
+  const reloads = reloadsOf({ file, config, text, policies, set, log, clock, signal });
   reloads.start(plane as DataPlane, stop.signal);
 
   writeFileSync(file, configText("new.yaml", "trustedProxies: [10.0.0.1]"));
@@ -153,23 +157,8 @@ it("compiles newest policies again, though nothing changes, after the process fo
     write: (line) => void events.push((JSON.parse(line) as { readonly event: string }).event),
   });
   const stop = new AbortController();
-  const reloads = createReloads({
-    file,
-    env: {},
-    config,
-    text,
-    policies,
-    set,
-    log,
-    telemetry: createTelemetry(),
-    audit: { event: () => undefined } as Partial<RunningAuditLog> as RunningAuditLog,
-    identity: createSwappableSource(controlledIdentity()),
-    openIdentity: controlledIdentity,
-    pages: () => undefined,
-    clock,
-    onPolicies: () => undefined,
-    signal: stop.signal,
-  });
+  const { signal } = stop;
+  const reloads = reloadsOf({ file, config, text, policies, set, log, clock, signal });
   const plane: Partial<DataPlane> = { hasWorkers: false, setPolicy: () => undefined };
   reloads.start(plane as DataPlane, stop.signal);
 

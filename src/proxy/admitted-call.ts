@@ -7,7 +7,7 @@ import { EarlyBodyCall } from "./early-body-call.ts";
 import type { PreparedCall } from "./http-service.ts";
 import { PolicyWait } from "./policy-wait.ts";
 import { Refusal } from "./refusal.ts";
-import { asksNobodyNew } from "./who-was-asked.ts";
+import { asksNobodyNew, NOBODY_ASKED } from "./who-was-asked.ts";
 
 /** How far a call has come: nothing of it is under way to an upstream; one is being looked for, once; one has it, or its response has begun. */
 type Stage = "held" | "acquiring" | "open";
@@ -17,8 +17,6 @@ type Answer = PreparedCall | Asked<PreparedCall> | Refusal;
 /** How long an open call goes on while somebody is asked about it although policy denies it by what is known: an answer may still bring what
  *  allows it. With the tick that looks at it less than a second. */
 const PATIENCE_MS = 400;
-
-const NOBODY: ReadonlySet<string> = new Set();
 
 /** How an HTTP call is admitted, and admitted again in whatever stage a new policy or the time finds it: authenticated, decided, and where
  *  a token's keys or a provider have to be asked, held until they answer. At most one question is open, put by one policy; a newer decision or question
@@ -35,7 +33,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
   #madeOf: PreparedCall | undefined;
   #madeBy = "";
   /** Who was asked for the permit. */
-  #asked = NOBODY;
+  #asked = NOBODY_ASKED;
   /** Set while somebody is asked. */
   #wait: PolicyWait<Answer> | undefined;
   /** Of a call that waits: by what policy could decide meanwhile; undefined: too little is known. */
@@ -84,7 +82,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
     if (facts.request.identity !== undefined) this.outcome.principal = requestPrincipal(facts);
     const decision = this.service.decide(facts);
     if (decision.kind === "ask") this.#askProviders(decision, facts, this.#changedAsBefore(facts));
-    else this.#decided(decision, facts, NOBODY);
+    else this.#decided(decision, facts, NOBODY_ASKED);
   }
 
   /** The one way on, or out. What was asked is void. */
@@ -261,7 +259,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
     } else if (!this.isOpen && this.#known !== undefined) {
       // what nobody's answer can change
       const decision = this.service.decide(this.#known);
-      if (decision.kind === "deny") this.#decided(decision, this.#known, NOBODY);
+      if (decision.kind === "deny") this.#decided(decision, this.#known, NOBODY_ASKED);
     }
   }
 
@@ -284,7 +282,7 @@ export abstract class AdmittedCall extends EarlyBodyCall {
     if (this.service.nowMs() - this.#waitsSinceMs < PATIENCE_MS) return;
     const decision = this.service.decide(known);
     const meanwhile = decision.kind === "ask" ? decision.decision : decision;
-    if (meanwhile.kind === "deny") this.#decided(meanwhile, known, NOBODY);
+    if (meanwhile.kind === "deny") this.#decided(meanwhile, known, NOBODY_ASKED);
   }
 }
 

@@ -15,7 +15,7 @@ import { TcpCall } from "./tcp-call.ts";
 import type { Transport } from "./transport.ts";
 import type { Dialed } from "./upstream/dial.ts";
 import type { ReachedTcp } from "./upstream/reached-tcp.ts";
-import { asksNobodyNew } from "./who-was-asked.ts";
+import { asksNobodyNew, NOBODY_ASKED } from "./who-was-asked.ts";
 
 export interface TcpRelayParts {
   readonly runtime: Runtime;
@@ -39,8 +39,6 @@ export interface TcpRelayParts {
 
 /** How long an open connection waits between its progress records. */
 const PROGRESS_MS = 5 * 60_000;
-
-const NOBODY_ASKED: ReadonlySet<string> = new Set();
 
 /** How far a connection has come: nothing of it is under way to an upstream; one is being reached, once; it is relayed. */
 type Stage = "held" | "reaching" | "open";

@@ -8,6 +8,15 @@ import { createGrpcProvider } from "./grpc-provider.ts";
 import type { AuthorizationProvider, CheckAnswer, CheckQuestion } from "./provider.ts";
 
 const PARTY = { ip: "127.0.0.1", port: 1, principal: "" };
+/** What is asked about, but for whether it is an open call. */
+const CONNECTION = {
+  source: PARTY,
+  destination: PARTY,
+  sni: "",
+  startedUs: 0,
+  clientCert: undefined,
+  request: undefined,
+};
 const TIMEOUT_MS = 5000;
 const AT_ONCE = 2;
 
@@ -67,15 +76,7 @@ function bench(timeoutMs = TIMEOUT_MS): Bench {
   const provider = inTurns(asked, timeoutMs, clock);
   const check = (openCall: object | undefined, tell: (result: string) => void): AbortController => {
     const controller = new AbortController();
-    const ends = {
-      source: PARTY,
-      destination: PARTY,
-      sni: "",
-      startedUs: 0,
-      clientCert: undefined,
-      request: undefined,
-    };
-    void provider.check({ ...ends, openCall }, controller.signal).then((answer) => {
+    void provider.check({ ...CONNECTION, openCall }, controller.signal).then((answer) => {
       if (!controller.signal.aborted) tell(answer.kind === "failed" ? answer.error.code : answer.kind);
     });
     return controller;
@@ -280,15 +281,7 @@ describe("checks of open calls that nobody waits for any more", () => {
   it("are over at once for who asked, so that no further provider is asked", async () => {
     const b = bench();
     const controller = new AbortController();
-    const question = {
-      source: PARTY,
-      destination: PARTY,
-      sni: "",
-      startedUs: 0,
-      clientCert: undefined,
-      request: undefined,
-    };
-    const answer = b.provider.check({ ...question, openCall: {} }, controller.signal);
+    const answer = b.provider.check({ ...CONNECTION, openCall: {} }, controller.signal);
     controller.abort();
     expect((await answer).kind).toBe("failed");
     expect(b.underWay).toHaveLength(1);
@@ -306,14 +299,6 @@ describe("checks of open calls that nobody waits for any more", () => {
     const config = { kind: "grpc", name: "p", host: "127.0.0.1", port: server.port, timeoutMs: 20_000 } as const;
     const grpc = createGrpcProvider({ ...config, statusOnError: 403, body: undefined, at: { file: "" } }, true);
     const provider = inTurns(grpc, 20_000, fakeClock());
-    const question = {
-      source: PARTY,
-      destination: PARTY,
-      sni: "",
-      startedUs: 0,
-      clientCert: undefined,
-      request: undefined,
-    };
     const calls = Array.from({ length: 64 }, () => ({}));
     let before = new AbortController();
     let answers: Promise<CheckAnswer>[] = [];
@@ -323,7 +308,7 @@ describe("checks of open calls that nobody waits for any more", () => {
       before = new AbortController();
       const { signal } = before;
       answers = calls.map(async (openCall) => {
-        const answer = await provider.check({ ...question, openCall }, signal);
+        const answer = await provider.check({ ...CONNECTION, openCall }, signal);
         if (answer.kind === "failed" && !signal.aborted) failures.push(answer.error.message);
         return answer;
       });
@@ -348,15 +333,7 @@ it("what has left the line while nobody had a turn is not kept", async () => {
   const comeAndLeave = (): void => {
     const controllers = Array.from({ length: 200 }, () => {
       const controller = new AbortController();
-      const question: CheckQuestion = {
-        source: PARTY,
-        destination: PARTY,
-        sni: "",
-        startedUs: 0,
-        clientCert: undefined,
-        request: undefined,
-        openCall: {},
-      };
+      const question: CheckQuestion = { ...CONNECTION, openCall: {} };
       left.push(new WeakRef(question));
       void b.provider.check(question, controller.signal);
       return controller;
